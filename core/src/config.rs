@@ -1,0 +1,261 @@
+//! The checked configuration: what every other module reads.
+//!
+//! A [`Config`] can only be had by checking a document ([`Config::from_toml`], [`Config::from_json`]), so whoever holds
+//! one need not check again: ids are in range, names resolve, durations are sane. Vendors, targets and routes are
+//! held in vectors and named by small ids, so that a decision never looks up a string.
+
+use std::collections::BTreeMap;
+
+use crate::price::Price;
+use crate::secret::Secret;
+use crate::time::Millis;
+
+mod check;
+mod document;
+mod error;
+mod units;
+
+pub use error::{ConfigError, ConfigErrors};
+
+/// A whole, checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The listener and its limits.
+    pub server: Server,
+    /// Process-wide retry budget: retries as a share of traffic, in 1/1000 (200 is 20 %).
+    pub retry_share_permille: u32,
+    /// Who may call. Empty: anonymous, on loopback only.
+    pub clients: Vec<Client>,
+    /// Vendors in the order of their names; [`VendorId`] indexes it.
+    pub vendors: Vec<Vendor>,
+    /// Targets (vendor + model) in the order of their names; [`TargetId`] indexes it.
+    pub targets: Vec<Target>,
+    /// Routes in the order of their names; [`RouteId`] indexes it.
+    pub routes: Vec<Route>,
+    /// Everything a client may put in `model`: routes, `vendor/model`, aliases, and bare model names that are unique.
+    pub names: BTreeMap<String, Name>,
+}
+
+/// Index into [`Config::vendors`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VendorId(pub usize);
+
+/// Index into [`Config::targets`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetId(pub usize);
+
+/// Index into [`Config::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId(pub usize);
+
+/// Index into [`Vendor::keys`] of the target's vendor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(pub usize);
+
+/// What a name in a request's `model` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// A route with its candidates.
+    Route(RouteId),
+    /// One target, pinned: no failover beyond it.
+    Target(TargetId),
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where the native server listens, `host:port`. Default `127.0.0.1:8080`.
+    pub listen: String,
+    /// Largest request body in bytes. Default 20 MiB.
+    pub body_max: u64,
+    /// Largest reply of a vendor that is held in memory, in bytes. Default 64 MiB.
+    pub reply_max: u64,
+    /// How long a client may take to send a request's head. Default 10 s.
+    pub request_head: Millis,
+    /// How long a client may take to send a request's body, or to take in a piece of a reply. Default 60 s.
+    pub client_stall: Millis,
+    /// Connections held at once; further ones wait to be accepted. Default 10 000.
+    pub connections_max: u32,
+    /// How long requests in flight may still run after SIGTERM. Default 30 s.
+    pub drain: Millis,
+    /// What `/admin/*` asks for as a bearer token. Absent: loopback only.
+    pub admin_key: Option<Secret>,
+}
+
+/// `[clients.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The name in reports; never the key.
+    pub name: String,
+    /// What it sends as `Authorization: Bearer`.
+    pub key: Secret,
+    /// Routes it may use; `None` is all, and every target.
+    pub routes: Option<Vec<RouteId>>,
+}
+
+/// `[vendors.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vendor {
+    /// As in the config: `openai`.
+    pub name: String,
+    /// The wire format it speaks.
+    pub dialect: Dialect,
+    /// Without a slash at the end: `https://api.openai.com/v1`.
+    pub base_url: String,
+    /// At least one; a vendor that needs none has a single [`Key`] without a secret.
+    pub keys: Vec<Key>,
+    /// How long connecting may take: one limit per vendor, since connections are pooled per vendor.
+    pub connect: Millis,
+}
+
+/// One of a vendor's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The environment variable (or wrangler secret) it came from: what messages call it.
+    pub name: String,
+    /// `None` for a vendor that asks for no key.
+    pub secret: Option<Secret>,
+}
+
+/// A wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's, and everyone's who speaks it.
+    OpenAi,
+}
+
+/// `[models."vendor/model"]`: the unit that a breaker guards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// `vendor/model`, as clients and reports say it.
+    pub name: String,
+    /// Whose it is.
+    pub vendor: VendorId,
+    /// What the vendor calls the model.
+    pub upstream: String,
+    /// Context window in tokens, where it is known.
+    pub context: Option<u64>,
+    /// `None` is unknown, which is not zero.
+    pub price: Option<Price>,
+    /// Its limits in time, when it is called by its own name.
+    pub timeouts: Timeouts,
+    /// When it is shut off, and how it comes back.
+    pub breaker: BreakerPolicy,
+    /// How often it is tried, when it is called by its own name.
+    pub retry: RetryPolicy,
+}
+
+/// `[routes.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What clients put in `model`.
+    pub name: String,
+    /// In the order of preference; at least one, none twice.
+    pub candidates: Vec<Candidate>,
+    /// How often a request on this route is tried.
+    pub retry: RetryPolicy,
+    /// What happens to an answer that the vendor's content filter stopped.
+    pub content_filter: ContentFilter,
+}
+
+/// A target as a route uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which.
+    pub target: TargetId,
+    /// Its limits in time on this route.
+    pub timeouts: Timeouts,
+}
+
+/// `routes.NAME.content_filter`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ContentFilter {
+    /// The caller gets the vendor's refusal.
+    #[default]
+    Return,
+    /// The next candidate is asked.
+    Reroute,
+}
+
+/// `[*.timeouts]`: each limit its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From sending a streamed request to the response head. Default 30 s.
+    pub head: Millis,
+    /// From sending a request that is not streamed to the response head: vendors hold it back until the whole answer
+    /// is there, so this is the time for thinking and writing. Default 60 s.
+    pub answer: Millis,
+    /// From sending to the first token of content; a role chunk or a ping is not content. Default 30 s.
+    pub first_token: Millis,
+    /// Between two pieces of a response. Default 30 s.
+    pub gap: Millis,
+    /// One attempt as a whole. Default 10 min.
+    pub total: Millis,
+}
+
+/// `[*.retry]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Attempts per client request, retries and failovers together; at least 1. Default 4.
+    pub attempts: u32,
+    /// From the request's arrival: no attempt starts after it, and an answer must have begun by then. Default 2 min.
+    pub deadline: Millis,
+    /// Tries again on the same target after a one-off failure. Default 1.
+    pub same_target: u32,
+    /// How long to wait for a throttled target before failing over from it. Default 0.
+    pub wait: Millis,
+    /// First backoff before the same target is tried again, before jitter. Default 500 ms.
+    pub base: Millis,
+    /// Longest backoff. Default 10 s.
+    pub max: Millis,
+    /// How long a key that its vendor refused is left alone. Default 5 min.
+    pub quarantine: Millis,
+}
+
+/// `[*.breaker]`. Rates are in 1/1000, so that thresholds compare exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BreakerPolicy {
+    /// What failures are counted over.
+    pub window: Window,
+    /// Samples in the window below which no ratio trips. Default 20.
+    pub min_requests: u32,
+    /// Share of failures that trips; 0 switches this rule off. Default 500.
+    pub failure_rate_permille: u32,
+    /// Consecutive hard failures that trip (the count to reach, in the leaky mode); 0 switches this rule off. Default 5.
+    pub failures: u32,
+    /// A first token later than this is slow. Default 10 s.
+    pub slow_first_token: Millis,
+    /// Share of slow first tokens that trips; 0 switches this rule off. Default 800.
+    pub slow_rate_permille: u32,
+    /// First open time, before jitter; it doubles with each reopening. Default 5 s.
+    pub open: Millis,
+    /// Longest open time. Default 2 min.
+    pub open_max: Millis,
+    /// Probes at once in half-open; at least 1. Default 2.
+    pub probes: u32,
+    /// Successful probes that close it; at least 1. Default 3.
+    pub successes: u32,
+    /// After closing, traffic grows from a tenth to all of it over this time; 0 is all at once. Default 0.
+    pub ramp: Millis,
+}
+
+/// `breaker.window`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Window {
+    /// Exact counts over this long, in buckets. Default 30 s.
+    Buckets(Millis),
+    /// `"leaky"`: a failure counts up, a success counts down, `failures` trips.
+    Leaky,
+}
+
+impl Config {
+    /// The target with this id.
+    pub fn target(&self, id: TargetId) -> &Target {
+        &self.targets[id.0]
+    }
+
+    /// The vendor of this target.
+    pub fn vendor_of(&self, id: TargetId) -> &Vendor {
+        &self.vendors[self.target(id).vendor.0]
+    }
+}
