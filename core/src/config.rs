@@ -11,11 +11,19 @@ use crate::secret::Secret;
 use crate::time::Millis;
 
 mod check;
+mod defaults;
 mod document;
 mod error;
+mod reader;
 mod units;
+mod values;
 
-pub use error::{ConfigError, ConfigErrors};
+#[cfg(all(test, feature = "toml"))]
+mod tests;
+
+pub use error::{ConfigError, ConfigErrors, Place};
+
+use document::Node;
 
 /// A whole, checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +128,7 @@ pub struct Key {
 /// A wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// OpenAI's, and everyone's who speaks it.
+    /// `OpenAI`'s, and everyone's who speaks it.
     OpenAi,
 }
 
@@ -249,6 +257,38 @@ pub enum Window {
 }
 
 impl Config {
+    /// Reads and checks a TOML document. `file` is what messages call it; `secrets` looks up an environment variable.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, each with its line and a remedy.
+    #[cfg(feature = "toml")]
+    pub fn from_toml(text: &str, file: &str, secrets: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let document = Node::from_toml(text, file)?;
+        check::check(&document, file, Some(text), secrets)
+    }
+
+    /// Reads and checks the JSON that [`toml_to_json`] made of a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, each with its key and a remedy. JSON keeps no lines.
+    pub fn from_json(text: &str, file: &str, secrets: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let document = Node::from_json(text, file)?;
+        check::check(&document, file, None, secrets)
+    }
+
+    /// Whether `listen` may be listened on: an address that others can reach needs clients with keys. A document's own
+    /// `server.listen` has been checked; this is for one that comes from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and what to do.
+    pub fn check_exposure(&self, listen: &str) -> Result<(), String> {
+        check::exposure(listen, self.clients.is_empty())
+            .map_err(|refusal| format!("{listen}: {}. {}", refusal.problem, refusal.remedy))
+    }
+
     /// The target with this id.
     pub fn target(&self, id: TargetId) -> &Target {
         &self.targets[id.0]
@@ -258,4 +298,19 @@ impl Config {
     pub fn vendor_of(&self, id: TargetId) -> &Vendor {
         &self.vendors[self.target(id).vendor.0]
     }
+}
+
+/// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON: what a worker embeds,
+/// so that it need not carry a TOML parser.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, each with its line and a remedy.
+#[cfg(feature = "toml")]
+pub fn toml_to_json(text: &str, file: &str) -> Result<String, ConfigErrors> {
+    let document = Node::from_toml(text, file)?;
+    // Stands in for any secret: a URL, in case that is asked for, long enough for a key, and no two are the same.
+    let assumed = |name: &str| Some(format!("https://assumed-to-be-set.invalid/{name}"));
+    check::check(&document, file, Some(text), &assumed)?;
+    Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
 }

@@ -1,0 +1,47 @@
+//! From a document to a [`Config`]: one module per part of the config, each reading its own keys.
+//!
+//! Whatever is wrong is reported to the reader, and a stand-in takes its place, so that the rest is checked as well.
+
+use super::document::Node;
+use super::reader::Reader;
+use super::{Config, ConfigErrors};
+
+mod clients;
+mod names;
+mod policies;
+mod routes;
+mod server;
+mod targets;
+mod vendors;
+
+pub(super) use server::exposure;
+
+/// Checks `document`, which was read from `file`; `text` is what its places are in, if it has any.
+pub(super) fn check(
+    document: &Node,
+    file: &str,
+    text: Option<&str>,
+    secrets: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let reader = Reader::new(file, text, secrets);
+    let config = read(document, &reader);
+    match reader.into_errors() {
+        Some(errors) => Err(errors),
+        None => Ok(config.expect("a document that is not a table has been reported")),
+    }
+}
+
+fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
+    reader.root(document).table(&["alerts", "store", "shared"], |root| {
+        let (defaults, retry_share_permille) = policies::defaults(root);
+        let vendors = vendors::read(root, defaults);
+        let targets = targets::read(root, &vendors);
+        let routes = routes::read(root, &targets, defaults);
+        let names = names::read(root, &routes, &targets);
+        let anonymous = root.named("clients").is_empty();
+        let server = server::read(root, anonymous);
+        let clients = clients::read(root, &routes, server.admin_key.as_ref());
+        let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
+        Config { server, retry_share_permille, clients, vendors, targets, routes, names }
+    })
+}

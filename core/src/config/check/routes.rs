@@ -1,0 +1,64 @@
+//! `[routes.NAME]`: which targets a request may go to, in which order.
+
+use super::names::check_name;
+use super::policies::{self, Policies};
+use crate::config::reader::{Field, Refusal, Table, did_you_mean};
+use crate::config::values::{choice, text};
+use crate::config::{Candidate, ContentFilter, Route, Target, TargetId};
+
+/// Reads `[routes]`.
+pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies) -> Vec<Route> {
+    let named = root.named("routes");
+    named.iter().filter_map(|(name, field)| route(name, field, targets, defaults)).collect()
+}
+
+fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) -> Option<Route> {
+    const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
+        [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];
+    check_name(field, name);
+    field.table(&["stream_cut", "canned", "tasks"], |table| {
+        // The only values there are so far: read, so that a config may say them.
+        table.read("strategy", choice(&[("ordered", ())], &OTHER_STRATEGIES));
+        table.read("exhausted", choice(&[("error", ())], &["soonest", "panic", "queue", "canned"]));
+        table.misplaced(
+            "breaker",
+            "a breaker guards a target, whichever route leads to it",
+            "Move it to the `breaker` of a model, a vendor or the defaults.",
+        );
+        let timeouts = policies::timeouts(table);
+        let candidate = |target: TargetId| Candidate { target, timeouts: timeouts(targets[target.0].timeouts) };
+        let models = table.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
+        Route {
+            name: name.to_owned(),
+            candidates: models.iter().flat_map(|models| candidates(models, targets)).map(candidate).collect(),
+            retry: policies::retry(table, defaults.retry),
+            content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
+        }
+    })
+}
+
+const OTHER_STRATEGIES: [&str; 6] = ["weighted", "latency", "inverse_latency", "cost", "context", "task"];
+
+fn candidates(models: &Field<'_>, targets: &[Target]) -> Vec<TargetId> {
+    let Some(items) = models.items() else { return Vec::new() };
+    if items.is_empty() {
+        models.refuse_key("a route needs at least one model", "Write models = [\"vendor/model\"].");
+    }
+    let mut found: Vec<TargetId> = Vec::new();
+    for item in items {
+        let new = item.read(|item| match candidate(item, targets)? {
+            known if found.contains(&known) => Err(Refusal::new("this model stands here twice", "Remove one of them.")),
+            target => Ok(target),
+        });
+        found.extend(new);
+    }
+    found
+}
+
+fn candidate(item: &Field<'_>, targets: &[Target]) -> Result<TargetId, Refusal> {
+    let name = text(item).map_err(|refusal| Refusal::new(refusal.problem, "Write \"vendor/model\"."))?;
+    targets.iter().position(|target| target.name == name).map(TargetId).ok_or_else(|| {
+        let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        Refusal::new(format!("there is no model `{name}`"), did_you_mean(name, &known))
+    })
+}

@@ -1,0 +1,68 @@
+//! `[models."vendor/model"]`: the targets.
+
+use super::names::check_printable;
+use super::policies::{self, Policies};
+use crate::config::reader::{Field, Refusal, Table, did_you_mean};
+use crate::config::values::{integer, price, text};
+use crate::config::{Target, Vendor, VendorId};
+use crate::price::Price;
+
+/// Reads `[models]`.
+pub(super) fn read(root: &mut Table<'_>, vendors: &[(Vendor, Policies)]) -> Vec<Target> {
+    let named = root.named("models");
+    if named.is_empty() {
+        root.refuse("there is no model", "Add a [models.\"vendor/model\"] table for each model to be used.");
+    }
+    named.iter().filter_map(|(name, field)| target(name, field, vendors)).collect()
+}
+
+fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Option<Target> {
+    check_printable(field, name);
+    let (vendor, model) = split(field, name)?;
+    let owner = vendors.iter().position(|(known, _)| known.name == vendor);
+    if owner.is_none() {
+        let known: Vec<&str> = vendors.iter().map(|(vendor, _)| vendor.name.as_str()).collect();
+        field.refuse_key(format!("there is no vendor `{vendor}`"), did_you_mean(vendor, &known));
+    }
+    // Without its vendor the table is still read, for what else may be wrong with it.
+    let owner = owner.unwrap_or_default();
+    let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| *policies);
+    field.table(&["strengths", "capabilities", "typical_first_token", "health"], |table| {
+        let policies = policies::model(table, inherited);
+        Target {
+            name: name.to_owned(),
+            vendor: VendorId(owner),
+            upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
+            context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
+            price: table.table("price", &[], prices),
+            timeouts: policies.timeouts,
+            breaker: policies.breaker,
+            retry: policies.retry,
+        }
+    })
+}
+
+/// The vendor's part of `name` and the model's, which may hold more slashes.
+fn split<'a>(field: &Field<'_>, name: &'a str) -> Option<(&'a str, &'a str)> {
+    let parts = name.split_once('/').filter(|(vendor, model)| !vendor.is_empty() && !model.is_empty());
+    if parts.is_none() {
+        field.refuse_key("not the name of a model", "Write [models.\"vendor/model\"], in quotes.");
+    }
+    parts
+}
+
+fn upstream<'a>(field: &Field<'a>) -> Result<&'a str, Refusal> {
+    match text(field)? {
+        "" => Err(Refusal::new("empty", "Write what the vendor calls the model, or remove it.")),
+        upstream => Ok(upstream),
+    }
+}
+
+fn prices(table: &mut Table<'_>) -> Price {
+    // Absent is not zero: a model without a price for answers says `output = 0`.
+    Price {
+        input: table.required("input", "2.00", price).unwrap_or_default(),
+        cached_input: table.read("cached_input", price),
+        output: table.required("output", "8.00", price).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,69 @@
+//! What holds where the config says nothing.
+
+use super::{BreakerPolicy, RetryPolicy, Server, Timeouts, Window};
+use crate::time::Millis;
+
+/// How long connecting to a vendor may take.
+pub(super) const CONNECT: Millis = Millis::from_secs(10);
+
+/// Process-wide retry budget in 1/1000 of the traffic: the 20 % of Finagle's and linkerd's retry budgets.
+pub(super) const RETRY_SHARE_PERMILLE: u32 = 200;
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            body_max: 20 << 20,
+            reply_max: 64 << 20,
+            request_head: Millis::from_secs(10),
+            client_stall: Millis::from_secs(60),
+            connections_max: 10_000,
+            drain: Millis::from_secs(30),
+            admin_key: None,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Millis::from_secs(30),
+            answer: Millis::from_secs(60),
+            first_token: Millis::from_secs(30),
+            gap: Millis::from_secs(30),
+            total: Millis::from_secs(600),
+        }
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            deadline: Millis::from_secs(120),
+            same_target: 1,
+            wait: Millis::ZERO,
+            base: Millis(500),
+            max: Millis::from_secs(10),
+            quarantine: Millis::from_secs(300),
+        }
+    }
+}
+
+impl Default for BreakerPolicy {
+    fn default() -> Self {
+        Self {
+            window: Window::Buckets(Millis::from_secs(30)),
+            min_requests: 20,
+            failure_rate_permille: 500,
+            failures: 5,
+            slow_first_token: Millis::from_secs(10),
+            slow_rate_permille: 800,
+            open: Millis::from_secs(5),
+            open_max: Millis::from_secs(120),
+            probes: 2,
+            successes: 3,
+            ramp: Millis::ZERO,
+        }
+    }
+}

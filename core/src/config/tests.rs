@@ -1,0 +1,456 @@
+//! What an operator meets: whole documents in, configs or messages out.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::price::Picodollars;
+
+mod every_key;
+
+pub(super) const EXAMPLE: &str = include_str!("../../../tidegate.toml");
+
+/// Everything is set, each variable to something of its own.
+#[expect(clippy::unnecessary_wraps, reason = "it looks up variables as an adapter does, which may not find one")]
+pub(super) fn all_set(name: &str) -> Option<String> {
+    Some(format!("the-secret-that-is-in-{name}"))
+}
+
+/// The example with all of its settings: those that are commented out start with `#` and no space.
+pub(super) fn whole_example() -> String {
+    let uncomment = |line: &'static str| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    };
+    EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+}
+
+fn load(text: &str) -> Config {
+    Config::from_toml(text, "tidegate.toml", &all_set).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn errors_of(text: &str) -> String {
+    Config::from_toml(text, "t", &all_set).unwrap_err().to_string()
+}
+
+/// A vendor and a model, to which tests add.
+const SMALL: &str = r#"
+models."v/m" = {}
+vendors.v.dialect = "openai"
+vendors.v.base_url = "https://api.example.com/v1/"
+"#;
+
+fn small(more: &str) -> String {
+    format!("{SMALL}{more}")
+}
+
+#[test]
+fn the_example_works_with_two_keys_set() {
+    let secrets =
+        |name: &str| ["OPENAI_API_KEY", "DEEPSEEK_API_KEY"].contains(&name).then(|| format!("sk-0123456789-{name}"));
+    let config = Config::from_toml(EXAMPLE, "tidegate.toml", &secrets).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.server, Server::default(), "the example shows the defaults");
+    assert_eq!(config.retry_share_permille, 200);
+    let Name::Route(RouteId(route)) = config.names["default"] else { panic!("a route") };
+    let served_by: Vec<_> =
+        config.routes[route].candidates.iter().map(|candidate| config.target(candidate.target).name.as_str()).collect();
+    assert_eq!(served_by, ["openai/gpt-4.1", "deepseek/deepseek-chat", "openai/gpt-4.1-mini"]);
+    let gpt = config.targets.iter().find(|target| target.name == "openai/gpt-4.1").unwrap();
+    assert_eq!(gpt.upstream, "gpt-4.1-2025-04-14");
+    assert_eq!((gpt.timeouts, gpt.retry, gpt.breaker), Default::default(), "the example shows the defaults");
+    assert_eq!(gpt.price.unwrap().cached_input, Some(Picodollars(500_000)));
+}
+
+#[test]
+fn what_is_left_out_has_the_defaults_the_example_shows() {
+    let config = load(&small(""));
+    assert_eq!(config.server, Server::default());
+    let target = config.target(TargetId(0));
+    assert_eq!((target.timeouts, target.retry, target.breaker), Default::default());
+    assert_eq!((target.context, target.price), (None, None), "absent is not zero");
+    assert_eq!(target.upstream, "m");
+    let vendor = config.vendor_of(TargetId(0));
+    assert_eq!(vendor.base_url, "https://api.example.com/v1");
+    assert_eq!(vendor.keys, [Key { name: "none".into(), secret: None }]);
+}
+
+#[test]
+fn all_errors_come_at_once_with_their_places_and_remedies() {
+    let text = r#"
+[server]
+listen = "0.0.0.0:8080"
+drain = 30
+body_max = "20 megs"
+[vendors.openai]
+dialct = "openai"
+base_url = "https://example.com?x=1"
+[models."opnai/gpt-4.1"]
+price = { input = -1, output = 0.0000001 }
+timeouts = { connect = "1s", head = "400d" }
+breaker = { failure_rate = 1.5, probes = 0, open = "5m", minrequests = 3 }
+[models.bare]
+[routes.default]
+models = ["openai/gpt-4.1", "opnai/gpt-4.1", "opnai/gpt-4.1"]
+breaker = { failures = 1 }
+retry = { share = 0.1, attempts = 0 }
+[routes.empty]
+models = []
+[aliases]
+"opnai/gpt-4.1" = "defualt"
+[vendros]
+"#;
+    let expected = r#"
+t:3:10: server.listen: others can reach this address, and without client keys all of them could spend yours. Add a [clients.NAME] table with a key, or listen on 127.0.0.1.
+t:4:9: server.drain: must be a duration, not a number. Write a duration such as "250ms", "10s", "2m", "1h" or "1d".
+t:5:12: server.body_max: not a size. Write a size such as "64KiB", "20MiB" or "1GB".
+t:6:10: vendors.openai: `dialect` is missing. Add dialect = "openai".
+t:7:1: vendors.openai.dialct: unknown key. Did you mean `dialect`?
+t:8:12: vendors.openai.base_url: a base URL ends with its path. Write a URL such as "https://api.openai.com/v1".
+t:9:9: models."opnai/gpt-4.1": there is no vendor `opnai`. Did you mean `openai`?
+t:10:19: models."opnai/gpt-4.1".price.input: not a price. Write USD per million tokens with at most six decimals, such as 0.0375.
+t:10:32: models."opnai/gpt-4.1".price.output: finer than a picodollar per token. Write USD per million tokens with at most six decimals, such as 0.0375.
+t:11:14: models."opnai/gpt-4.1".timeouts.connect: connections are pooled per vendor, so this limit is the vendor's. Move it to the vendor's `timeouts`, or to `defaults.timeouts`.
+t:11:37: models."opnai/gpt-4.1".timeouts.head: out of range. It may be from 1ms to 1d.
+t:12:1: models."opnai/gpt-4.1".breaker: `open` (5m) is longer than `open_max` (2m). Set both, `open` to at most `open_max`.
+t:12:28: models."opnai/gpt-4.1".breaker.failure_rate: not a share. Write a share from 0 to 1 with at most three decimals, such as 0.5 for half.
+t:12:42: models."opnai/gpt-4.1".breaker.probes: out of range. It may be from 1 to 1000.
+t:12:58: models."opnai/gpt-4.1".breaker.minrequests: unknown key. Did you mean `min_requests`?
+t:13:9: models.bare: not the name of a model. Write [models."vendor/model"], in quotes.
+t:15:11: routes.default.models[0]: there is no model `openai/gpt-4.1`. Did you mean `opnai/gpt-4.1`?
+t:15:46: routes.default.models[2]: this model stands here twice. Remove one of them.
+t:16:1: routes.default.breaker: a breaker guards a target, whichever route leads to it. Move it to the `breaker` of a model, a vendor or the defaults.
+t:17:11: routes.default.retry.share: this budget is one for the whole process. Move it to `defaults.retry`.
+t:17:35: routes.default.retry.attempts: out of range. It may be from 1 to 100.
+t:19:1: routes.empty.models: a route needs at least one model. Write models = ["vendor/model"].
+t:21:1: aliases."opnai/gpt-4.1": this is the name of a route or a model already. Choose another alias.
+t:21:19: aliases."opnai/gpt-4.1": there is no route or model `defualt`. Did you mean `default`?
+t:22:2: vendros: unknown key. Did you mean `vendors`?"#;
+    assert_eq!(errors_of(text), expected.trim_start());
+}
+
+#[test]
+fn json_has_the_same_errors_by_key_alone() {
+    let errors = Config::from_json(r#"{"vendors": {"v": {"dialect": "grok", "keys": 5}}}"#, "c.json", &all_set);
+    assert_eq!(
+        errors.unwrap_err().to_string(),
+        "c.json: there is no model. Add a [models.\"vendor/model\"] table for each model to be used.\n\
+         c.json: vendors.v: `base_url` is missing. Add base_url = \"https://api.openai.com/v1\".\n\
+         c.json: vendors.v.dialect: not one of the choices. Known here: `openai`.\n\
+         c.json: vendors.v.keys: must be a list, not a number. Write it in [square brackets]."
+    );
+    let errors = Config::from_json("[]", "c.json", &all_set).unwrap_err();
+    assert_eq!(errors.to_string(), "c.json: must be a table, not a list.");
+}
+
+#[test]
+fn what_later_versions_will_have_is_told_from_a_slip() {
+    let text = r#"
+store = { kind = "memory" }
+shared = { redis = { env = "R" } }
+[alerts]
+failures = 3
+[defaults.health]
+probe = "models"
+[vendors.v]
+dialect = "anthropic"
+base_url = "https://example.com"
+keys = [{ env = "K", rpm = 1, tpm = 1, weight = 1 }]
+[models."v/m"]
+strengths = ["code"]
+capabilities = ["tools"]
+typical_first_token = "1s"
+[routes.r]
+strategy = "weighted"
+models = ["v/m"]
+exhausted = "panic"
+stream_cut = "error"
+canned = "Sorry."
+tasks.general.normal = ["v/m"]
+[clients.c]
+key = { env = "C" }
+rpm = 1
+tpm = 1
+budget = { usd = 1.0, per = "1d" }
+"#;
+    let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
+    assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
+    assert_eq!(errors.iter().count(), 19, "{errors}");
+}
+
+#[test]
+fn the_nearest_policy_wins_key_by_key() {
+    let config = load(
+        r#"
+[defaults]
+timeouts = { connect = "1s", head = "1s", answer = "1s", gap = "1s", total = "1s" }
+retry = { attempts = 1, deadline = "1s", wait = "1s" }
+breaker = { failures = 1, probes = 1, successes = 1 }
+[vendors.v]
+dialect = "openai"
+base_url = "https://example.com"
+timeouts = { connect = "2s", answer = "2s", gap = "2s", total = "2s" }
+retry = { deadline = "2s", wait = "2s" }
+breaker = { probes = 2, successes = 2 }
+[models."v/m"]
+timeouts = { gap = "3s", total = "3s" }
+retry = { wait = "3s" }
+breaker = { successes = 4 }
+[models."v/plain"]
+[routes.r]
+models = ["v/m", "v/plain"]
+timeouts = { total = "4s" }
+retry = { wait = "4s" }
+"#,
+    );
+    let secs = Millis::from_secs;
+    let timeouts = |total: u64, gap: u64| Timeouts {
+        head: secs(1),
+        answer: secs(2),
+        first_token: Timeouts::default().first_token,
+        gap: secs(gap),
+        total: secs(total),
+    };
+    let (m, plain) = (config.target(TargetId(0)), config.target(TargetId(1)));
+    assert_eq!((m.timeouts, plain.timeouts), (timeouts(3, 3), timeouts(2, 2)));
+    let on_route: Vec<_> = config.routes[0].candidates.iter().map(|candidate| candidate.timeouts).collect();
+    assert_eq!(on_route, [timeouts(4, 3), timeouts(4, 2)]);
+    assert_eq!(config.vendors[0].connect, secs(2));
+    let retry = |deadline: u64, wait: u64| RetryPolicy {
+        attempts: 1,
+        deadline: secs(deadline),
+        wait: secs(wait),
+        ..RetryPolicy::default()
+    };
+    assert_eq!((m.retry, plain.retry), (retry(2, 3), retry(2, 2)));
+    assert_eq!(config.routes[0].retry, retry(1, 4), "a route is over the defaults: its models' vendors may differ");
+    let breaker = BreakerPolicy { failures: 1, probes: 2, successes: 4, ..BreakerPolicy::default() };
+    assert_eq!((m.breaker, plain.breaker), (breaker, BreakerPolicy { successes: 2, ..breaker }));
+}
+
+#[test]
+fn names_mean_one_thing() {
+    let config = load(
+        r#"
+vendors.a = { dialect = "openai", base_url = "https://a.example.com" }
+vendors.b = { dialect = "openai", base_url = "https://b.example.com" }
+models."a/same" = {}
+models."b/same" = {}
+models."a/only" = {}
+models."b/org/deep" = {}
+models."a/taken" = {}
+routes.taken = { models = ["b/same"] }
+aliases = { "gpt" = "taken", "only-a" = "a/only" }
+"#,
+    );
+    let meaning = |name: &str| match config.names.get(name)? {
+        Name::Route(id) => Some(config.routes[id.0].name.as_str()),
+        Name::Target(id) => Some(config.target(*id).name.as_str()),
+    };
+    for (name, meant) in [
+        ("a/same", Some("a/same")),
+        ("same", None),
+        ("only", Some("a/only")),
+        ("org/deep", Some("b/org/deep")),
+        ("taken", Some("taken")),
+        ("gpt", Some("taken")),
+        ("only-a", Some("a/only")),
+    ] {
+        assert_eq!(meaning(name), meant, "{name}");
+    }
+    assert_eq!(config.targets.iter().find(|target| target.name == "b/org/deep").unwrap().upstream, "org/deep");
+    let errors = errors_of(&small("routes.\"a/b\" = { models = [\"v/m\"] }\nroutes.\"a b\" = { models = [\"v/m\"] }"));
+    assert!(errors.contains("a slash is what names of models have"), "{errors}");
+    assert!(errors.contains("1 to 200 characters of ASCII and no spaces"), "{errors}");
+}
+
+#[test]
+fn secrets_come_from_the_environment_and_are_never_repeated() {
+    let secret = "sk-live-0123456789-0123456789";
+    let text = format!(
+        r#"
+server.admin_key = "{secret}"
+models."v/m" = {{}}
+vendors.v.dialect = "openai"
+vendors.v.base_url = "https://user:{secret}@example.com"
+vendors.v.keys = ["{secret}", {{ env = "{secret}" }}, {{ env = "UNSET" }}, {{ env = "BROKEN" }}]
+vendors.w.dialect = "openai"
+vendors.w.base_url = {{ env = "NO_URL" }}
+vendors.x.dialect = "openai"
+vendors.x.base_url = "https://example.com"
+vendors.x.keys = [{{ env = "SHORT" }}, {{ env = "SHORT" }}]
+clients.c.key = {{ env = "SHORT" }}
+"#
+    );
+    let secrets = |name: &str| match name {
+        "BROKEN" => Some(format!("{secret}\n")),
+        "NO_URL" => Some(secret.to_owned()),
+        "SHORT" => Some(secret[..15].to_owned()),
+        _ => None,
+    };
+    let errors = Config::from_toml(&text, "t", &secrets).unwrap_err().to_string();
+    assert!(!errors.contains("live"), "{errors}");
+    let expected = [
+        "server.admin_key: a secret must not stand in the file",
+        "vendors.v.base_url: a user or password must not stand in a URL",
+        "vendors.v.keys[0]: a secret must not stand in the file",
+        "vendors.v.keys[1].env: not the name of an environment variable",
+        "vendors.v.keys[2]: the environment variable UNSET is not set, or empty",
+        "vendors.v.keys[3]: BROKEN holds a space",
+        "vendors.w.base_url: not a URL",
+        "vendors.x.keys[0]: SHORT looks cut off: a key here has at least 20 characters",
+        "vendors.x.keys[1]: SHORT looks cut off: a key here has at least 20 characters",
+        "clients.c.key: SHORT looks cut off: a key here has at least 16 characters",
+    ];
+    assert_eq!(errors.lines().count(), expected.len(), "{errors}");
+    for (line, expected) in errors.lines().zip(expected) {
+        assert!(line.contains(expected), "{line}\n{expected}");
+    }
+}
+
+#[test]
+fn a_vendor_on_this_machine_may_have_any_key_and_an_address_from_the_environment() {
+    let text = r#"
+models."v/m" = {}
+vendors.v.dialect = "openai"
+vendors.v.base_url = { env = "SANDBOX_URL" }
+vendors.v.keys = [{ env = "A" }, { env = "B" }]
+"#;
+    let secrets = |name: &str| Some(if name == "SANDBOX_URL" { "http://127.0.0.1:9001/v1/" } else { name }.to_owned());
+    let config = Config::from_toml(text, "t", &secrets).unwrap();
+    assert_eq!(config.vendors[0].base_url, "http://127.0.0.1:9001/v1");
+    let keys: Vec<_> = config.vendors[0].keys.iter().map(|key| key.secret.as_ref().map(Secret::expose)).collect();
+    assert_eq!(keys, [Some("A"), Some("B")]);
+    let public = |name: &str| Some(if name == "SANDBOX_URL" { "https://example.com" } else { name }.to_owned());
+    assert!(Config::from_toml(text, "t", &public).unwrap_err().to_string().contains("A looks cut off"));
+}
+
+#[test]
+fn base_urls_are_checked() {
+    for (url, works) in [
+        ("https://api.example.com/v1", true),
+        ("http://10.0.0.5:8000", true),
+        ("http://[::1]:8000/v1", true),
+        ("example.com/v1", false),
+        ("ftp://example.com", false),
+        ("https://", false),
+        ("https://:80", false),
+        ("https://example.com:99999", false),
+        ("https://example.com:0", false),
+        ("https://example.com/v1?key=x", false),
+        ("https://example.com/v1#x", false),
+        ("https://exa mple.com", false),
+        ("", false),
+    ] {
+        let text = SMALL.replace("https://api.example.com/v1/", url);
+        let result = Config::from_toml(&text, "t", &all_set).map_err(|errors| errors.to_string());
+        assert_eq!(result.is_ok(), works, "{url}: {result:?}");
+    }
+}
+
+#[test]
+fn clients_have_keys_and_routes_of_their_own() {
+    let with_clients = |clients: &str| small(&format!("[routes.r]\nmodels = [\"v/m\"]\n{clients}"));
+    let config =
+        load(&with_clients("[clients.a]\nkey = { env = \"A\" }\nroutes = [\"r\"]\n[clients.b]\nkey = { env = \"B\" }"));
+    assert_eq!(config.clients[0].routes, Some(vec![RouteId(0)]));
+    assert_eq!((config.clients[1].name.as_str(), &config.clients[1].routes), ("b", &None));
+    assert!(config.clients[1].key.matches("the-secret-that-is-in-B"));
+    for (clients, problem) in [
+        ("[clients.a]", "clients.a: `key` is missing"),
+        ("[clients]\na.key.env = \"A\"\nb.key.env = \"A\"", "clients.b: this client has the same key as `a`"),
+        ("[clients.a]\nkey.env = \"A\"\n[server]\nadmin_key.env = \"A\"", "clients.a: this client has the admin's key"),
+        ("[clients.a]\nkey.env = \"A\"\nroutes = []", "clients.a.routes: without a route"),
+        (
+            "[clients.a]\nkey.env = \"A\"\nroutes = [\"R\"]",
+            "clients.a.routes[0]: there is no route `R`. Did you mean `r`?",
+        ),
+        ("[clients.a]\nkey.env = \"A\"\nroutes = [\"r\", \"r\"]", "clients.a.routes[1]: this route stands here twice"),
+    ] {
+        let errors = errors_of(&with_clients(clients));
+        assert!(errors.contains(problem) && errors.lines().count() == 1, "{errors}");
+    }
+}
+
+#[test]
+fn only_this_machine_may_call_without_a_key() {
+    let anonymous = load(&small(""));
+    let named = load(&small("[clients.a]\nkey = { env = \"A\" }"));
+    for (listen, exposed) in [
+        ("127.0.0.1:8080", false),
+        ("127.1.2.3:0", false),
+        ("localhost:8080", false),
+        ("[::1]:8080", false),
+        ("0.0.0.0:8080", true),
+        ("[::]:8080", true),
+        ("192.168.0.7:8080", true),
+        ("gateway.example.com:8080", true),
+        ("127.0.0.1.example.com:8080", true),
+    ] {
+        assert_eq!(anonymous.check_exposure(listen).is_err(), exposed, "{listen}");
+        assert_eq!(named.check_exposure(listen), Ok(()), "{listen}");
+    }
+    for listen in
+        ["8080", ":8080", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999", "::1:8080", "[::1:8080", "http://x:80", ""]
+    {
+        let message = named.check_exposure(listen).unwrap_err();
+        assert!(message.ends_with("not an address. Write host:port, such as \"127.0.0.1:8080\"."), "{message}");
+    }
+}
+
+#[test]
+fn json_gives_the_same_config_and_needs_no_secret_to_be_made() {
+    for text in [EXAMPLE.to_owned(), whole_example(), small("vendors.v.breaker = {}\n[server]\nbody_max = \"1MiB\"")] {
+        let json = toml_to_json(&text, "tidegate.toml").unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(Config::from_json(&json, "tidegate.toml", &all_set).unwrap(), load(&text));
+    }
+    let errors = toml_to_json(&small("vendors.v.keys = [{ env = \"A\" }]\nvendors.v.base_ulr = 1"), "t").unwrap_err();
+    assert_eq!(errors.to_string(), "t:6:11: vendors.v.base_ulr: unknown key. Did you mean `base_url`?");
+}
+
+#[test]
+fn the_leaky_window_is_a_choice_among_durations() {
+    let window = |value: &str| {
+        Config::from_toml(&small(&format!("vendors.v.breaker.window = {value}")), "t", &all_set)
+            .map(|config| config.target(TargetId(0)).breaker.window)
+            .map_err(|errors| errors.to_string())
+    };
+    assert_eq!(window("\"leaky\""), Ok(Window::Leaky));
+    assert_eq!(window("\"1m\""), Ok(Window::Buckets(Millis::from_secs(60))));
+    assert!(window("\"leeky\"").unwrap_err().ends_with("Or write \"leaky\"."));
+    assert!(window("\"1ms\"").unwrap_err().contains("from 100ms to 1d"));
+}
+
+#[test]
+fn deep_nesting_does_not_exhaust_the_stack() {
+    const DEPTH: usize = 100_000;
+    for text in [vec!["a"; DEPTH].join(".") + " = 1", format!("a = {}", "[".repeat(DEPTH))] {
+        assert!(Config::from_toml(&text, "t", &all_set).is_err());
+    }
+    assert!(Config::from_json(&"[".repeat(DEPTH), "t", &all_set).is_err());
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = Config::from_toml(&text, "t", &all_set);
+        let _ = Config::from_json(&text, "t", &all_set);
+    }
+
+    #[test]
+    fn no_change_to_the_example_makes_it_panic(
+        at in 0_usize..8000,
+        removed in 0_usize..40,
+        added in "[a-z0-9\\[\\]{}\"'=.,#\\n/ _-]{0,12}",
+    ) {
+        let mut text = whole_example();
+        let at = at.min(text.len());
+        let end = (at + removed).min(text.len());
+        prop_assert!(text.is_ascii(), "so that any byte is a boundary");
+        text.replace_range(at..end, &added);
+        if let Err(errors) = Config::from_toml(&text, "t", &all_set) {
+            prop_assert!(errors.iter().all(|error| error.place.is_some()));
+        }
+        if let Ok(json) = toml_to_json(&text, "t") {
+            prop_assert_eq!(Config::from_json(&json, "t", &all_set).unwrap(), load(&text));
+        }
+    }
+}

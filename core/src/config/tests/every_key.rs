@@ -1,0 +1,177 @@
+//! Every key that is accepted does something: setting it to something else gives another [`Config`].
+//!
+//! The list of keys is asked of the reader itself, by planting an unknown key in each table and reading the remedy. So a
+//! new key fails here until it has a case, and until the example shows it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{all_set, whole_example};
+use crate::config::{Config, toml_to_json};
+
+/// For each key a value that is not the example's, by the end of the path of its table.
+fn cases() -> Vec<(&'static str, Value)> {
+    vec![
+        ("", json!({ "aliases": { "other": "default" }, "clients": {} })),
+        (
+            "server",
+            json!({
+                "listen": "127.0.0.1:9", "body_max": "1MiB", "reply_max": "1MiB", "request_head": "1s",
+                "client_stall": "1s", "connections_max": 1, "drain": "1s", "admin_key": { "env": "OTHER" },
+            }),
+        ),
+        (
+            "timeouts",
+            json!({
+                "connect": "7s", "head": "7s", "answer": "7s", "first_token": "7s", "gap": "7s", "total": "7s",
+            }),
+        ),
+        (
+            "retry",
+            json!({
+                "attempts": 7, "deadline": "7s", "same_target": 7, "wait": "7s", "base": "7s", "max": "7s",
+                "quarantine": "7s", "share": 0.007,
+            }),
+        ),
+        (
+            "breaker",
+            json!({
+                "window": "leaky", "min_requests": 7, "failure_rate": 0.007, "failures": 7, "slow_first_token": "7s",
+                "slow_rate": 0.007, "open": "7s", "open_max": "11s", "probes": 7, "successes": 7, "ramp": "7s",
+            }),
+        ),
+        (
+            "vendors/*",
+            json!({
+                "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
+            }),
+        ),
+        ("keys/*", json!({ "env": "OTHER" })),
+        ("admin_key", json!({ "env": "OTHER" })),
+        (
+            "models/*",
+            json!({
+                "upstream": "other", "context": 7, "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
+            }),
+        ),
+        ("price", json!({ "input": 7, "cached_input": 7, "output": 7 })),
+        (
+            "routes/*",
+            json!({
+                "models": ["openai/gpt-4.1"], "content_filter": "reroute", "timeouts": { "gap": "7s" },
+                "retry": { "attempts": 7 },
+            }),
+        ),
+        ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),
+        ("clients/*/key", json!({ "env": "OTHER" })),
+    ]
+}
+
+/// The case for `key` in `table`, with the key of the case itself.
+fn other_value(table: &str, key: &str) -> Option<((&'static str, String), Value)> {
+    let cases = cases();
+    let fits = |end: &str| table == end || (!end.is_empty() && table.ends_with(&format!("/{end}")));
+    // The longest end that fits: the `key` of a client is a table of another kind than `keys`.
+    let (end, values) = cases.iter().filter(|(end, _)| fits(end)).max_by_key(|(end, _)| end.len())?;
+    Some(((*end, key.to_owned()), values.get(key)?.clone()))
+}
+
+/// Keys with a single value in this version, so that there is none to change to: any other is refused.
+const ONLY_ONE_VALUE: [(&str, &str); 3] =
+    [("vendors/*", "dialect"), ("routes/*", "strategy"), ("routes/*", "exhausted")];
+
+/// Tables whose keys are names of the operator's choice.
+const NAMED: [&str; 5] = ["vendors", "models", "routes", "aliases", "clients"];
+
+#[test]
+fn every_accepted_key_changes_the_config() {
+    let example = example();
+    let before = load(&example).unwrap();
+    let mut tried = BTreeSet::new();
+    for (pointer, table) in tables(&example) {
+        for key in known_keys(&example, &pointer) {
+            let place = format!("{table}/{key} at {pointer}");
+            if ONLY_ONE_VALUE.contains(&(table.as_str(), key.as_str())) {
+                let errors = load(&with(&example, &pointer, &key, json!("another"))).unwrap_err();
+                assert!(errors.contains(&format!("{key}: not one of the choices")), "{place}: {errors}");
+            } else if let Some((case, other)) = other_value(&table, &key) {
+                let changed = with(&example, &pointer, &key, other);
+                let after = load(&changed).unwrap_or_else(|errors| panic!("{place}: {errors}"));
+                assert!(after != before, "{place} changes nothing");
+                tried.insert(case);
+            } else {
+                let walked = example.pointer(&pointer).unwrap().get(&key).is_some_and(Value::is_object);
+                assert!(walked, "{place} has no case");
+            }
+        }
+    }
+    for (end, values) in cases() {
+        for key in values.as_object().unwrap().keys() {
+            assert!(tried.contains(&(end, key.clone())), "the reader does not know {end}/{key}");
+        }
+    }
+}
+
+#[test]
+fn the_example_shows_every_accepted_key() {
+    let example = example();
+    let tables = tables(&example);
+    let shown: BTreeSet<&String> =
+        tables.iter().flat_map(|(pointer, _)| example.pointer(pointer).unwrap().as_object().unwrap().keys()).collect();
+    for (pointer, table) in &tables {
+        for key in known_keys(&example, pointer) {
+            assert!(shown.contains(&key), "the example does not show {table}/{key}");
+        }
+    }
+}
+
+fn example() -> Value {
+    let json = toml_to_json(&whole_example(), "tidegate.toml").unwrap_or_else(|errors| panic!("{errors}"));
+    serde_json::from_str(&json).unwrap()
+}
+
+fn load(document: &Value) -> Result<Config, String> {
+    Config::from_json(&document.to_string(), "t", &all_set).map_err(|errors| errors.to_string())
+}
+
+/// Every table of `document` with keys of its own, as its pointer and its kind: `vendors/*/timeouts`.
+fn tables(document: &Value) -> Vec<(String, String)> {
+    fn walk(value: &Value, pointer: &str, kind: &str, found: &mut Vec<(String, String)>) {
+        let children: Vec<(String, &Value)> = match value {
+            Value::Object(entries) => entries.iter().map(|(key, value)| (key.clone(), value)).collect(),
+            Value::Array(items) => items.iter().enumerate().map(|(index, value)| (index.to_string(), value)).collect(),
+            _ => return,
+        };
+        let chosen_names = NAMED.contains(&kind) || value.is_array();
+        if !chosen_names {
+            found.push((pointer.to_owned(), kind.to_owned()));
+        }
+        for (key, child) in children {
+            let step = if chosen_names { "*" } else { &key };
+            let slash = if kind.is_empty() { "" } else { "/" };
+            let escaped = key.replace('~', "~0").replace('/', "~1");
+            walk(child, &format!("{pointer}/{escaped}"), &format!("{kind}{slash}{step}"), found);
+        }
+    }
+    let mut found = Vec::new();
+    walk(document, "", "", &mut found);
+    found
+}
+
+/// The keys that the reader knows in the table at `pointer`, from what it says about one that it does not.
+fn known_keys(document: &Value, pointer: &str) -> Vec<String> {
+    let errors = Config::from_json(&with(document, pointer, "?!", json!(1)).to_string(), "t", &all_set).unwrap_err();
+    let [error] = errors.iter().collect::<Vec<_>>()[..] else { panic!("one unknown key, many errors: {errors}") };
+    assert!(error.path.ends_with("\"?!\"") && error.problem == "unknown key", "{error}");
+    let list = error.remedy.strip_prefix("Known here: `").and_then(|list| list.strip_suffix("`."));
+    list.unwrap_or_else(|| panic!("{error}")).split("`, `").map(str::to_owned).collect()
+}
+
+fn with(document: &Value, pointer: &str, key: &str, value: Value) -> Value {
+    let mut changed = document.clone();
+    changed.pointer_mut(pointer).unwrap()[key] = value;
+    changed
+}
