@@ -1,7 +1,41 @@
-//! Tidegate's decisions.
+//! Tidegate's decisions: everything that is decided about a request, and nothing that is done.
+//!
+//! There is no I/O here, no clock, no randomness and no environment: time, seeds, configuration and bytes are passed in, and
+//! what is to be done comes out. So the native server and the edge worker, which only carry it out, decide alike, and a
+//! test can live through a day of outages in a millisecond.
+//!
+//! # The map
+//!
+//! A request comes in through [`api`], which lets it in and reads its body with [`dialect`]; [`route`] plans who may
+//! answer; an [`exchange`] carries the plan out, driven by the one loop in [`mod@drive`]; each attempt is admitted and settled
+//! by the [`gateway`], which all requests share: [`breaker`], [`stats`], [`backoff`], keys and [`notice`]s. What became of
+//! an attempt is told by [`classify`], what it cost by [`price`], what the client hears by [`reply`]. [`status`] and
+//! [`explain`] show it to people; [`keeper`] is what many gateways know together.
+
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says where"))]
 
+pub mod api;
+pub mod backoff;
+pub mod breaker;
+mod buckets;
+pub mod classify;
+pub mod backoff;
+pub mod breaker;
+mod buckets;
 pub mod config;
+pub mod dialect;
+pub mod drive;
+pub mod exchange;
+pub mod explain;
+pub mod gateway;
+pub mod keeper;
+pub mod notice;
 pub mod price;
+pub mod reply;
+pub mod rng;
+pub mod route;
+pub mod rng;
 pub mod secret;
+pub mod stats;
+pub mod status;
 pub mod time;
