@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dialect::{Operation, openai};
 use crate::price::Price;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -292,6 +293,14 @@ impl Config {
     /// The target with this id.
     pub fn target(&self, id: TargetId) -> &Target {
         &self.targets[id.0]
+    }
+
+    /// Where a vendor takes an operation.
+    pub fn url(&self, vendor: VendorId, operation: Operation) -> String {
+        let vendor = &self.vendors[vendor.0];
+        match vendor.dialect {
+            Dialect::OpenAi => format!("{}{}", vendor.base_url, openai::path(operation)),
+        }
     }
 
     /// The vendor of this target.

@@ -71,8 +71,11 @@ impl fmt::Display for Picodollars {
 mod tests {
     use super::*;
 
-    const PRICE: Price =
-        Price { input: Picodollars(2_000_000), cached_input: Some(Picodollars(500_000)), output: Picodollars(8_000_000) };
+    const PRICE: Price = Price {
+        input: Picodollars(2_000_000),
+        cached_input: Some(Picodollars(500_000)),
+        output: Picodollars(8_000_000),
+    };
 
     #[test]
     fn cached_tokens_are_part_of_the_prompt_and_cost_less() {

@@ -87,7 +87,7 @@ impl Sub for Millis {
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-        let whole = UNITS.iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0);
+        let whole = UNITS.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit));
         match whole {
             Some((unit, suffix)) => write!(f, "{}{suffix}", self.0 / unit),
             None => write!(f, "{}ms", self.0),
@@ -110,7 +110,9 @@ mod tests {
 
     #[test]
     fn lengths_print_as_the_config_writes_them() {
-        for (ms, text) in [(0, "0ms"), (250, "250ms"), (1500, "1500ms"), (10_000, "10s"), (120_000, "2m"), (86_400_000, "1d")] {
+        for (ms, text) in
+            [(0, "0ms"), (250, "250ms"), (1500, "1500ms"), (10_000, "10s"), (120_000, "2m"), (86_400_000, "1d")]
+        {
             assert_eq!(Millis(ms).to_string(), text);
         }
     }

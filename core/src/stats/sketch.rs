@@ -136,7 +136,9 @@ mod tests {
 
     fn sketch(samples: &[u64]) -> Sketch {
         let mut sketch = Sketch::default();
-        samples.iter().for_each(|&ms| sketch.record(Millis(ms)));
+        for &ms in samples {
+            sketch.record(Millis(ms));
+        }
         sketch
     }
 

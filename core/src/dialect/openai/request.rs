@@ -1,0 +1,266 @@
+//! A client's request: read once, changed as little as possible.
+//!
+//! Only the envelope is read, in one pass over the body. What has to change for a vendor (the model's name, and that a
+//! stream must report its usage) is spliced into the original bytes, so that everything else, known to us or not, goes
+//! through as it came.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use crate::dialect::Operation;
+
+/// A chat completion or embeddings request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The route, target or alias that the client named.
+    pub model: String,
+    /// Whether the answer is to come as events.
+    pub stream: bool,
+    /// Whether the client asked for the usage at the end of a stream.
+    pub wants_usage: bool,
+    body: Bytes,
+    /// Where the value of `model` stands in `body`.
+    model_at: Range<usize>,
+    /// What makes a stream report its usage, if anything must change.
+    usage_edit: Option<Edit>,
+}
+
+/// Why a body is not a request: the caller's fault, in words for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRequest {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// The parameter at fault.
+    pub param: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Edit {
+    at: Range<usize>,
+    text: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream_options: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    include_usage: Option<&'a RawValue>,
+}
+
+/// Tells a `null` that is there from a key that is not.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Request {
+    /// Reads a body. One pass: the rest of it is only checked for being JSON.
+    pub fn read(operation: Operation, body: Bytes) -> Result<Self, BadRequest> {
+        let unreadable = |why: &dyn std::fmt::Display| BadRequest {
+            message: format!("The request body is not a JSON object that can be read: {why}."),
+            param: None,
+        };
+        // A list would do for serde, field by field.
+        if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(unreadable(&"it does not begin with `{`"));
+        }
+        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+        let raw_model = envelope.model.ok_or_else(|| BadRequest {
+            message: "You must provide a `model`: the name of a route or of a model, see GET /v1/models.".into(),
+            param: Some("model"),
+        })?;
+        let model: String = serde_json::from_str(raw_model.get())
+            .map_err(|_| BadRequest { message: "`model` must be a string.".into(), param: Some("model") })?;
+        let stream = match envelope.stream.map(RawValue::get) {
+            None | Some("null" | "false") => false,
+            Some("true") => true,
+            Some(_) => {
+                return Err(BadRequest { message: "`stream` must be true or false.".into(), param: Some("stream") });
+            }
+        };
+        let model_at = place(&body, raw_model);
+        let (wants_usage, usage_edit) = match operation {
+            Operation::Chat if stream => usage_edit(&body, envelope.stream_options),
+            Operation::Chat | Operation::Embeddings => (false, None),
+        };
+        Ok(Self {
+            operation,
+            model,
+            stream: stream && operation == Operation::Chat,
+            wants_usage,
+            model_at,
+            usage_edit,
+            body,
+        })
+    }
+
+    /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.
+    pub fn body_for(&self, upstream: &str) -> Bytes {
+        let name =
+            (upstream != self.model).then(|| serde_json::to_string(upstream).expect("a string always has a JSON form"));
+        let mut edits: Vec<(Range<usize>, &str)> = Vec::with_capacity(2);
+        edits.extend(name.as_deref().map(|name| (self.model_at.clone(), name)));
+        edits.extend(self.usage_edit.as_ref().map(|edit| (edit.at.clone(), edit.text)));
+        if edits.is_empty() {
+            return self.body.clone();
+        }
+        edits.sort_by_key(|(at, _)| at.start);
+        let grown: usize = edits.iter().map(|(_, text)| text.len()).sum();
+        let mut body = Vec::with_capacity(self.body.len() + grown);
+        let mut done = 0;
+        for (at, text) in edits {
+            body.extend_from_slice(&self.body[done..at.start]);
+            body.extend_from_slice(text.as_bytes());
+            done = at.end;
+        }
+        body.extend_from_slice(&self.body[done..]);
+        body.into()
+    }
+}
+
+/// Whether the client asked for usage, and what to change so that the vendor is asked.
+fn usage_edit(body: &[u8], options: Option<&RawValue>) -> (bool, Option<Edit>) {
+    let Some(raw) = options else {
+        let start = body.iter().position(|byte| *byte == b'{').expect("an object has been read") + 1;
+        return (false, Some(Edit { at: start..start, text: r#""stream_options":{"include_usage":true},"# }));
+    };
+    let at = place(body, raw);
+    if raw.get() == "null" {
+        return (false, Some(Edit { at, text: r#"{"include_usage":true}"# }));
+    }
+    let is_object = raw.get().starts_with('{');
+    let Some(options) = is_object.then(|| serde_json::from_str::<StreamOptions<'_>>(raw.get()).ok()).flatten() else {
+        // The vendor will say what is wrong to the caller better than we can.
+        return (false, None);
+    };
+    match options.include_usage {
+        Some(asked) if asked.get() == "true" => (true, None),
+        Some(asked) => (false, Some(Edit { at: place(body, asked), text: "true" })),
+        None => {
+            let empty = raw.get()[1..].trim_ascii_start().starts_with('}');
+            let text = if empty { r#""include_usage":true"# } else { r#""include_usage":true,"# };
+            (false, Some(Edit { at: at.start + 1..at.start + 1, text }))
+        }
+    }
+}
+
+/// Where a value that was borrowed from `body` stands in it.
+fn place(body: &[u8], value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr().addr() - body.as_ptr().addr();
+    start..start + value.get().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(body: &str) -> Result<Request, BadRequest> {
+        Request::read(Operation::Chat, Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    fn sent(body: &str, upstream: &str) -> String {
+        String::from_utf8(read(body).unwrap().body_for(upstream).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_same_model_and_no_stream_is_the_same_bytes() {
+        let body = Bytes::from_static(br#"{"model":"gpt-x", "n":1e400}"#);
+        let request = Request::read(Operation::Chat, body.clone()).unwrap();
+        assert_eq!(request.body_for("gpt-x").as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn only_the_name_changes() {
+        let body =
+            r#"{ "messages":[{"model":"no"}],"model" : "default" ,"seed":12345678901234567890123, "x":"\u00e9"}"#;
+        assert_eq!(sent(body, "gpt-\"x"), body.replace("\"default\"", "\"gpt-\\\"x\""));
+    }
+
+    #[test]
+    fn a_stream_always_asks_for_usage() {
+        for (given, expected) in [
+            (
+                r#"{"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":null}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{ }}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true }}"#,
+            ),
+            (
+                r#"{"model":"m","stream":true,"stream_options":{"a":1}}"#,
+                r#"{"model":"m","stream":true,"stream_options":{"include_usage":true,"a":1}}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":false},"stream":true,"model":"m"}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true,"model":"m"}"#,
+            ),
+        ] {
+            let request = read(given).unwrap();
+            assert!(request.stream && !request.wants_usage, "{given}");
+            assert_eq!(request.body_for("m"), expected.as_bytes());
+        }
+        let asked = read(r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#).unwrap();
+        assert!(asked.wants_usage);
+        assert_eq!(asked.body_for("m").as_ptr(), asked.body.as_ptr());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (body, part, param) in [
+            ("", "EOF", None),
+            ("[]", "does not begin", None),
+            ("[\"m\",true]", "does not begin", None),
+            ("null", "does not begin", None),
+            ("{\"model\":\"m\"", "EOF", None),
+            ("{\"model\":\"m\",\"model\":\"n\"}", "duplicate", None),
+            ("{}", "must provide a `model`", Some("model")),
+            ("{\"model\":7}", "must be a string", Some("model")),
+            ("{\"model\":\"m\",\"stream\":\"yes\"}", "true or false", Some("stream")),
+        ] {
+            let bad = read(body).unwrap_err();
+            assert!(bad.message.contains(part), "{body}: {}", bad.message);
+            assert_eq!(bad.param, param, "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::read(Operation::Chat, body.into());
+        }
+
+        /// Whatever else the body holds, what is sent is the same object but for the two edits.
+        #[test]
+        fn the_rest_goes_through(model in ".*", upstream in ".*", extra in ".*", number: i64, stream: bool) {
+            let mut expected = json!({"a": extra, "model": model, "z": {"n": number, "model": extra}, "stream": stream});
+            let request = read(&expected.to_string()).unwrap();
+            let sent: Value = serde_json::from_slice(&request.body_for(&upstream)).unwrap();
+            expected["model"] = upstream.into();
+            if stream {
+                expected["stream_options"] = json!({"include_usage": true});
+            }
+            prop_assert_eq!(sent, expected);
+        }
+    }
+}

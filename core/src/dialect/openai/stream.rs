@@ -1,0 +1,258 @@
+//! A vendor's stream: what goes on to the client, and what it says about the answer.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{read_error, read_usage};
+use crate::dialect::VendorError;
+use crate::dialect::sse::{Block, EventTooLarge, Splitter};
+use crate::price::Usage;
+
+/// Reads a stream as it arrives. Feed it with [`push`](Self::push), then take [`next_event`](Self::next_event) until there is none.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the stream")]
+pub struct StreamDecoder {
+    splitter: Splitter,
+    /// Whether the chunk that holds only the usage is kept from the client, who did not ask for it.
+    strips_usage: bool,
+    /// What the vendor counted, once it has said so.
+    pub usage: Option<Usage>,
+    /// Whether a finish reason has come.
+    pub finished: bool,
+    /// Whether that reason was the vendor's content filter.
+    pub filtered: bool,
+    /// Whether `[DONE]` has come.
+    pub done: bool,
+    /// Events that did not read, and were left out.
+    pub malformed: u32,
+}
+
+/// One event of the stream. The bytes, where there are any, are the vendor's own and go on to the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A piece of the answer: text, thinking, a refusal or a tool call.
+    Content(Bytes),
+    /// The answer's last chunk, with its finish reason.
+    Finish(Bytes),
+    /// Something else to pass on: a role, a comment, the usage that was asked for, `[DONE]`.
+    Other(Bytes),
+    /// An error inside the stream. Its bytes are not passed on.
+    Error(VendorError),
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    audio: Option<&'a RawValue>,
+}
+
+impl StreamDecoder {
+    /// A decoder for one stream. `wants_usage`: the client asked for the usage at its end.
+    pub fn new(wants_usage: bool) -> Self {
+        Self {
+            splitter: Splitter::default(),
+            strips_usage: !wants_usage,
+            usage: None,
+            finished: false,
+            filtered: false,
+            done: false,
+            malformed: 0,
+        }
+    }
+
+    /// Takes the next piece of the stream, of any size.
+    pub fn push(&mut self, piece: Bytes) {
+        self.splitter.push(piece);
+    }
+
+    /// The next event that is whole. Events that do not read are counted and left out.
+    pub fn next_event(&mut self) -> Result<Option<Event>, EventTooLarge> {
+        while let Some(block) = self.splitter.next_block()? {
+            if let Some(event) = self.read(block) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, block: Block) -> Option<Event> {
+        let Some(data) = block.data else {
+            return Some(Event::Other(block.raw));
+        };
+        if &data[..] == b"[DONE]" {
+            self.done = true;
+            return Some(Event::Other(block.raw));
+        }
+        let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
+            self.malformed = self.malformed.saturating_add(1);
+            return None;
+        };
+        if chunk.error.is_some() {
+            return Some(Event::Error(read_error(&data)));
+        }
+        if let Some(usage) = read_usage(chunk.usage) {
+            self.usage = Some(usage);
+        }
+        let choices = chunk.choices.unwrap_or_default();
+        if choices.is_empty() && chunk.usage.is_some() && self.strips_usage {
+            return None;
+        }
+        if let Some(reason) = choices.iter().find_map(|choice| choice.finish_reason.as_deref()) {
+            self.finished = true;
+            self.filtered |= reason == "content_filter";
+            return Some(Event::Finish(block.raw));
+        }
+        let has_content = choices.iter().filter_map(|choice| choice.delta.as_ref()).any(Delta::has_content);
+        Some(if has_content { Event::Content(block.raw) } else { Event::Other(block.raw) })
+    }
+}
+
+impl Delta<'_> {
+    /// A role alone, or an empty string, is not content: vendors send those before they have begun to think.
+    fn has_content(&self) -> bool {
+        let parts = [
+            self.content,
+            self.tool_calls,
+            self.function_call,
+            self.refusal,
+            self.reasoning_content,
+            self.reasoning,
+            self.audio,
+        ];
+        parts.into_iter().flatten().any(|part| !matches!(part.get(), "null" | "\"\"" | "[]" | "{}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    const HI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    const STOP: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n";
+    const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
+    const END: &str = "data: [DONE]\n\n";
+
+    /// All events of a stream that arrives in pieces of `size` bytes, and the decoder after it.
+    fn decode(stream: &str, wants_usage: bool, size: usize) -> (Vec<Event>, StreamDecoder) {
+        let mut decoder = StreamDecoder::new(wants_usage);
+        let mut events = Vec::new();
+        for piece in stream.as_bytes().chunks(size) {
+            decoder.push(Bytes::copy_from_slice(piece));
+            while let Some(event) = decoder.next_event().unwrap() {
+                events.push(event);
+            }
+        }
+        (events, decoder)
+    }
+
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    #[test]
+    fn a_whole_stream() {
+        let stream = [ROLE, HI, STOP, USAGE, END].concat();
+        for size in [1, 7, 10_000] {
+            let (events, decoder) = decode(&stream, false, size);
+            let expected = [
+                Event::Other(bytes(ROLE)),
+                Event::Content(bytes(HI)),
+                Event::Finish(bytes(STOP)),
+                Event::Other(bytes(END)),
+            ];
+            assert_eq!(events, expected, "usage is stripped, everything else passes, in pieces of {size}");
+            assert_eq!(decoder.usage, Some(Usage { input: 5, cached_input: 0, output: 2 }));
+            assert!(decoder.finished && decoder.done && decoder.malformed == 0);
+        }
+        let (events, _) = decode(&stream, true, 9);
+        assert!(events.contains(&Event::Other(bytes(USAGE))), "asked for, so passed on");
+    }
+
+    #[test]
+    fn usage_beside_choices_is_read_and_passed_on() {
+        let last = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        let (events, decoder) = decode(last, false, 11);
+        assert_eq!(events.len(), 1);
+        assert_eq!(decoder.usage.unwrap().input, 1);
+    }
+
+    #[test]
+    fn content_is_more_than_text() {
+        for delta in [
+            r#"{"tool_calls":[{"index":0}]}"#,
+            r#"{"reasoning_content":"hm"}"#,
+            r#"{"refusal":"no"}"#,
+            r#"{"content":[{"type":"text"}]}"#,
+        ] {
+            let stream = format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+            assert!(matches!(decode(&stream, false, 99).0[..], [Event::Content(_)]), "{delta}");
+        }
+        for delta in [r#"{"role":"assistant"}"#, r#"{"content":null}"#, r#"{"tool_calls":[]}"#, "{}"] {
+            let stream = format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+            assert!(matches!(decode(&stream, false, 99).0[..], [Event::Other(_)]), "{delta}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_left_out_and_errors_are_held_back() {
+        let stream = [HI, "data: {not json\n\n", "data: {\"error\":{\"message\":\"m\",\"code\":503}}\n\n"].concat();
+        let (events, decoder) = decode(&stream, false, 64);
+        let error = VendorError { message: "m".into(), kind: String::new(), code: "503".into() };
+        assert_eq!(events, [Event::Content(bytes(HI)), Event::Error(error)]);
+        assert_eq!(decoder.malformed, 1);
+    }
+
+    #[test]
+    fn the_filter_is_seen() {
+        let stream = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"content_filter\"}]}\n\n";
+        let (_, decoder) = decode(stream, false, 99);
+        assert!(decoder.filtered && decoder.finished);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
+            let mut decoder = StreamDecoder::new(false);
+            for piece in pieces {
+                decoder.push(piece.into());
+                while let Ok(Some(_)) = decoder.next_event() {}
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! One attempt while it runs: its limits in time, and its response as it arrives.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+
+use crate::backoff::retry_after;
+use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status};
+use crate::config::Timeouts;
+use crate::dialect::openai::{self, DONE, Event as StreamEvent, StreamDecoder};
+use crate::dialect::sse::EventTooLarge;
+use crate::dialect::{Operation, Reading};
+use crate::drive::AttemptId;
+use crate::gateway::Permit;
+use crate::price::Usage;
+use crate::time::{Millis, Timestamp};
+
+/// What is kept of an error's body: enough to classify it and to show it to a caller at fault.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// What is held of a stream before its first token: role chunks and comments are far smaller.
+const HELD_BYTES_MAX: usize = 256 << 10;
+
+/// An attempt under way.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: AttemptId,
+    /// Its place in the plan.
+    pub(super) candidate: usize,
+    pub(super) permit: Permit,
+    pub(super) sent_at: Timestamp,
+    pub(super) first_token_at: Option<Timestamp>,
+    /// Events that did not read, and were left out.
+    pub(super) malformed: u32,
+    terms: Terms,
+    last_at: Timestamp,
+    stage: Stage,
+}
+
+/// What does not change while an attempt runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) operation: Operation,
+    pub(super) stream: bool,
+    pub(super) wants_usage: bool,
+    pub(super) timeouts: Timeouts,
+    /// The request's own: an answer must have begun by then.
+    pub(super) deadline: Timestamp,
+    /// Whether an answer that the vendor's filter stopped is asked of another target.
+    pub(super) reroutes_filtered: bool,
+    pub(super) reply_bytes_max: usize,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// For the head.
+    Waiting,
+    /// Gathering a reply that is not streamed, or an error.
+    Whole { status: StatusCode, headers: HeaderMap, body: Gathered },
+    /// Before the first token: nothing has gone to the client yet.
+    Held { decoder: StreamDecoder, held: Gathered },
+    /// The client is reading.
+    Committed { decoder: StreamDecoder },
+}
+
+/// What the exchange is to do about an event.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// Begin the client's stream with these bytes.
+    Commit(Bytes),
+    /// Pass these bytes on.
+    Write(Bytes),
+    /// The attempt is over.
+    Over(Box<Ended>),
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// The vendor's own hint, for failures that carry one.
+    pub(super) retry_after: Option<Millis>,
+    /// The vendor's whole reply, where there is one to show.
+    pub(super) whole: Option<Whole>,
+    pub(super) usage: Option<Usage>,
+    /// Bytes of a stream that the client has not had yet.
+    pub(super) last: Bytes,
+}
+
+/// A vendor's whole reply.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// The limit that runs out first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Head,
+    FirstToken,
+    Gap,
+    Total,
+    Deadline,
+}
+
+impl Live {
+    pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
+        Self {
+            id,
+            candidate,
+            permit,
+            sent_at: now,
+            first_token_at: None,
+            malformed: 0,
+            terms,
+            last_at: now,
+            stage: Stage::Waiting,
+        }
+    }
+
+    /// Whether bytes of it have gone to the client.
+    pub(super) fn is_committed(&self) -> bool {
+        matches!(self.stage, Stage::Committed { .. })
+    }
+
+    /// When to stop waiting for it.
+    pub(super) fn until(&self) -> Timestamp {
+        self.limit().0
+    }
+
+    /// A response head has come.
+    pub(super) fn head(&mut self, now: Timestamp, status: StatusCode, headers: HeaderMap) {
+        if !matches!(self.stage, Stage::Waiting) {
+            return;
+        }
+        self.last_at = now;
+        let body = Gathered::default();
+        self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
+            Stage::Held { decoder: StreamDecoder::new(self.terms.wants_usage), held: body }
+        } else {
+            Stage::Whole { status, headers, body }
+        };
+    }
+
+    /// A piece of the body has come.
+    pub(super) fn piece(&mut self, now: Timestamp, bytes: Bytes) -> Option<Progress> {
+        self.last_at = now;
+        match &mut self.stage {
+            Stage::Waiting => None,
+            Stage::Whole { status, body, .. } => {
+                let is_error = !status.is_success();
+                let max = if is_error { ERROR_BYTES_MAX } else { self.terms.reply_bytes_max };
+                if body.len() + bytes.len() <= max {
+                    body.push(bytes);
+                    None
+                } else if is_error {
+                    // The status and the beginning say enough.
+                    Some(self.whole_is_over(now))
+                } else {
+                    Some(failed(Failure::TooLarge))
+                }
+            }
+            Stage::Held { decoder, held } => {
+                decoder.push(bytes);
+                let first_token_at = &mut self.first_token_at;
+                match read_until_token(decoder, held) {
+                    Ok(Held::Nothing) => None,
+                    // Filtered before a word was said: as long as nothing is committed, there is still a choice.
+                    Ok(Held::Filtered) if self.terms.reroutes_filtered => None,
+                    Ok(Held::Token | Held::Filtered) => {
+                        *first_token_at = Some(now);
+                        Some(self.commit())
+                    }
+                    Err(over) => Some(over),
+                }
+            }
+            Stage::Committed { .. } => self.relay(bytes),
+        }
+    }
+
+    /// The body has ended as its framing promised.
+    pub(super) fn end(&mut self, now: Timestamp) -> Progress {
+        match &mut self.stage {
+            Stage::Waiting => failed(Failure::Reset),
+            Stage::Whole { .. } => self.whole_is_over(now),
+            Stage::Held { decoder, held } if decoder.filtered => {
+                let last = std::mem::take(held).join();
+                Progress::Over(Box::new(Ended { last, ..Ended::of(Outcome::Filtered, decoder.usage) }))
+            }
+            Stage::Held { decoder, .. } if decoder.done => failed(Failure::Empty),
+            Stage::Held { .. } => failed(Failure::Cut),
+            Stage::Committed { decoder } if decoder.finished || decoder.done => {
+                let outcome = if decoder.filtered { Outcome::Filtered } else { Outcome::Success };
+                over(outcome, decoder.usage)
+            }
+            Stage::Committed { decoder } => cut(decoder),
+        }
+    }
+
+    /// The connection failed.
+    pub(super) fn fail(&mut self, now: Timestamp, fault: Fault) -> Progress {
+        match (&self.stage, fault) {
+            (_, Fault::Connect) => failed(Failure::Connect),
+            (Stage::Waiting, Fault::Broken) => failed(Failure::Reset),
+            (Stage::Whole { status, .. }, Fault::Broken) if !status.is_success() => self.whole_is_over(now),
+            // Everything that was promised had been said; only the goodbye is missing.
+            (Stage::Committed { decoder }, Fault::Broken) if decoder.done => self.end(now),
+            (Stage::Committed { decoder }, Fault::Broken) => cut(decoder),
+            (_, Fault::Broken) => failed(Failure::Cut),
+        }
+    }
+
+    /// The time that was waited for has come. `None`: too early, and nothing happens.
+    pub(super) fn timeout(&mut self, now: Timestamp) -> Option<Progress> {
+        let (until, limit) = self.limit();
+        if now < until {
+            return None;
+        }
+        if let Stage::Whole { status, .. } = &self.stage
+            && !status.is_success()
+        {
+            return Some(self.whole_is_over(now));
+        }
+        Some(match limit {
+            Limit::Head => over(Outcome::Silent, None),
+            Limit::FirstToken => failed(Failure::FirstToken),
+            Limit::Gap => failed(Failure::Stalled),
+            Limit::Total => failed(Failure::Total),
+            // The vendor was within all of its own limits: that tells nothing about it.
+            Limit::Deadline => over(Outcome::Neutral, None),
+        })
+    }
+
+    /// What the client still has to be sent when a stream has ended well.
+    pub(super) fn farewell(&self) -> Option<Bytes> {
+        match &self.stage {
+            Stage::Committed { decoder } if !decoder.done => Some(Bytes::from_static(DONE)),
+            _ => None,
+        }
+    }
+
+    /// The first of its limits to run out. On a tie the vendor's own limit speaks, since it says more.
+    fn limit(&self) -> (Timestamp, Limit) {
+        let Terms { timeouts, deadline, stream, .. } = &self.terms;
+        let total = (self.sent_at + timeouts.total, Limit::Total);
+        let gap = (self.last_at + timeouts.gap, Limit::Gap);
+        let deadline = (*deadline, Limit::Deadline);
+        let head = if *stream { timeouts.head } else { timeouts.answer };
+        let limits = match &self.stage {
+            Stage::Waiting if *stream => {
+                let first_token = (self.sent_at + timeouts.first_token, Limit::Head);
+                [(self.sent_at + head, Limit::Head), first_token, total, deadline]
+            }
+            Stage::Waiting => [(self.sent_at + head, Limit::Head), total, deadline, deadline],
+            Stage::Whole { .. } => [gap, total, deadline, deadline],
+            Stage::Held { .. } => [(self.sent_at + timeouts.first_token, Limit::FirstToken), gap, total, deadline],
+            Stage::Committed { .. } => [gap, total, total, total],
+        };
+        limits.into_iter().min_by_key(|(until, _)| *until).expect("there are four")
+    }
+
+    fn commit(&mut self) -> Progress {
+        let Stage::Held { decoder, held } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
+            unreachable!("only a held stream is committed");
+        };
+        self.malformed = decoder.malformed;
+        self.stage = Stage::Committed { decoder };
+        Progress::Commit(held.join())
+    }
+
+    /// Passes on what a piece holds; many events become one run of bytes.
+    fn relay(&mut self, bytes: Bytes) -> Option<Progress> {
+        let Stage::Committed { decoder } = &mut self.stage else {
+            unreachable!("only a committed stream is relayed");
+        };
+        decoder.push(bytes);
+        let mut passed = Gathered::default();
+        let broken = loop {
+            match decoder.next_event() {
+                Ok(None) => break None,
+                Ok(Some(StreamEvent::Error(error))) => break Some(classify_in_body(&error)),
+                Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
+                    passed.push(raw);
+                }
+                Err(EventTooLarge) => break Some(Outcome::HardFailure(Failure::TooLarge)),
+            }
+        };
+        self.malformed = decoder.malformed;
+        match broken {
+            Some(outcome) => {
+                let ended = Ended::of(outcome, decoder.usage);
+                Some(Progress::Over(Box::new(Ended { last: passed.join(), ..ended })))
+            }
+            None if passed.len() == 0 => None,
+            None => Some(Progress::Write(passed.join())),
+        }
+    }
+
+    fn whole_is_over(&mut self, now: Timestamp) -> Progress {
+        let Stage::Whole { status, headers, body } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
+            unreachable!("only a whole reply is over in this way");
+        };
+        let body = body.join();
+        let hint = retry_after(&headers, now);
+        let (outcome, usage) = if status.is_success() {
+            match openai::read_reply(self.terms.operation, &body) {
+                Reading::Error(error) => (classify_in_body(&error), None),
+                Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
+                // A stream was asked for: a whole answer is not what its reader can read.
+                _ if self.terms.stream => (Outcome::HardFailure(Failure::Malformed), None),
+                Reading::Malformed => (Outcome::HardFailure(Failure::Malformed), None),
+                Reading::Filtered(usage) => (Outcome::Filtered, usage),
+                Reading::Answer(usage) => (Outcome::Success, usage),
+            }
+        } else {
+            (classify_status(status, &headers, &openai::read_error(&body), now), None)
+        };
+        let whole = Some(Whole { status, headers, body });
+        Progress::Over(Box::new(Ended { retry_after: hint, whole, ..Ended::of(outcome, usage) }))
+    }
+}
+
+impl Ended {
+    pub(super) fn of(outcome: Outcome, usage: Option<Usage>) -> Self {
+        Self { outcome, retry_after: None, whole: None, usage, last: Bytes::new() }
+    }
+}
+
+/// A stream that broke off while the client was reading: what had been counted is still owed.
+fn cut(decoder: &StreamDecoder) -> Progress {
+    over(Outcome::HardFailure(Failure::Cut), decoder.usage)
+}
+
+fn over(outcome: Outcome, usage: Option<Usage>) -> Progress {
+    Progress::Over(Box::new(Ended::of(outcome, usage)))
+}
+
+fn failed(failure: Failure) -> Progress {
+    over(Outcome::HardFailure(failure), None)
+}
+
+enum Held {
+    Nothing,
+    Token,
+    Filtered,
+}
+
+/// Reads on until there is something that cannot be taken back: a token, or the answer's end.
+fn read_until_token(decoder: &mut StreamDecoder, held: &mut Gathered) -> Result<Held, Progress> {
+    let mut found = Held::Nothing;
+    loop {
+        match decoder.next_event() {
+            Ok(None) => return Ok(found),
+            Ok(Some(StreamEvent::Error(error))) => {
+                return Err(over(classify_in_body(&error), None));
+            }
+            Ok(Some(StreamEvent::Content(raw))) => {
+                held.push(raw);
+                found = Held::Token;
+            }
+            Ok(Some(StreamEvent::Finish(raw))) => {
+                held.push(raw);
+                if matches!(found, Held::Nothing) {
+                    found = if decoder.filtered { Held::Filtered } else { Held::Token };
+                }
+            }
+            Ok(Some(StreamEvent::Other(raw))) => held.push(raw),
+            Err(EventTooLarge) => return Err(failed(Failure::TooLarge)),
+        }
+        if held.len() > HELD_BYTES_MAX && matches!(found, Held::Nothing) {
+            return Err(failed(Failure::TooLarge));
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    content_type.len() >= 17 && content_type[..17].eq_ignore_ascii_case(b"text/event-stream")
+}
+
+/// Pieces of a body that are joined only when there is more than one.
+#[derive(Debug, Default)]
+struct Gathered {
+    first: Bytes,
+    rest: Option<BytesMut>,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.rest.as_ref().map_or(self.first.len(), BytesMut::len)
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        match &mut self.rest {
+            Some(rest) => rest.extend_from_slice(&bytes),
+            None if self.first.is_empty() => self.first = bytes,
+            None => {
+                let mut rest = BytesMut::with_capacity((self.first.len() + bytes.len()) * 2);
+                rest.extend_from_slice(&self.first);
+                rest.extend_from_slice(&bytes);
+                self.rest = Some(rest);
+            }
+        }
+    }
+
+    fn join(self) -> Bytes {
+        self.rest.map_or(self.first, BytesMut::freeze)
+    }
+}

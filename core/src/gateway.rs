@@ -1,0 +1,415 @@
+//! What all requests share: breakers, keys, statistics, the retry budget, and what operators are told.
+//!
+//! Every decision is made here, under one short borrow and with the time passed in: the native server keeps the gateway in
+//! a mutex, the worker keeps one per isolate. The order of calls for one attempt is [`admit`](Gateway::admit), the
+//! attempt itself, [`settle`](Gateway::settle); a permit that is never settled costs a half-open breaker one place until
+//! its lease runs out, nothing more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+
+use crate::backoff::{self, RetryBudget};
+use crate::breaker::{Breaker, State, Ticket, Transition};
+use crate::classify::Outcome;
+use crate::config::{Config, KeyId, RetryPolicy, Target, TargetId};
+use crate::keeper::{Change, Report, View};
+use crate::notice::Notice;
+use crate::price::{Picodollars, Usage};
+use crate::rng::Rng;
+use crate::route::Rejection;
+use crate::stats::TargetStats;
+use crate::time::{Millis, Timestamp};
+
+/// How long a throttled key rests when its vendor does not say: the five seconds that the field's write-ups use.
+const THROTTLE_DEFAULT: Millis = Millis::from_secs(5);
+
+/// Notices kept for an adapter that is slow to take them.
+const NOTICES_MAX: usize = 1024;
+
+/// The state that all requests share.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Arc<Config>,
+    /// The latest time told: a step back is time standing still.
+    now: Timestamp,
+    rng: Rng,
+    /// By [`TargetId`].
+    targets: Vec<TargetState>,
+    /// Until when each key is left alone, by vendor and [`KeyId`].
+    quarantines: Vec<Vec<Timestamp>>,
+    /// What is sent with each key, by vendor and [`KeyId`]: made once, cloned cheaply.
+    headers: Vec<Vec<HeaderMap>>,
+    retries: RetryBudget,
+    notices: VecDeque<Notice>,
+    notices_lost: u64,
+    draining: bool,
+    reporter: u64,
+    reports: u64,
+}
+
+#[derive(Debug)]
+struct TargetState {
+    breaker: Breaker,
+    stats: TargetStats,
+    /// Until when each key is throttled here, by [`KeyId`].
+    gates: Vec<Timestamp>,
+    spending: Spending,
+    /// Whether its breaker has changed since the keeper was told.
+    unreported: bool,
+}
+
+/// What a target's answers have cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spending {
+    /// The sum of what is known.
+    pub(crate) known: Picodollars,
+    /// Answers whose cost is not.
+    pub(crate) unpriced: u64,
+}
+
+/// The right to one attempt at a target with a key. To be settled, whatever comes of it.
+#[derive(Debug)]
+#[must_use = "a permit that is not settled holds a probe's place until its lease runs out"]
+pub struct Permit {
+    /// Whom to ask.
+    pub target: TargetId,
+    key: KeyId,
+    ticket: Ticket,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Settlement {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// From sending to the first token, for a stream that got so far.
+    pub first_token: Option<Millis>,
+    /// From sending to the end.
+    pub took: Millis,
+    /// What the vendor counted.
+    pub usage: Option<Usage>,
+    /// The vendor's own hint.
+    pub retry_after: Option<Millis>,
+    /// Stream events that did not read and were left out.
+    pub malformed: u32,
+    /// How long a refused key is left alone.
+    pub quarantine: Millis,
+}
+
+impl Gateway {
+    /// A gateway that knows nothing yet. `seed` settles every draw it will ever make.
+    pub fn new(config: Arc<Config>, seed: u64, now: Timestamp) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let targets = config.targets.iter().map(|target| TargetState {
+            breaker: Breaker::new(),
+            stats: TargetStats::new(),
+            gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
+            spending: Spending::default(),
+            unreported: false,
+        });
+        Self {
+            targets: targets.collect(),
+            quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
+            headers: config.vendors.iter().map(|vendor| vendor.keys.iter().map(request_headers).collect()).collect(),
+            retries: RetryBudget::new(config.retry_share_permille),
+            notices: VecDeque::new(),
+            notices_lost: 0,
+            draining: false,
+            reporter: rng.next_u64(),
+            reports: 0,
+            now,
+            rng,
+            config,
+        }
+    }
+
+    /// The configuration it decides by.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// A name for a request, unlike any other's.
+    pub fn request_id(&mut self) -> String {
+        format!("tg-{:016x}", self.rng.next_u64())
+    }
+
+    /// From now on [`is_ready`](Self::is_ready) is false: no new requests should come.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether new requests are welcome. What vendors are up to never changes it.
+    pub fn is_ready(&self) -> bool {
+        !self.draining
+    }
+
+    // === Attempts ===
+
+    /// Notes that a client's request has come, which is what the retry budget is a share of.
+    pub fn note_request(&mut self, now: Timestamp) {
+        let now = self.advance(now);
+        self.retries.request(now);
+    }
+
+    /// Whether an attempt at this target would be admitted. Changes nothing.
+    pub fn would_admit(&self, now: Timestamp, id: TargetId) -> Result<(), Rejection> {
+        let now = self.now.max(now);
+        self.usable_key(now, id)?;
+        let policy = &self.config.target(id).breaker;
+        self.targets[id.0].breaker.would_admit(now, policy).map_err(breaker_open)
+    }
+
+    /// Admits an attempt. `lease` is how long a probe holds its place if its settlement never comes.
+    pub fn admit(&mut self, now: Timestamp, id: TargetId, lease: Millis) -> Result<Permit, Rejection> {
+        let now = self.advance(now);
+        let key = self.usable_key(now, id)?;
+        let target = self.config.target(id);
+        let state = &mut self.targets[id.0];
+        let (ticket, transition) =
+            state.breaker.admit(now, &target.breaker, lease, &mut self.rng).map_err(breaker_open)?;
+        state.stats.attempt();
+        if let Some(transition) = transition {
+            self.note_transition(id, transition);
+        }
+        Ok(Permit { target: id, key, ticket })
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
+    /// Takes in what came of an attempt, and says what it cost where that is known.
+    pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
+        let now = self.advance(now);
+        let Permit { target: id, key, ticket } = permit;
+        let config = Arc::clone(&self.config);
+        let target = config.target(id);
+        let slow = settlement.first_token.is_some_and(|took| took > target.breaker.slow_first_token);
+        let verdict = settlement.outcome.verdict(slow);
+        let state = &mut self.targets[id.0];
+        let transition = state.breaker.finish(now, &target.breaker, ticket, verdict, &mut self.rng);
+        if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
+            state.breaker.lengthen(now, &target.breaker, hint);
+        }
+        state.stats.record(now, settlement);
+        if let Some(transition) = transition {
+            self.note_transition(id, transition);
+        }
+        match settlement.outcome {
+            Outcome::RateLimited(hint) => self.throttle(now, target, id, key, hint.unwrap_or(THROTTLE_DEFAULT)),
+            Outcome::CredentialFault => self.quarantine(now, target, key, settlement.quarantine),
+            _ => {}
+        }
+        if settlement.malformed > 0 {
+            self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
+        }
+        if settlement.outcome == Outcome::Success || settlement.usage.is_some() {
+            self.charge(id, target, settlement.usage)
+        } else {
+            None
+        }
+    }
+
+    /// The headers that an attempt is sent with: all of them, the vendor's key included.
+    pub fn headers_for(&self, permit: &Permit) -> HeaderMap {
+        self.headers[self.config.target(permit.target).vendor.0][permit.key.0].clone()
+    }
+
+    /// Spends one retry of the process-wide budget, if it can be afforded.
+    pub fn allow_retry(&mut self, now: Timestamp) -> bool {
+        let now = self.advance(now);
+        self.retries.spend(now)
+    }
+
+    /// How long to wait before the `nth` retry, with full jitter.
+    pub fn backoff(&mut self, policy: &RetryPolicy, nth: u32) -> Millis {
+        backoff::delay(&mut self.rng, policy, nth)
+    }
+
+    // === What others are told ===
+
+    /// Queues a notice; the oldest go when nobody takes them.
+    pub fn notify(&mut self, notice: Notice) {
+        if self.notices.len() == NOTICES_MAX {
+            self.notices.pop_front();
+            self.notices_lost += 1;
+        }
+        self.notices.push_back(notice);
+    }
+
+    /// The oldest notice that nobody has taken.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        match std::mem::take(&mut self.notices_lost) {
+            0 => self.notices.pop_front(),
+            count => Some(Notice::Lost { count }),
+        }
+    }
+
+    /// What the keeper should be told, if anything has changed since it was told last.
+    pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
+        let now = self.advance(now);
+        let unreported = self.config.targets.iter().zip(&mut self.targets).filter(|(_, state)| state.unreported);
+        let changes = unreported.map(|(target, state)| {
+            state.unreported = false;
+            Change { target: target.name.clone(), breaker: state.breaker.snapshot(now) }
+        });
+        let changes: Vec<Change> = changes.collect();
+        if changes.is_empty() {
+            return None;
+        }
+        self.reports += 1;
+        Some(Report { reporter: self.reporter, sequence: self.reports, changes })
+    }
+
+    /// Takes in what the keeper knows. Only ever adds caution.
+    pub fn handle_view(&mut self, now: Timestamp, view: &View) {
+        let now = self.advance(now);
+        let config = Arc::clone(&self.config);
+        for (index, target) in config.targets.iter().enumerate() {
+            let Some(open) = view.open.iter().find(|open| open.target == target.name) else { continue };
+            let breaker = &mut self.targets[index].breaker;
+            let transition = breaker.open_remote(now, &target.breaker, open.remaining_ms, open.trips);
+            if let Some(transition) = transition {
+                self.note_transition(TargetId(index), transition);
+                // The keeper knows: it has told.
+                self.targets[index].unreported = false;
+            }
+        }
+    }
+
+    // === What pages show ===
+
+    /// A target's breaker, for status pages.
+    pub(crate) fn breaker(&self, id: TargetId) -> &Breaker {
+        &self.targets[id.0].breaker
+    }
+
+    /// A target's statistics, for status pages.
+    pub(crate) fn stats(&self, id: TargetId) -> &TargetStats {
+        &self.targets[id.0].stats
+    }
+
+    /// What a target's answers have cost, for status pages.
+    pub(crate) fn spending(&self, id: TargetId) -> Spending {
+        self.targets[id.0].spending
+    }
+
+    /// How many of a target's keys can be used now, for status pages.
+    pub(crate) fn usable_keys(&self, now: Timestamp, id: TargetId) -> usize {
+        self.key_rests(now, id).filter(|(_, rest)| rest.is_none()).count()
+    }
+
+    // === Within ===
+
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// The first key, in the config's order, that is neither refused by its vendor nor throttled on this target.
+    fn usable_key(&self, now: Timestamp, id: TargetId) -> Result<KeyId, Rejection> {
+        let mut rejection: Option<Rejection> = None;
+        for (key, rest) in self.key_rests(now, id) {
+            let Some(rest) = rest else { return Ok(key) };
+            // A throttled key comes back by itself: that is the better news of the two.
+            rejection = Some(match (rejection, rest) {
+                (None, rest) => rest,
+                (Some(Rejection::RateLimited { retry_in_ms: a }), Rejection::RateLimited { retry_in_ms: b }) => {
+                    Rejection::RateLimited { retry_in_ms: a.min(b) }
+                }
+                (Some(Rejection::NoCredential { retry_in_ms: a }), Rejection::NoCredential { retry_in_ms: b }) => {
+                    Rejection::NoCredential { retry_in_ms: a.min(b) }
+                }
+                (Some(throttled @ Rejection::RateLimited { .. }), _) | (_, throttled) => throttled,
+            });
+        }
+        Err(rejection.expect("a vendor has at least one key"))
+    }
+
+    /// Each key of a target, and why it cannot be used now.
+    fn key_rests(&self, now: Timestamp, id: TargetId) -> impl Iterator<Item = (KeyId, Option<Rejection>)> {
+        let quarantines = &self.quarantines[self.config.target(id).vendor.0];
+        let gates = &self.targets[id.0].gates;
+        quarantines.iter().zip(gates).enumerate().map(move |(key, (quarantine, gate))| {
+            let rest = if *quarantine > now {
+                Some(Rejection::NoCredential { retry_in_ms: now.until(*quarantine) })
+            } else if *gate > now {
+                Some(Rejection::RateLimited { retry_in_ms: now.until(*gate) })
+            } else {
+                None
+            };
+            (KeyId(key), rest)
+        })
+    }
+
+    fn throttle(&mut self, now: Timestamp, target: &Target, id: TargetId, key: KeyId, wait: Millis) {
+        let gate = &mut self.targets[id.0].gates[key.0];
+        // Only ever later: a shorter hint that arrives late must not reopen it.
+        *gate = (*gate).max(now + wait);
+        let name = self.config.vendors[target.vendor.0].keys[key.0].name.clone();
+        self.notify(Notice::KeyThrottled { target: target.name.clone(), key: name, for_ms: wait });
+    }
+
+    fn quarantine(&mut self, now: Timestamp, target: &Target, key: KeyId, wait: Millis) {
+        let quarantine = &mut self.quarantines[target.vendor.0][key.0];
+        *quarantine = (*quarantine).max(now + wait);
+        let vendor = &self.config.vendors[target.vendor.0];
+        let (vendor, key) = (vendor.name.clone(), vendor.keys[key.0].name.clone());
+        self.notify(Notice::KeyQuarantined { vendor, key, for_ms: wait });
+    }
+
+    /// What an answer cost. Without a price, or without the vendor's count, that is unknown, which is not nothing.
+    fn charge(&mut self, id: TargetId, target: &Target, usage: Option<Usage>) -> Option<Picodollars> {
+        let spending = &mut self.targets[id.0].spending;
+        if let (Some(price), Some(usage)) = (target.price, usage) {
+            let cost = price.cost(usage);
+            spending.known = spending.known.plus(cost);
+            return Some(cost);
+        }
+        spending.unpriced = spending.unpriced.saturating_add(1);
+        if target.price.is_none() && spending.unpriced == 1 {
+            self.notify(Notice::PriceUnknown { target: target.name.clone() });
+        }
+        None
+    }
+
+    fn note_transition(&mut self, id: TargetId, transition: Transition) {
+        let state = &mut self.targets[id.0];
+        // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
+        state.unreported |= !matches!(transition, Transition::HalfOpened);
+        let target = self.config.target(id).name.clone();
+        self.notify(match transition {
+            Transition::Opened { open_for, why } => Notice::BreakerOpened { target, open_ms: open_for, why },
+            Transition::HalfOpened => Notice::BreakerHalfOpened { target },
+            Transition::Closed => Notice::BreakerClosed { target },
+        });
+    }
+}
+
+fn breaker_open(refused: crate::breaker::Refused) -> Rejection {
+    Rejection::BreakerOpen { retry_in_ms: refused.retry_in }
+}
+
+/// What every request with this key carries.
+fn request_headers(key: &crate::config::Key) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+    if let Some(secret) = &key.secret {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
+            .expect("the config refuses secrets that cannot stand in a header");
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+    }
+    headers
+}
+
+/// The state's name as pages and metrics say it.
+pub(crate) fn state_name(state: State) -> &'static str {
+    match state {
+        State::Closed => "closed",
+        State::Open => "open",
+        State::HalfOpen => "half_open",
+    }
+}

@@ -1,0 +1,229 @@
+//! What many gateways know together.
+//!
+//! At the edge many isolates run at once, each with a [`Gateway`](crate::gateway::Gateway) of its own, and any of them may be
+//! gone the next moment. The keeper is what stays: it merges their reports, says which targets are shut off, and is all
+//! that has to be stored. It knows nothing of how it is stored or reached.
+//!
+//! Reports and views hold lengths of time, never moments: the clocks at both ends differ. A report counts once, by its
+//! reporter and sequence number, however often it arrives, and an old one that arrives late changes nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::breaker::{Snapshot, State};
+use crate::time::{Millis, Timestamp};
+
+/// Version of the stored form; a store of another version is not read.
+const VERSION: u32 = 1;
+
+/// Reporters remembered, the longest silent forgotten first.
+const REPORTERS_MAX: usize = 256;
+
+/// Targets remembered. A deployment has tens; a thousand is a mistake or an attack.
+const TARGETS_MAX: usize = 1024;
+
+/// The longest that a target is held open on the word of a report.
+const OPEN_MAX: Millis = Millis::from_secs(24 * 3600);
+
+/// How long a gateway that has just started waits for a view before it decides without one. A keeper that is slow or gone
+/// must not hold up the first request for longer than this.
+pub const FIRST_VIEW_WAIT: Millis = Millis(250);
+
+/// What a gateway tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Which gateway.
+    pub reporter: u64,
+    /// Counts its reports, from 1.
+    pub sequence: u64,
+    /// The breakers that tripped or recovered.
+    pub changes: Vec<Change>,
+}
+
+/// A breaker that changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The target's name.
+    pub target: String,
+    /// Its breaker as it is now.
+    pub breaker: Snapshot,
+}
+
+/// What the keeper tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The targets that are shut off, by name.
+    pub open: Vec<Open>,
+}
+
+/// A target that is shut off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Its name.
+    pub target: String,
+    /// For how much longer.
+    pub remaining_ms: Millis,
+    /// How often it has opened since it was last healthy for long.
+    pub trips: u32,
+}
+
+/// The merged state. Serialise it whole to store it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    version: u32,
+    targets: BTreeMap<String, Entry>,
+    /// The last sequence number of each reporter, the latest to speak last.
+    reporters: VecDeque<(u64, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Entry {
+    open_until: Timestamp,
+    trips: u32,
+}
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self { version: VERSION, targets: BTreeMap::new(), reporters: VecDeque::new() }
+    }
+}
+
+impl Keeper {
+    /// Takes up what [`to_json`](Self::to_json) stored. What cannot be read is as good as nothing: breakers trip again.
+    pub fn from_json(stored: &str) -> Self {
+        serde_json::from_str(stored).ok().filter(|keeper: &Self| keeper.version == VERSION).unwrap_or_default()
+    }
+
+    /// What to store after a report that changed something.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("our own types always have a JSON form")
+    }
+
+    /// Takes in a report. Says whether anything changed that has to be stored.
+    pub fn handle_report(&mut self, now: Timestamp, report: &Report) -> bool {
+        if !self.is_news(report) {
+            return false;
+        }
+        self.targets.retain(|_, entry| entry.open_until > now);
+        for change in &report.changes {
+            match change.breaker.state {
+                State::Open => self.open(now, change),
+                // A recovery is a verdict of probes: it holds for all.
+                State::Closed => {
+                    self.targets.remove(&change.target);
+                }
+                State::HalfOpen => {}
+            }
+        }
+        true
+    }
+
+    /// What is shut off now.
+    pub fn view(&self, now: Timestamp) -> View {
+        let open = self.targets.iter().filter(|(_, entry)| entry.open_until > now).map(|(target, entry)| Open {
+            target: target.clone(),
+            // A clock that has gone back must not make it longer than it ever was.
+            remaining_ms: now.until(entry.open_until).min(OPEN_MAX),
+            trips: entry.trips,
+        });
+        View { open: open.collect() }
+    }
+
+    fn open(&mut self, now: Timestamp, change: &Change) {
+        if self.targets.len() >= TARGETS_MAX && !self.targets.contains_key(&change.target) {
+            return;
+        }
+        let until = now + change.breaker.remaining_ms.min(OPEN_MAX);
+        let entry = self.targets.entry(change.target.clone()).or_insert(Entry { open_until: until, trips: 0 });
+        entry.open_until = entry.open_until.max(until);
+        entry.trips = entry.trips.max(change.breaker.trips);
+    }
+
+    fn is_news(&mut self, report: &Report) -> bool {
+        let known = self.reporters.iter().position(|(reporter, _)| *reporter == report.reporter);
+        let last = known.and_then(|at| self.reporters.remove(at));
+        let is_news = last.is_none_or(|(_, sequence)| report.sequence > sequence);
+        let sequence = last.map_or(report.sequence, |(_, sequence)| sequence.max(report.sequence));
+        self.reporters.push_back((report.reporter, sequence));
+        if self.reporters.len() > REPORTERS_MAX {
+            self.reporters.pop_front();
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(reporter: u64, sequence: u64, state: State, remaining: u64) -> Report {
+        let breaker = Snapshot { state, remaining_ms: Millis(remaining), trips: 1, ..Snapshot::default() };
+        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker }] }
+    }
+
+    fn open(remaining: u64) -> View {
+        View { open: vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), trips: 1 }] }
+    }
+
+    #[test]
+    fn a_trip_is_seen_until_it_is_over() {
+        let mut keeper = Keeper::default();
+        assert!(keeper.handle_report(Timestamp(1000), &report(1, 1, State::Open, 5000)));
+        assert_eq!(keeper.view(Timestamp(2000)), open(4000));
+        assert_eq!(keeper.view(Timestamp(6000)), View::default());
+    }
+
+    #[test]
+    fn a_recovery_ends_it_for_all() {
+        let mut keeper = Keeper::default();
+        keeper.handle_report(Timestamp(0), &report(1, 1, State::Open, 5000));
+        assert!(keeper.handle_report(Timestamp(1000), &report(2, 1, State::Closed, 0)));
+        assert_eq!(keeper.view(Timestamp(1000)), View::default());
+    }
+
+    #[test]
+    fn reports_that_are_repeated_or_late_change_nothing() {
+        let mut keeper = Keeper::default();
+        keeper.handle_report(Timestamp(0), &report(1, 2, State::Closed, 0));
+        for late in [report(1, 2, State::Open, 5000), report(1, 1, State::Open, 5000)] {
+            assert!(!keeper.handle_report(Timestamp(0), &late));
+        }
+        assert_eq!(keeper.view(Timestamp(0)), View::default());
+    }
+
+    #[test]
+    fn only_ever_longer_and_never_for_ever() {
+        let mut keeper = Keeper::default();
+        keeper.handle_report(Timestamp(0), &report(1, 1, State::Open, 5000));
+        keeper.handle_report(Timestamp(0), &report(2, 1, State::Open, 1000));
+        assert_eq!(keeper.view(Timestamp(0)), open(5000));
+        keeper.handle_report(Timestamp(0), &report(3, 1, State::Open, u64::MAX));
+        assert_eq!(keeper.view(Timestamp(0)), open(OPEN_MAX.0));
+    }
+
+    #[test]
+    fn survives_being_stored() {
+        let mut keeper = Keeper::default();
+        keeper.handle_report(Timestamp(0), &report(1, 1, State::Open, 5000));
+        let mut restored = Keeper::from_json(&keeper.to_json());
+        assert_eq!(restored, keeper);
+        assert!(!restored.handle_report(Timestamp(0), &report(1, 1, State::Open, 9000)), "still knows who said what");
+        for broken in ["", "{}", "[1]", &keeper.to_json().replace("\"version\":1", "\"version\":9")] {
+            assert_eq!(Keeper::from_json(broken), Keeper::default(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn its_memory_is_bounded() {
+        let mut keeper = Keeper::default();
+        for reporter in 0..10_000 {
+            let mut report = report(reporter, 1, State::Open, 5000);
+            report.changes[0].target = format!("a/{reporter}");
+            keeper.handle_report(Timestamp(0), &report);
+        }
+        assert!(keeper.targets.len() <= TARGETS_MAX && keeper.reporters.len() <= REPORTERS_MAX);
+    }
+}

@@ -1,0 +1,136 @@
+//! What an operator wants to know, the moment it happens.
+//!
+//! The [`Gateway`](crate::gateway::Gateway) queues notices; the adapter takes them with `poll_notice` and logs, counts
+//! or posts them. They name things as the config does and never hold a secret or a prompt.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::breaker::Trip;
+use crate::time::Millis;
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+pub enum Notice {
+    /// A target is shut off.
+    BreakerOpened {
+        /// Which.
+        target: String,
+        /// Until its first probe.
+        open_ms: Millis,
+        /// The rule that tripped.
+        why: Trip,
+    },
+    /// A target gets its probes.
+    BreakerHalfOpened {
+        /// Which.
+        target: String,
+    },
+    /// A target has recovered.
+    BreakerClosed {
+        /// Which.
+        target: String,
+    },
+    /// Another target was asked after this one failed.
+    FailedOver {
+        /// The request it happened to.
+        request_id: String,
+        /// The target that failed.
+        from: String,
+        /// What became of the attempt.
+        outcome: &'static str,
+        /// The target that is asked instead.
+        to: String,
+    },
+    /// A vendor refused a key: it is left alone for a while.
+    KeyQuarantined {
+        /// The vendor.
+        vendor: String,
+        /// The name of the variable that holds the key.
+        key: String,
+        /// For how long.
+        for_ms: Millis,
+    },
+    /// A vendor throttles a key on a target.
+    KeyThrottled {
+        /// The target.
+        target: String,
+        /// The name of the variable that holds the key.
+        key: String,
+        /// For how long it is not used there.
+        for_ms: Millis,
+    },
+    /// A stream that a client was already reading broke off.
+    StreamBroken {
+        /// The request it happened to.
+        request_id: String,
+        /// The target that broke.
+        target: String,
+        /// How.
+        outcome: &'static str,
+    },
+    /// Events of a stream could not be read and were left out.
+    EventsSkipped {
+        /// The target that sent them.
+        target: String,
+        /// How many.
+        count: u32,
+    },
+    /// An answer's cost is not known, since its target has no price. Said once per target.
+    PriceUnknown {
+        /// The target.
+        target: String,
+    },
+    /// More happened than was taken: this many notices were dropped, the oldest first.
+    Lost {
+        /// How many.
+        count: u64,
+    },
+}
+
+impl Notice {
+    /// Whether it tells of trouble, as opposed to its end.
+    pub fn is_warning(&self) -> bool {
+        !matches!(self, Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. })
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BreakerOpened { target, open_ms, why } => {
+                write!(f, "{target}: breaker open for {open_ms}: {}", words(*why))
+            }
+            Self::BreakerHalfOpened { target } => write!(f, "{target}: breaker half-open, probing"),
+            Self::BreakerClosed { target } => write!(f, "{target}: breaker closed, recovered"),
+            Self::FailedOver { request_id, from, outcome, to } => {
+                write!(f, "{request_id}: failed over from {from} ({outcome}) to {to}")
+            }
+            Self::KeyQuarantined { vendor, key, for_ms } => {
+                write!(f, "{vendor} refuses the key in {key}: not used for {for_ms}")
+            }
+            Self::KeyThrottled { target, key, for_ms } => {
+                write!(f, "{target} throttles the key in {key}: not used there for {for_ms}")
+            }
+            Self::StreamBroken { request_id, target, outcome } => {
+                write!(f, "{request_id}: the stream from {target} broke off ({outcome})")
+            }
+            Self::EventsSkipped { target, count } => write!(f, "{target}: {count} unreadable stream events left out"),
+            Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),
+            Self::Lost { count } => write!(f, "{count} notices were dropped, the oldest first"),
+        }
+    }
+}
+
+fn words(trip: Trip) -> &'static str {
+    match trip {
+        Trip::Consecutive => "too many failures in a row",
+        Trip::FailureRate => "too large a share of failures",
+        Trip::SlowRate => "too many slow first tokens",
+        Trip::Probe => "a probe failed",
+        Trip::Reported => "other gateways found it down",
+        Trip::Forced => "an operator's order",
+    }
+}

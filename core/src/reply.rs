@@ -1,0 +1,190 @@
+//! What a client is answered: whole replies, the heads of streams, and errors in the API's own shape.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::time::Millis;
+
+/// Who served: the target's name.
+pub const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
+/// How many attempts it took.
+pub const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
+/// What it cost in USD, or `unknown`.
+pub const COST: HeaderName = HeaderName::from_static("x-tidegate-cost");
+/// Names this request in logs and reports.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-id");
+/// The same under the name that the `OpenAI` SDKs read.
+pub const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Whether the client should try again by itself: the SDKs obey it before any rule of their own.
+pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// `Retry-After` in milliseconds, which the SDKs prefer.
+pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// A whole reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers; the length is the adapter's to add.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// The head of a streamed reply; its body follows in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+}
+
+/// An error as the API words it, and what the client should do about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApiError {
+    /// The status that fits it.
+    pub status: StatusCode,
+    /// The class of error that the SDKs know.
+    pub kind: &'static str,
+    /// One stable word for programs.
+    pub code: &'static str,
+    /// Whose fault it is and what to do, for people.
+    pub message: String,
+    /// The parameter at fault, where one is.
+    pub param: Option<&'static str>,
+    /// When to come back. `None`: coming back will not help.
+    pub retry_in: Option<Millis>,
+    /// What was tried, where anything was.
+    pub attempts: Vec<Tried>,
+}
+
+/// One attempt, as an error reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tried {
+    /// The target's name.
+    pub target: String,
+    /// What became of it, in one word.
+    pub outcome: &'static str,
+    /// How long it took.
+    pub ms: Millis,
+}
+
+impl Reply {
+    /// JSON under a status.
+    pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("our own types always have a JSON form");
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        Self { status, headers, body: body.into() }
+    }
+}
+
+impl Head {
+    /// The head of an event stream, which no proxy on the way may hold back or rewrite.
+    pub fn event_stream() -> Self {
+        let headers = HeaderMap::from_iter([
+            (CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+            (CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform")),
+            (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        ]);
+        Self { status: StatusCode::OK, headers }
+    }
+}
+
+impl ApiError {
+    /// An error that is the caller's to mend.
+    pub fn invalid(message: impl Into<String>, param: Option<&'static str>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request", message).with_param(param)
+    }
+
+    /// An error without a parameter, a retry hint or attempts.
+    pub fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code, message: message.into(), param: None, retry_in: None, attempts: Vec::new() }
+    }
+
+    /// Names the parameter at fault.
+    #[must_use]
+    pub fn with_param(self, param: Option<&'static str>) -> Self {
+        Self { param, ..self }
+    }
+
+    /// Says when to come back.
+    #[must_use]
+    pub fn with_retry_in(self, retry_in: Option<Millis>) -> Self {
+        Self { retry_in, ..self }
+    }
+
+    /// The reply that says so.
+    pub fn reply(&self) -> Reply {
+        let mut reply = Reply::json(self.status, &self.body());
+        if let Some(wait) = self.retry_in {
+            // A second at the least: a client told zero comes back at once, and all of them do.
+            let wait = wait.max(Millis(1000));
+            reply.headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs_ceil()));
+            reply.headers.insert(RETRY_AFTER_MS, HeaderValue::from(wait.0));
+        }
+        if self.status.is_server_error() && (self.retry_in.is_none() || !self.attempts.is_empty()) {
+            // The gateway has tried all there is: the SDK's own retries at once would only multiply that.
+            reply.headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        reply
+    }
+
+    /// The event that ends a stream which cannot end well. No `[DONE]` follows it; the SDKs raise on it.
+    pub fn event(&self) -> Bytes {
+        format!("data: {}\n\n", self.body()).into()
+    }
+
+    fn body(&self) -> Value {
+        let mut error = json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
+        if !self.attempts.is_empty() {
+            error["metadata"] = json!({"attempts": self.attempts});
+        }
+        json!({ "error": error })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_all_four_keys() {
+        let reply = ApiError::invalid("no `model`", Some("model")).reply();
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        let expected = json!({"error": {
+            "message": "no `model`", "type": "invalid_request_error", "param": "model", "code": "invalid_request",
+        }});
+        assert_eq!(body, expected);
+        assert_eq!(reply.headers[CONTENT_TYPE], "application/json");
+        assert!(!reply.headers.contains_key(SHOULD_RETRY), "a 400 is not retried anyway");
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back_or_not_to() {
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "no_target", "all down");
+        assert_eq!(error.reply().headers[SHOULD_RETRY], "false");
+        let later = error.clone().with_retry_in(Some(Millis(2500))).reply();
+        assert_eq!(later.headers[RETRY_AFTER], "3");
+        assert_eq!(later.headers[RETRY_AFTER_MS], "2500");
+        assert!(!later.headers.contains_key(SHOULD_RETRY), "nothing was tried yet: the SDK may come back");
+        let mut soon = error.with_retry_in(Some(Millis(3)));
+        soon.attempts.push(Tried { target: "a/m".into(), outcome: "cut", ms: Millis(5) });
+        let soon = soon.reply();
+        assert_eq!(soon.headers[RETRY_AFTER], "1");
+        assert_eq!(soon.headers[SHOULD_RETRY], "false", "the whole budget was spent on it");
+    }
+
+    #[test]
+    fn a_stream_ends_in_an_error_that_sdks_raise() {
+        let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_cut", "cut");
+        error.attempts.push(Tried { target: "a/m".into(), outcome: "cut", ms: Millis(5) });
+        let event = error.event();
+        let data = event.strip_prefix(b"data: ").unwrap().strip_suffix(b"\n\n").unwrap();
+        let body: Value = serde_json::from_slice(data).unwrap();
+        assert_eq!(body["error"]["metadata"]["attempts"][0], json!({"target": "a/m", "outcome": "cut", "ms": 5}));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the gateway looks like from outside: the reply of `GET /admin/status`.
+
+use serde::Serialize;
+
+use crate::breaker::Counts;
+use crate::config::TargetId;
+use crate::gateway::{Gateway, state_name};
+use crate::stats::{Latency, Tally};
+use crate::time::{Millis, Timestamp};
+
+/// All targets and routes at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// When, in milliseconds since the Unix epoch.
+    pub now_ms: Timestamp,
+    /// Whether new requests are welcome.
+    pub ready: bool,
+    /// In the order of their names.
+    pub targets: Vec<TargetStatus>,
+    /// In the order of their names.
+    pub routes: Vec<RouteStatus>,
+}
+
+/// One target.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetStatus {
+    /// `vendor/model`.
+    pub target: String,
+    /// What the vendor calls the model.
+    pub upstream: String,
+    /// Its breaker.
+    pub breaker: BreakerStatus,
+    /// Attempts by what became of them, since the start.
+    pub attempts: Tally,
+    /// From sending to the first token of a stream; successes only.
+    pub first_token: LatencyStatus,
+    /// From sending to the end; successes only.
+    pub total: LatencyStatus,
+    /// What its answers cost in USD, as far as that is known.
+    pub cost_usd: String,
+    /// Answers whose cost is not known.
+    pub unpriced: u64,
+    /// Keys that can be used now.
+    pub keys_usable: usize,
+    /// Keys configured.
+    pub keys: usize,
+}
+
+/// A breaker.
+#[derive(Debug, Clone, Serialize)]
+pub struct BreakerStatus {
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Until it lets a probe through; absent unless it is open.
+    pub retry_in_ms: Option<Millis>,
+    /// What its window holds.
+    pub window: Counts,
+}
+
+/// How long something took; all absent before the first sample.
+#[derive(Debug, Clone, Serialize)]
+pub struct LatencyStatus {
+    /// Of the last 100.
+    pub mean_ms: Option<Millis>,
+    /// Moving average, the latest sample weighing 0.3.
+    pub ewma_ms: Option<Millis>,
+    /// Median of the last 5 to 10 minutes, within 1.6 %.
+    pub p50_ms: Option<Millis>,
+    /// 95th percentile.
+    pub p95_ms: Option<Millis>,
+    /// 99th percentile.
+    pub p99_ms: Option<Millis>,
+}
+
+/// One route.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteStatus {
+    /// What clients put in `model`.
+    pub route: String,
+    /// Its targets in the order in which they would be asked now; those that cannot be used come last.
+    pub order: Vec<String>,
+}
+
+impl Gateway {
+    /// A picture of everything, for people and dashboards.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let config = self.config();
+        let routes = config.routes.iter().map(|route| {
+            let mut candidates: Vec<TargetId> = route.candidates.iter().map(|candidate| candidate.target).collect();
+            candidates.sort_by_key(|id| self.would_admit(now, *id).is_err());
+            let order = candidates.into_iter().map(|id| config.target(id).name.clone()).collect();
+            RouteStatus { route: route.name.clone(), order }
+        });
+        Status {
+            now_ms: now,
+            ready: self.is_ready(),
+            targets: (0..config.targets.len()).map(|index| self.target_status(now, TargetId(index))).collect(),
+            routes: routes.collect(),
+        }
+    }
+
+    fn target_status(&self, now: Timestamp, id: TargetId) -> TargetStatus {
+        let target = self.config().target(id);
+        let (breaker, stats) = (self.breaker(id), self.stats(id));
+        let spending = self.spending(id);
+        TargetStatus {
+            target: target.name.clone(),
+            upstream: target.upstream.clone(),
+            breaker: BreakerStatus {
+                state: state_name(breaker.state(now)),
+                retry_in_ms: breaker.retry_in(now),
+                window: breaker.counts(now),
+            },
+            attempts: *stats.tally(),
+            first_token: LatencyStatus::of(stats.first_token(), now),
+            total: LatencyStatus::of(stats.total(), now),
+            cost_usd: spending.known.to_string(),
+            unpriced: spending.unpriced,
+            keys_usable: self.usable_keys(now, id),
+            keys: self.config().vendor_of(id).keys.len(),
+        }
+    }
+}
+
+impl LatencyStatus {
+    fn of(latency: &Latency, now: Timestamp) -> Self {
+        Self {
+            mean_ms: latency.mean(),
+            ewma_ms: latency.ewma(),
+            p50_ms: latency.quantile(now, 500),
+            p95_ms: latency.quantile(now, 950),
+            p99_ms: latency.quantile(now, 990),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What all requests of this process share: the gateway behind its lock, and one pooled client per vendor.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::Url;
+use tidegate_core::config::{Config, VendorId};
+use tidegate_core::dialect::Operation;
+use tidegate_core::gateway::Gateway;
+use tracing::{info, warn};
+
+use crate::clock;
+
+/// The shared state of a running server.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) config: Arc<Config>,
+    // A plain mutex: it is held for one decision, never across an await, and then it is the fastest there is.
+    gateway: Mutex<Gateway>,
+    upstreams: Vec<Upstream>,
+}
+
+/// How to reach a vendor.
+#[derive(Debug)]
+struct Upstream {
+    client: reqwest::Client,
+    /// By [`Operation`].
+    urls: [Url; Operation::ALL.len()],
+}
+
+impl App {
+    /// Builds the clients. Fails on a base URL that the HTTP client cannot use, or without any TLS roots.
+    pub fn new(config: Config, seed: u64) -> Result<Self, String> {
+        let config = Arc::new(config);
+        let upstreams = (0..config.vendors.len()).map(|index| upstream(&config, VendorId(index)));
+        let upstreams = upstreams.collect::<Result<_, _>>()?;
+        let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, clock::now()));
+        Ok(Self { config, gateway, upstreams })
+    }
+
+    /// Lends the gateway for one step, then logs what the step had to tell.
+    pub(crate) fn with_gateway<T>(&self, step: impl FnOnce(&mut Gateway) -> T) -> T {
+        // A panic elsewhere is a bug, but not a reason to refuse everybody: the gateway's own steps are whole.
+        let mut gateway = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = step(&mut gateway);
+        let notice = gateway.poll_notice();
+        drop(gateway);
+        if let Some(first) = notice {
+            self.log_notices(first);
+        }
+        result
+    }
+
+    /// The client of a vendor, and where an operation is to be sent.
+    pub(crate) fn upstream(&self, vendor: VendorId, operation: Operation) -> (&reqwest::Client, &Url) {
+        let upstream = &self.upstreams[vendor.0];
+        (&upstream.client, &upstream.urls[operation as usize])
+    }
+
+    #[cold]
+    fn log_notices(&self, first: tidegate_core::notice::Notice) {
+        let mut next = Some(first);
+        while let Some(notice) = next {
+            if notice.is_warning() {
+                warn!("{notice}");
+            } else {
+                info!("{notice}");
+            }
+            next = self.gateway.lock().unwrap_or_else(PoisonError::into_inner).poll_notice();
+        }
+    }
+}
+
+fn upstream(config: &Config, id: VendorId) -> Result<Upstream, String> {
+    let vendor = &config.vendors[id.0];
+    let client = reqwest::Client::builder()
+        // Attempts are counted and budgeted in core: nothing below it may try again or go elsewhere.
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true)
+        .connect_timeout(Duration::from_millis(vendor.connect.0))
+        .build()
+        .map_err(|error| format!("vendors.{}: the HTTP client cannot be made: {error}", vendor.name))?;
+    let url = |operation| {
+        let url = config.url(id, operation);
+        Url::parse(&url).map_err(|error| format!("vendors.{}.base_url: {url} is not a URL: {error}", vendor.name))
+    };
+    let [chat, embeddings] = Operation::ALL.map(url);
+    Ok(Upstream { client, urls: [chat?, embeddings?] })
+}

@@ -1,0 +1,88 @@
+//! The listener: an accept loop with limits, and the drain that ends it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
+use tracing::{debug, info, warn};
+
+use crate::app::App;
+use crate::handler;
+
+/// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
+/// within `server.drain`. Says whether all of them were.
+pub async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> bool {
+    let limits = &app.config.server;
+    let connections = Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
+    let graceful = GracefulShutdown::new();
+    tokio::pin!(shutdown);
+    loop {
+        // Over the limit nothing is accepted: the kernel's backlog holds those who wait, at no cost here.
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit.expect("the semaphore is never closed"),
+            () = &mut shutdown => break,
+        };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => serve_connection(&app, &graceful, stream, peer, permit),
+                Err(error) => pause_after(&error).await,
+            },
+            () = &mut shutdown => break,
+        }
+    }
+    drop(listener);
+    app.with_gateway(tidegate_core::gateway::Gateway::drain);
+    info!("draining: {} connections, for {} at most", graceful.count(), limits.drain);
+    tokio::select! {
+        () = graceful.shutdown() => true,
+        () = tokio::time::sleep(Duration::from_millis(limits.drain.0)) => {
+            warn!("the drain time is over: requests still in flight are cut off");
+            false
+        }
+    }
+}
+
+fn serve_connection(
+    app: &Arc<App>,
+    graceful: &GracefulShutdown,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    // Without it the first byte of a stream can wait 40 ms for an acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!("{peer}: {error}");
+    }
+    let limits = &app.config.server;
+    let mut stream = TimeoutStream::new(stream);
+    // A client that takes nothing in any more must not hold a connection, and with it a vendor's answer, for ever.
+    stream.set_write_timeout(Some(Duration::from_millis(limits.client_stall.0)));
+    let service = {
+        let app = Arc::clone(app);
+        service_fn(move |request| handler::handle(Arc::clone(&app), peer, request))
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.request_head.0))
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            debug!("{peer}: {error}");
+        }
+        drop(permit);
+    });
+}
+
+/// Running out of file descriptors heals by itself when connections end; trying again at once would only spin.
+async fn pause_after(error: &std::io::Error) {
+    warn!("cannot accept a connection: {error}");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
