@@ -381,7 +381,7 @@ impl Twins {
                 self.issued.extend(self.model.admitted(self.issued.len(), *lease, result));
             }
             Event::Finish(..) if self.issued.is_empty() => {}
-            Event::Finish(which, verdict) => self.finish(which, *verdict),
+            Event::Finish(which, verdict) => self.finish(*which, *verdict),
             Event::Lengthen(ms) => {
                 self.breaker.lengthen(now, &policy, Millis(*ms));
                 self.model.lengthened(*ms);
@@ -422,7 +422,7 @@ impl Twins {
         self.breaker.lengthen(Timestamp(at), &self.model.policy, Millis::ZERO);
     }
 
-    fn finish(&mut self, which: &prop::sample::Index, verdict: Verdict) {
+    fn finish(&mut self, which: prop::sample::Index, verdict: Verdict) {
         // Recent tickets more often than old ones: an eighth of the draws reaches all the way back.
         let back = which.index(self.issued.len()) >> which.index(8);
         let issued = self.issued[self.issued.len() - 1 - back];
