@@ -30,6 +30,11 @@ impl Group {
         Ok(Self { leader, id })
     }
 
+    /// The leader's process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.leader.id()
+    }
+
     /// The leader's exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         self.leader.try_wait().context("cannot ask for the state of a child")

@@ -1,8 +1,9 @@
-//! The project's machinery: `cargo xtask setup | test | edge`.
+//! The project's machinery: `cargo xtask setup | test | edge | bench`.
 //!
 //! Nothing but rustup, node with npm, and python3 is assumed, and nothing is installed globally: tools, npm packages and
 //! the Python environment go into the project's cache (see [`place`]), once, and only when missing.
 
+mod bench;
 mod edge;
 mod group;
 mod place;
@@ -24,6 +25,9 @@ usage: cargo xtask <command>
       --var NAME=VALUE    a variable or secret for the worker; may be repeated
       --build-only        build, do not run (this is what wrangler.toml calls)
       --exit-with-stdin   stop when standard input closes, so that a parent that dies leaves nothing behind
+  bench [options]       CPU and latency: direct, through a bare pass-through, through Tidegate
+      --quick             a short run, for a rough figure
+      --json              print the result as JSON
 
 The cache is $TIDEGATE_CACHE, else $XDG_CACHE_HOME/tidegate, else ~/.cache/tidegate.";
 
@@ -56,6 +60,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
         }
         Some("test") => return test::main(args),
         Some("edge") => edge::main(args)?,
+        Some("bench") => bench::main(args)?,
         _ => anyhow::bail!("no such command: {}\n\n{USAGE}", command.display()),
     }
     Ok(ExitCode::SUCCESS)
