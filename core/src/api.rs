@@ -18,7 +18,7 @@ use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::reply::{ApiError, REQUEST_ID, Reply, SDK_REQUEST_ID};
 use crate::route::{self, Plan};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// The head of a request, as it came in.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,10 @@ pub struct Incoming<'a> {
 
 /// The request headers that the core reads: an adapter for which headers are dear hands over these alone.
 pub const READ_HEADERS: [&str; 3] = ["authorization", "content-length", "host"];
+
+/// How long to leave the listener alone after it could not accept a connection. Running out of file descriptors heals when
+/// connections end; trying again at once would only spin.
+pub const ACCEPT_PAUSE: Millis = Millis(100);
 
 /// What to do with a request whose head has come.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! The process's clock: the wall clock at start, and from then on the monotonic one, so that it never steps back.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use once_cell::sync::Lazy;
 use tidegate_core::time::Timestamp;
 
-static START: Lazy<(Instant, u64)> = Lazy::new(|| {
+static START: LazyLock<(Instant, u64)> = LazyLock::new(|| {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (Instant::now(), millis(wall.as_millis()))
 });
@@ -18,10 +18,9 @@ pub(crate) fn now() -> Timestamp {
 
 /// The runtime's name for a moment of this clock.
 pub(crate) fn instant(moment: Timestamp) -> tokio::time::Instant {
-    let ahead = std::time::Duration::from_millis(now().until(moment).0);
-    let now = tokio::time::Instant::now();
-    // A moment too far ahead to be named is as good as a day, and the wait is renewed then.
-    now.checked_add(ahead).unwrap_or(now + std::time::Duration::from_secs(86_400))
+    // A moment too far ahead for the runtime is cut to seven weeks: whoever waits looks at the clock and waits again.
+    let ahead = now().until(moment).0.min(u64::from(u32::MAX));
+    tokio::time::Instant::now() + Duration::from_millis(ahead)
 }
 
 fn millis(all: u128) -> u64 {

@@ -1,1 +1,19 @@
-//! The native server.
+//! The native server: Tidegate's decisions, carried out by tokio, hyper and reqwest.
+//!
+//! [`server`] accepts connections, [`handler`](self) hands each request to core, [`port`](self) sends its attempts to the vendors,
+//! and [`outlet`](self) lets the client's connection drive it. Nothing here decides anything: that is `tidegate-core`.
+
+mod app;
+mod cli;
+mod clock;
+mod command;
+mod handler;
+mod outlet;
+mod port;
+pub mod sandbox;
+mod server;
+mod setup;
+
+pub use app::App;
+pub use cli::Cli;
+pub use command::run;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tidegate_core::api::ACCEPT_PAUSE;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -18,9 +19,10 @@ use crate::handler;
 
 /// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
 /// within `server.drain`. Says whether all of them were.
-pub async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> bool {
+pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> bool {
     let limits = &app.config.server;
-    let connections = Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
+    let connections =
+        Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
@@ -81,8 +83,8 @@ fn serve_connection(
     });
 }
 
-/// Running out of file descriptors heals by itself when connections end; trying again at once would only spin.
+/// Tells of it, and lets the listener rest.
 async fn pause_after(error: &std::io::Error) {
     warn!("cannot accept a connection: {error}");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE.0)).await;
 }

@@ -1,0 +1,130 @@
+//! The commands: what each says and how it exits.
+
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::app::App;
+use crate::cli::{Cli, Command, Options};
+use crate::sandbox::{Profile, Sandbox, VendorSpec};
+use crate::server;
+use crate::setup::{self, Setup};
+
+/// The file that `check` reads when none is named.
+const CONFIG_DEFAULT: &str = "tidegate.toml";
+
+/// Runs the command line. Exits with 0 when all went well, 1 when it could not be done or was cut off.
+pub fn run(cli: Cli) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
+    };
+    let result = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve(cli.options).await,
+            Command::Check => check(cli.options),
+            Command::Sandbox { vendors } => sandbox(&vendors).await,
+        }
+    });
+    result.unwrap_or_else(|message| failed(&message))
+}
+
+async fn serve(options: Options) -> Result<ExitCode, String> {
+    let Setup { config, sandbox, remarks } = setup::set_up(options.config.as_deref()).await?;
+    let listen = options.listen.unwrap_or_else(|| config.server.listen.clone());
+    config.check_exposure(&listen)?;
+    let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let mut stop = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let app = Arc::new(App::new(config, RandomState::new().hash_one(address))?);
+    say(&greeting(&app, &address.to_string(), &remarks));
+    let shutdown = async move {
+        tokio::select! {
+            _ = stop.recv() => info!("SIGTERM"),
+            _ = tokio::signal::ctrl_c() => info!("interrupted"),
+        }
+    };
+    let is_drained = server::run(listener, app, shutdown).await;
+    drop(sandbox);
+    Ok(if is_drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(options: Options) -> Result<ExitCode, String> {
+    let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
+    let config = setup::from_file(&file)?;
+    config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
+    let (targets, routes) = (config.targets.len(), config.routes.len());
+    say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn sandbox(vendors: &[String]) -> Result<ExitCode, String> {
+    let specs = if vendors.is_empty() {
+        VendorSpec::defaults()
+    } else {
+        vendors.iter().map(|vendor| vendor_spec(vendor)).collect::<Result<_, _>>()?
+    };
+    let sandbox = Sandbox::start(specs).await.map_err(|error| error.to_string())?;
+    let mut text = String::from("Simulated vendors (their answers are made up):\n");
+    for vendor in sandbox.vendors() {
+        let _ = writeln!(text, "  {:<12} {}", vendor.name, vendor.base_url());
+    }
+    text.push_str("Script faults with POST /faults at a vendor's address, see what reached it with GET /requests.\n");
+    say(&text);
+    tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `NAME` or `NAME:PORT`.
+fn vendor_spec(text: &str) -> Result<VendorSpec, String> {
+    let (name, port) = match text.split_once(':') {
+        None => (text, None),
+        Some((name, port)) => {
+            let port = port.parse().map_err(|_| format!("--vendor {text}: `{port}` is not a port"))?;
+            (name, Some(port))
+        }
+    };
+    Ok(VendorSpec { name: name.to_owned(), profile: Profile::instant(), port })
+}
+
+/// What a new user needs to get a first answer.
+fn greeting(app: &App, address: &str, remarks: &[String]) -> String {
+    let mut text = String::new();
+    for remark in remarks {
+        let _ = writeln!(text, "{remark}");
+    }
+    let key = if app.config.clients.is_empty() { "any" } else { "YOUR-CLIENT-KEY" };
+    let model = app.config.routes.first().map_or_else(|| &app.config.targets[0].name, |route| &route.name);
+    let _ = write!(
+        text,
+        "Tidegate listens on http://{address}\n\
+         \n  base URL  http://{address}/v1\
+         \n  curl      curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {key}' \
+         -H 'Content-Type: application/json' \
+         -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\
+         \n  Python    OpenAI(base_url=\"http://{address}/v1\", api_key=\"{key}\")\
+         .chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])\
+         \n  status    curl http://{address}/admin/status\n\n"
+    );
+    text
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command has to say")]
+fn say(text: &str) {
+    print!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is why the command failed")]
+fn failed(message: &str) -> ExitCode {
+    eprintln!("tidegate: {message}");
+    ExitCode::FAILURE
+}
