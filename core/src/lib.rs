@@ -32,6 +32,7 @@ pub mod reply;
 pub mod rng;
 pub mod route;
 pub mod secret;
+pub mod sim;
 pub mod stats;
 pub mod status;
 pub mod time;

@@ -1,0 +1,312 @@
+//! What a scripted vendor does with one attempt.
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+use super::wire::{self, Wanted};
+use crate::classify::Fault;
+use crate::dialect::openai::DONE;
+use crate::drive::{AttemptId, Event};
+use crate::time::Millis;
+
+/// A vendor's behaviour for one attempt, whether it asks for a whole answer or a stream.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Until the response head, or what comes instead of it.
+    after: Millis,
+    act: Act,
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Answer(Telling),
+    Fail(Fault),
+    Hang,
+    Reply { status: StatusCode, headers: HeaderMap, body: Bytes },
+}
+
+/// How an answer is told.
+#[derive(Debug, Clone)]
+struct Telling {
+    tokens: u32,
+    /// From the head to the first token of a stream.
+    first_token: Millis,
+    /// Between tokens of a stream.
+    pace: Millis,
+    reason: &'static str,
+    twist: Option<(u32, Twist)>,
+    ending: Ending,
+}
+
+/// What happens instead of, or before, what comes after so many tokens. A whole answer is spoilt in its middle.
+#[derive(Debug, Clone)]
+enum Twist {
+    /// The connection breaks.
+    Cut,
+    /// An error arrives in the body, of this type and code.
+    Error(&'static str, &'static str),
+    /// An event that is no JSON arrives, and the stream goes on.
+    Malformed,
+    /// Nothing more arrives.
+    Stall,
+}
+
+/// How a stream ends that was told in whole.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Whole,
+    NoDone,
+    NoFinish,
+    /// All is said, and the connection stays open.
+    Open,
+}
+
+/// Something on the wire.
+enum Step {
+    Head(StatusCode, HeaderMap),
+    Piece(Bytes),
+    End,
+    Fail(Fault),
+}
+
+impl Script {
+    /// A good answer of three tokens, its head after `ms`. A stream has its first token with the head, the others 10 ms
+    /// apart.
+    pub fn answer(ms: u64) -> Self {
+        let telling = Telling {
+            tokens: 3,
+            first_token: Millis::ZERO,
+            pace: Millis(10),
+            reason: "stop",
+            twist: None,
+            ending: Ending::Whole,
+        };
+        Self { after: Millis(ms), act: Act::Answer(telling) }
+    }
+
+    /// A refusal with the type and code that are usual for its status, after 10 ms.
+    pub fn status(status: u16) -> Self {
+        let status = StatusCode::from_u16(status).expect("the story tells of a status that exists");
+        let (kind, code) = wire::usual_error(status);
+        Self::refusal(status, kind, code)
+    }
+
+    /// Another status or body altogether, after 10 ms.
+    pub fn body(status: u16, body: impl Into<Bytes>) -> Self {
+        let status = StatusCode::from_u16(status).expect("the story tells of a status that exists");
+        let act = Act::Reply { status, headers: wire::headers("application/json"), body: body.into() };
+        Self { after: Millis(10), act }
+    }
+
+    /// Never says anything.
+    pub fn hang() -> Self {
+        Self { after: Millis::ZERO, act: Act::Hang }
+    }
+
+    /// Breaks the connection after `ms`, before the head.
+    pub fn reset(ms: u64) -> Self {
+        Self { after: Millis(ms), act: Act::Fail(Fault::Broken) }
+    }
+
+    /// Refuses the connection after `ms`.
+    pub fn refuse(ms: u64) -> Self {
+        Self { after: Millis(ms), act: Act::Fail(Fault::Connect) }
+    }
+
+    /// A refusal with this type and code.
+    #[must_use]
+    pub fn saying(self, kind: &str, code: &str) -> Self {
+        match self.act {
+            Act::Reply { status, .. } => Self::refusal(status, kind, code),
+            _ => self,
+        }
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        if let Act::Reply { headers, .. } = &mut self.act {
+            let value = HeaderValue::from_str(value).expect("the story tells of a header that can be sent");
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+
+    /// The head after `ms`.
+    #[must_use]
+    pub fn after(self, ms: u64) -> Self {
+        Self { after: Millis(ms), ..self }
+    }
+
+    /// So many tokens.
+    #[must_use]
+    pub fn tokens(self, tokens: u32) -> Self {
+        self.telling(|telling| telling.tokens = tokens)
+    }
+
+    /// The first token of a stream so long after the head, which comes with a role and no word.
+    #[must_use]
+    pub fn first_token_after(self, ms: u64) -> Self {
+        self.telling(|telling| telling.first_token = Millis(ms))
+    }
+
+    /// The tokens of a stream so far apart.
+    #[must_use]
+    pub fn pace(self, ms: u64) -> Self {
+        self.telling(|telling| telling.pace = Millis(ms))
+    }
+
+    /// Ended by the vendor's content filter after the last token.
+    #[must_use]
+    pub fn filtered(self) -> Self {
+        self.telling(|telling| telling.reason = "content_filter")
+    }
+
+    /// The connection breaks after so many tokens.
+    #[must_use]
+    pub fn cut_after(self, tokens: u32) -> Self {
+        self.telling(|telling| telling.twist = Some((tokens, Twist::Cut)))
+    }
+
+    /// Nothing arrives after so many tokens.
+    #[must_use]
+    pub fn stall_after(self, tokens: u32) -> Self {
+        self.telling(|telling| telling.twist = Some((tokens, Twist::Stall)))
+    }
+
+    /// An event that is no JSON after so many tokens; a whole answer is torn.
+    #[must_use]
+    pub fn malformed_after(self, tokens: u32) -> Self {
+        self.telling(|telling| telling.twist = Some((tokens, Twist::Malformed)))
+    }
+
+    /// An error inside the body after so many tokens.
+    #[must_use]
+    pub fn error_after(self, tokens: u32, kind: &'static str, code: &'static str) -> Self {
+        self.telling(|telling| telling.twist = Some((tokens, Twist::Error(kind, code))))
+    }
+
+    /// A stream that ends without `[DONE]`.
+    #[must_use]
+    pub fn without_done(self) -> Self {
+        self.telling(|telling| telling.ending = Ending::NoDone)
+    }
+
+    /// A stream that ends without a finish reason and without `[DONE]`.
+    #[must_use]
+    pub fn without_finish(self) -> Self {
+        self.telling(|telling| telling.ending = Ending::NoFinish)
+    }
+
+    /// A stream that is told to its end, on a connection that then stays open.
+    #[must_use]
+    pub fn left_open(self) -> Self {
+        self.telling(|telling| telling.ending = Ending::Open)
+    }
+
+    fn refusal(status: StatusCode, kind: &str, code: &str) -> Self {
+        Self::body(status.as_u16(), wire::error(kind, code).to_string())
+    }
+
+    fn telling(mut self, change: impl FnOnce(&mut Telling)) -> Self {
+        if let Act::Answer(telling) = &mut self.act {
+            change(telling);
+        }
+        self
+    }
+
+    /// What reaches the gateway of it, and how long after sending.
+    pub(super) fn play(&self, attempt: AttemptId, wanted: &Wanted) -> Vec<(Millis, Event)> {
+        let steps = match &self.act {
+            Act::Hang => Vec::new(),
+            Act::Fail(fault) => vec![(Millis::ZERO, Step::Fail(*fault))],
+            Act::Reply { status, headers, body } => whole(*status, headers.clone(), body.clone()),
+            Act::Answer(telling) if wanted.stream => telling.stream(wanted),
+            Act::Answer(telling) => telling.whole(wanted),
+        };
+        steps.into_iter().map(|(at, step)| (self.after + at, step.event(attempt))).collect()
+    }
+}
+
+impl Telling {
+    fn whole(&self, wanted: &Wanted) -> Vec<(Millis, Step)> {
+        let body: Bytes = wanted.answer(self.tokens, self.reason).into();
+        let headers = wire::headers("application/json");
+        let middle = body.slice(..body.len() / 2);
+        let mut steps = match &self.twist {
+            None => return whole(StatusCode::OK, headers, body),
+            Some((_, Twist::Malformed)) => return whole(StatusCode::OK, headers, middle),
+            Some((_, Twist::Error(kind, code))) => {
+                return whole(StatusCode::OK, headers, wire::error(kind, code).to_string().into());
+            }
+            Some((_, Twist::Cut | Twist::Stall)) => vec![Step::Head(StatusCode::OK, headers), Step::Piece(middle)],
+        };
+        if matches!(self.twist, Some((_, Twist::Cut))) {
+            steps.push(Step::Fail(Fault::Broken));
+        }
+        steps.into_iter().map(|step| (Millis::ZERO, step)).collect()
+    }
+
+    fn stream(&self, wanted: &Wanted) -> Vec<(Millis, Step)> {
+        let mut at = Millis::ZERO;
+        let mut steps = vec![
+            (at, Step::Head(StatusCode::OK, wire::headers("text/event-stream; charset=utf-8"))),
+            (at, Step::Piece(wanted.role())),
+        ];
+        for said in 0..=self.tokens {
+            if let Some((_, twist)) = self.twist.as_ref().filter(|(after, _)| *after == said) {
+                match twist {
+                    Twist::Stall => return steps,
+                    Twist::Malformed => steps.push((at, Step::Piece(Bytes::from_static(b"data: {not json\n\n")))),
+                    Twist::Cut => {
+                        steps.push((at, Step::Fail(Fault::Broken)));
+                        return steps;
+                    }
+                    Twist::Error(kind, code) => {
+                        steps.push((at, Step::Piece(wire::event(&wire::error(kind, code)))));
+                        steps.push((at, Step::End));
+                        return steps;
+                    }
+                }
+            }
+            if said < self.tokens {
+                at = at + if said == 0 { self.first_token } else { self.pace };
+                steps.push((at, Step::Piece(wanted.token(said + 1))));
+            }
+        }
+        steps.extend(self.ending(wanted).into_iter().map(|step| (at, step)));
+        steps
+    }
+
+    fn ending(&self, wanted: &Wanted) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if !matches!(self.ending, Ending::NoFinish) {
+            steps.push(Step::Piece(wanted.finish(self.reason)));
+            steps.extend(wanted.usage(self.tokens).map(Step::Piece));
+        }
+        if matches!(self.ending, Ending::Whole | Ending::Open) {
+            steps.push(Step::Piece(Bytes::from_static(DONE)));
+        }
+        if !matches!(self.ending, Ending::Open) {
+            steps.push(Step::End);
+        }
+        steps
+    }
+}
+
+impl Step {
+    fn event(self, attempt: AttemptId) -> Event {
+        match self {
+            Self::Head(status, headers) => Event::Head { attempt, status, headers },
+            Self::Piece(bytes) => Event::Piece { attempt, bytes },
+            Self::End => Event::End { attempt },
+            Self::Fail(fault) => Event::Fail { attempt, fault },
+        }
+    }
+}
+
+fn whole(status: StatusCode, headers: HeaderMap, body: Bytes) -> Vec<(Millis, Step)> {
+    let steps = [Step::Head(status, headers), Step::Piece(body), Step::End];
+    steps.into_iter().map(|step| (Millis::ZERO, step)).collect()
+}
