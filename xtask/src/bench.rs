@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 const CONNECTIONS: [u32; 3] = [1, 16, 64];
 const MODEL: &str = "bench";
+const START_MAX: Duration = Duration::from_secs(10);
 
 /// How long to measure.
 struct Plan {
@@ -102,7 +103,10 @@ impl Bench {
             command.arg("serve").arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{port}"));
             command.env("TIDEGATE_BENCH_KEY", "bench").env("NO_PROXY", "127.0.0.1");
         })?;
-        wait_for("tidegate", || get(tidegate.port, "/readyz").is_ok_and(|status| status == 200))?;
+        let deadline = Instant::now() + START_MAX;
+        while !get(tidegate.port, "/readyz").is_ok_and(|status| status == 200) {
+            wait_until(deadline, "tidegate")?;
+        }
         Ok(Self { bin, pin, vendor, floor, tidegate, interrupted })
     }
 
@@ -157,24 +161,21 @@ impl Server {
         let log = File::create(dir.join(format!("{name}.log"))).context("cannot create a log file")?;
         command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot share a log file")?).stderr(log);
         let mut group = Group::spawn(command)?;
-        wait_for(name, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()).with_context(|| {
-            match group.ended() {
-                Ok(Some(status)) => format!("{name} ended with {status}: see target/bench/{name}.log"),
-                _ => format!("see target/bench/{name}.log"),
+        let deadline = Instant::now() + START_MAX;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if let Some(status) = group.ended()? {
+                bail!("{name} ended with {status}: see {}", dir.join(format!("{name}.log")).display());
             }
-        })?;
+            wait_until(deadline, name)?;
+        }
         Ok(Self { group, port })
     }
 }
 
-fn wait_for(name: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !ready() {
-        if Instant::now() > deadline {
-            bail!("{name} was not ready within 10 s");
-        }
-        sleep(Duration::from_millis(20));
-    }
+/// Rests between two looks at something that must happen before the deadline.
+fn wait_until(deadline: Instant, name: &str) -> Result<()> {
+    ensure!(Instant::now() < deadline, "{name} was not ready within {} s", START_MAX.as_secs());
+    sleep(Duration::from_millis(20));
     Ok(())
 }
 
