@@ -172,6 +172,13 @@ impl Awaited {
     }
 }
 
+/// What every request is answered when the configuration cannot be used: for an adapter that cannot refuse to start.
+/// What is wrong with it is for the operator's log, not for whoever calls.
+pub fn misconfigured() -> Reply {
+    let message = "This gateway's configuration cannot be used. Its operator finds the reason in its log.";
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "misconfigured", message).reply()
+}
+
 impl From<ApiError> for Box<Reply> {
     fn from(error: ApiError) -> Self {
         Self::new(error.reply())
@@ -236,19 +243,21 @@ fn authorize(config: &Config, incoming: &Incoming<'_>, endpoint: &Endpoint<'_>) 
         Endpoint::Live | Endpoint::Ready => Ok(None),
         Endpoint::Status | Endpoint::Body(Call::Explain) => match &config.server.admin_key {
             Some(key) if key.matches(token) => Ok(None),
-            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.")),
+            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
             None if is_local(incoming) => Ok(None),
-            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.")),
+            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
         },
         Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";
-                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why)) };
+                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why).into()) };
             }
             let known = |client: &Client| client.key.matches(token);
             match config.clients.iter().position(known) {
                 Some(index) => Ok(Some(index)),
-                None => Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.")),
+                None => {
+                    Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.").into())
+                }
             }
         }
     }
@@ -268,13 +277,13 @@ fn is_local(incoming: &Incoming<'_>) -> bool {
     names_loopback && incoming.peer.is_none_or(|peer| peer.to_canonical().is_loopback())
 }
 
-fn unauthorized(message: &str) -> Box<Reply> {
+fn unauthorized(message: &str) -> Reply {
     let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message);
     let mut reply = error.reply();
     reply.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    Box::new(reply)
+    reply
 }
 
-fn forbidden(message: &str) -> Box<Reply> {
-    ApiError::new(StatusCode::FORBIDDEN, "permission_error", "loopback_only", message).into()
+fn forbidden(message: &str) -> Reply {
+    ApiError::new(StatusCode::FORBIDDEN, "permission_error", "loopback_only", message).reply()
 }

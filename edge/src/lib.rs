@@ -1,1 +1,29 @@
-//! The worker.
+//! Tidegate as a Cloudflare Worker.
+//!
+//! The worker carries out what the core decides, as the native server does: [`handler`] takes a request from the platform to
+//! the core and back, [`port`] sends the attempts, [`outlet`] is where the client's answer comes out, [`isolate`] is what
+//! the requests of an isolate share, and [`keeper`] what all isolates of a region know. `runtime.js` is the other side
+//! of [`js`], for what JavaScript does more cheaply than wasm can ask for it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says where"))]
+
+mod clock;
+mod handler;
+mod isolate;
+mod js;
+mod keeper;
+mod outlet;
+mod port;
+
+use worker::{Context, Env, event};
+
+use crate::isolate::Visit;
+
+#[event(fetch)]
+async fn fetch(request: web_sys::Request, env: Env, context: Context) -> worker::Result<web_sys::Response> {
+    let response = match Visit::begin(&request, env, context) {
+        Some(visit) => handler::handle(visit, request).await,
+        None => handler::whole(&tidegate_core::api::misconfigured()),
+    };
+    Ok(response?)
+}

@@ -1,0 +1,179 @@
+//! What all requests of this isolate share, and what one request borrows of it.
+//!
+//! Isolates come and go as the platform pleases, and many run at once: whatever is kept here is a cache, whose loss costs
+//! nothing but time. What has to outlive it, the keeper knows.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use js_sys::futures::{JsFuture, future_to_promise};
+use js_sys::{Math, Reflect};
+use tidegate_core::config::{Config, VendorId};
+use tidegate_core::dialect::Operation;
+use tidegate_core::drive::READ_HEADERS as RESPONSE_HEADERS;
+use tidegate_core::gateway::Gateway;
+use tidegate_core::keeper::{FIRST_VIEW_WAIT, Report, View};
+use tidegate_core::notice::Notice;
+use tidegate_core::time::Timestamp;
+use wasm_bindgen::JsValue;
+use worker::{Context, Env, console_error, console_log, console_warn};
+
+use crate::{clock, js};
+
+/// The config, checked by the build script.
+const CONFIG: &str = include_str!(concat!(env!("OUT_DIR"), "/config.json"));
+
+/// What the Durable Object binding is called in wrangler.toml.
+const KEEPER: &str = "KEEPER";
+
+thread_local! {
+    /// `None` inside: the config is not usable, which has been logged.
+    static ISOLATE: OnceCell<Option<Rc<Isolate>>> = const { OnceCell::new() };
+}
+
+/// The shared state of an isolate.
+pub(crate) struct Isolate {
+    pub(crate) config: Arc<Config>,
+    // Borrowed for one decision, never across an await.
+    gateway: RefCell<Gateway>,
+    /// By [`VendorId`] and [`Operation`].
+    urls: Vec<[String; Operation::ALL.len()]>,
+    /// Which keeper to tell. An isolate stays where it is, so its first request settles it.
+    region: String,
+    has_asked: Cell<bool>,
+}
+
+/// One request's hold on its isolate.
+pub(crate) struct Visit {
+    isolate: Rc<Isolate>,
+    env: Env,
+    context: Context,
+}
+
+impl Isolate {
+    /// The isolate, set up by its first request. `None`: its config is not usable.
+    fn enter(request: &web_sys::Request, env: &Env) -> Option<Rc<Self>> {
+        ISOLATE.with(|isolate| isolate.get_or_init(|| Self::new(request, env).map(Rc::new)).clone())
+    }
+
+    fn new(request: &web_sys::Request, env: &Env) -> Option<Self> {
+        // Variables and secrets are both plain strings there.
+        let variable = |name: &str| Reflect::get(env, &name.into()).ok().and_then(|value| value.as_string());
+        let config = match Config::from_json(CONFIG, "tidegate.toml", &variable) {
+            Ok(config) => Arc::new(config),
+            Err(errors) => {
+                console_error!("The worker cannot start with this configuration:\n{errors}");
+                return None;
+            }
+        };
+        js::read_headers(&tidegate_core::api::READ_HEADERS.join("\n"), &RESPONSE_HEADERS.join("\n"));
+        let vendors = (0..config.vendors.len()).map(VendorId);
+        let urls = vendors.map(|vendor| Operation::ALL.map(|operation| config.url(vendor, operation))).collect();
+        let gateway = RefCell::new(Gateway::new(Arc::clone(&config), seed(), clock::now()));
+        Some(Self { config, gateway, urls, region: region(request), has_asked: Cell::new(false) })
+    }
+}
+
+impl Visit {
+    /// Enters the isolate. `None`: its config is not usable.
+    pub(crate) fn begin(request: &web_sys::Request, env: Env, context: Context) -> Option<Self> {
+        Isolate::enter(request, &env).map(|isolate| Self { isolate, env, context })
+    }
+
+    /// The configuration.
+    pub(crate) fn config(&self) -> &Config {
+        &self.isolate.config
+    }
+
+    /// Where an operation is to be sent.
+    pub(crate) fn url(&self, vendor: VendorId, operation: Operation) -> &str {
+        &self.isolate.urls[vendor.0][operation as usize]
+    }
+
+    /// Lends the gateway for one step, then passes on what the step had to tell.
+    pub(crate) fn with_gateway<T>(&self, now: Timestamp, step: impl FnOnce(&mut Gateway) -> T) -> T {
+        let mut gateway = self.isolate.gateway.borrow_mut();
+        let result = step(&mut gateway);
+        let (notice, report) = (gateway.poll_notice(), gateway.poll_report(now));
+        drop(gateway);
+        if let Some(first) = notice {
+            self.log_notices(first);
+        }
+        if let Some(report) = report {
+            self.tell_keeper(&report);
+        }
+        result
+    }
+
+    /// Asks the keeper what this isolate cannot know yet, if it is new. Waiting for it is bounded, whatever becomes of
+    /// the keeper.
+    pub(crate) fn first_view(&self) -> Option<JsFuture> {
+        if self.isolate.has_asked.replace(true) {
+            return None;
+        }
+        let asking = self.ask_keeper(None);
+        let asked = future_to_promise(async move {
+            asking.await;
+            Ok(JsValue::UNDEFINED)
+        });
+        let waiting = js::within(&asked, clock::to_js(FIRST_VIEW_WAIT.0));
+        self.context.wait_until(async move {
+            // It never rejects; what went wrong has been logged.
+            let _ = JsFuture::from(asked).await;
+        });
+        Some(waiting.into())
+    }
+
+    #[cold]
+    fn tell_keeper(&self, report: &Report) {
+        let report = serde_json::to_string(report).expect("our own types always have a JSON form");
+        self.context.wait_until(self.ask_keeper(Some(report)));
+    }
+
+    /// Tells the keeper a report, if there is one, and takes in its view.
+    fn ask_keeper(&self, report: Option<String>) -> impl Future<Output = ()> + 'static {
+        let isolate = Rc::clone(&self.isolate);
+        let namespace = Reflect::get(&self.env, &KEEPER.into());
+        async move {
+            let answer = match namespace {
+                Ok(namespace) => JsFuture::from(js::ask_keeper(&namespace, &isolate.region, report.as_deref())).await,
+                Err(error) => Err(error),
+            };
+            let view = answer.map(|answer| answer.as_string().unwrap_or_default());
+            match view.as_deref().map(serde_json::from_str::<View>) {
+                // What the view changes is known to the keeper, and has been told by the isolate that saw it.
+                Ok(Ok(view)) => isolate.gateway.borrow_mut().handle_view(clock::now(), &view),
+                Ok(Err(error)) => console_warn!("the keeper's view cannot be read: {error}"),
+                Err(error) => console_warn!("the keeper cannot be reached: {error:?}"),
+            }
+        }
+    }
+
+    #[cold]
+    fn log_notices(&self, first: Notice) {
+        let mut next = Some(first);
+        while let Some(notice) = next {
+            if notice.is_warning() {
+                console_warn!("{notice}");
+            } else {
+                console_log!("{notice}");
+            }
+            next = self.isolate.gateway.borrow_mut().poll_notice();
+        }
+    }
+}
+
+/// The continent that the platform says the request comes from; `local` where there is no platform.
+fn region(request: &web_sys::Request) -> String {
+    let cf = Reflect::get(request, &"cf".into());
+    let continent = cf.and_then(|cf| Reflect::get(&cf, &"continent".into()));
+    continent.ok().and_then(|continent| continent.as_string()).unwrap_or_else(|| "local".to_owned())
+}
+
+/// 64 random bits: a worker has randomness only while it handles a request.
+fn seed() -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a random number below 2^32")]
+    let half = || (Math::random() * 2_f64.powi(32)) as u64;
+    half() << 32 | half()
+}

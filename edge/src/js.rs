@@ -1,0 +1,96 @@
+//! The few calls that cross to JavaScript, and what crosses with them. The other side is `runtime.js`.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use js_sys::Promise;
+use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::wasm_bindgen;
+use web_sys::{Request, Response};
+
+use crate::outlet::Client;
+
+/// What can come of [`Port::wait`]; `runtime.js` has the same numbers.
+pub(crate) mod event {
+    pub(crate) const TIMEOUT: u8 = 0;
+    pub(crate) const HEAD: u8 = 1;
+    pub(crate) const PIECE: u8 = 2;
+    pub(crate) const END: u8 = 3;
+    pub(crate) const CONNECT: u8 = 4;
+}
+
+/// What [`request_body`] resolves to when the body is too large.
+pub(crate) const TOO_LARGE: f64 = 0.0;
+
+#[wasm_bindgen(module = "/src/runtime.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = readHeaders)]
+    pub(crate) fn read_headers(of_requests: &str, of_responses: &str);
+
+    #[wasm_bindgen(js_name = requestHead)]
+    pub(crate) fn request_head(request: &Request) -> String;
+
+    #[wasm_bindgen(js_name = requestBody)]
+    pub(crate) fn request_body(request: &Request, bytes_max: f64, stall_ms: f64) -> Promise;
+
+    #[wasm_bindgen(js_name = onGone)]
+    pub(crate) fn on_gone(request: &Request, client: Client);
+
+    #[wasm_bindgen(catch)]
+    pub(crate) fn respond(status: u16, headers: &str, body: &[u8]) -> Result<Response, JsValue>;
+
+    #[wasm_bindgen(catch)]
+    pub(crate) fn stream(status: u16, headers: &str, client: Client) -> Result<Response, JsValue>;
+
+    #[wasm_bindgen(js_name = askKeeper)]
+    pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, report: Option<&str>) -> Promise;
+
+    pub(crate) fn within(promise: &Promise, ms: f64) -> Promise;
+
+    /// One exchange's way to its vendors.
+    pub(crate) type Port;
+
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new() -> Port;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn send(this: &Port, url: &str, headers: &str, body: &[u8]);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn cancel(this: &Port);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn head(this: &Port) -> String;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn piece(this: &Port) -> Vec<u8>;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn wait(this: &Port, until: f64) -> Promise;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn close(this: &Port);
+}
+
+/// Headers as they cross: a line for each name, and one for its value.
+pub(crate) fn pack(headers: &HeaderMap) -> String {
+    let mut lines = String::with_capacity(256);
+    for (name, value) in headers {
+        // A vendor may put anything into a header; JavaScript refuses what is not plain text.
+        let Ok(value) = value.to_str() else { continue };
+        for part in [name.as_str(), "\n", value, "\n"] {
+            lines.push_str(part);
+        }
+    }
+    lines
+}
+
+/// Reads what [`pack`]'s counterpart in JavaScript packed.
+pub(crate) fn unpack<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        // The names are the core's own; a value that no header can hold says nothing.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}

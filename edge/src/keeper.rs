@@ -1,0 +1,49 @@
+//! The keeper as a Durable Object: one for each region, which outlives the isolates that report to it.
+
+use std::cell::RefCell;
+
+use tidegate_core::keeper::{Keeper as Merged, Report};
+use worker::{DurableObject, Env, Method, Request, Response, Result, SqlStorage, State, console_error, durable_object};
+
+use crate::clock;
+
+/// Merges what isolates report, and answers with what they should know.
+#[durable_object(fetch)]
+pub struct Keeper {
+    sql: SqlStorage,
+    merged: RefCell<Merged>,
+}
+
+impl DurableObject for Keeper {
+    fn new(state: State, _env: Env) -> Self {
+        let sql = state.storage().sql();
+        let merged = load(&sql).unwrap_or_else(|error| {
+            console_error!("the keeper's state cannot be loaded: {error}");
+            None
+        });
+        Self { sql, merged: RefCell::new(merged.unwrap_or_default()) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let report = match request.method() {
+            Method::Post => Some(serde_json::from_str::<Report>(&request.text().await?)?),
+            _ => None,
+        };
+        let now = clock::now();
+        let mut merged = self.merged.borrow_mut();
+        if report.is_some_and(|report| merged.handle_report(now, &report)) {
+            self.sql.exec("INSERT OR REPLACE INTO keeper (id, state) VALUES (0, ?)", vec![merged.to_json().into()])?;
+        }
+        Response::from_json(&merged.view(now))
+    }
+}
+
+/// What was stored last; the one row there is holds all of it, under a version of the core's.
+fn load(sql: &SqlStorage) -> Result<Option<Merged>> {
+    sql.exec("CREATE TABLE IF NOT EXISTS keeper (id INTEGER PRIMARY KEY CHECK (id = 0), state TEXT NOT NULL)", None)?;
+    let row = sql.exec("SELECT state FROM keeper", None)?.raw().next().transpose()?;
+    Ok(row.and_then(|row| match row.into_iter().next() {
+        Some(worker::SqlStorageValue::String(state)) => Some(Merged::from_json(&state)),
+        _ => None,
+    }))
+}
