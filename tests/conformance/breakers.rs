@@ -1,0 +1,137 @@
+//! Breakers as clients and vendors see them: shut off, probed, closed again.
+
+use serde_json::json;
+use tidegate_tests::gateway::{Gateway, Scratch};
+use tidegate_tests::vendors::Vendors;
+use tidegate_tests::wait;
+use tidegate_tests::world::{ADMIN_KEY, CLIENT_KEY, World, chat, question, setup, streamed as streamed_body};
+
+use crate::check::{refused_for_now, served};
+
+pub(crate) async fn opens_and_stays_shut(world: &World) {
+    world.a.answers("shut-1", 503).await;
+    for _ in 0..3 {
+        served(world.ask("shut").await, "b/shut-2", 2);
+    }
+    let target = world.target("a/shut-1").await;
+    assert_eq!(target["breaker"]["state"], "open", "{target}");
+    let retry_in_ms = target["breaker"]["retry_in_ms"].as_u64().unwrap();
+    assert!((1..=60_000).contains(&retry_in_ms), "{target}");
+    for _ in 0..10 {
+        served(world.ask("shut").await, "b/shut-2", 1);
+    }
+    assert_eq!(world.a.count("shut-1").await, 3, "while it is open, the vendor sees nothing");
+}
+
+pub(crate) async fn heals_and_traffic_returns(world: &World) {
+    world.a.answers("heals-1", 503).await;
+    for _ in 0..2 {
+        served(world.ask("heals").await, "b/heals-2", 2);
+    }
+    world.a.heal("heals-1").await;
+    // Clients go on all the while, and never see an error.
+    let mut by_a = 0;
+    wait::until("traffic to return", async || {
+        let reply = world.ask("heals").await.expect(200);
+        by_a += u64::from(reply.header("x-tidegate-target") == "a/heals-1");
+        (by_a == 2).then_some(())
+    })
+    .await;
+    assert_eq!(world.breaker("a/heals-1").await, "closed", "two good probes close it");
+    for _ in 0..3 {
+        served(world.ask("heals").await, "a/heals-1", 1);
+    }
+    assert_eq!(world.a.count("heals-1").await, 2 + 2 + 3);
+}
+
+pub(crate) async fn failed_probe_reopens(world: &World) {
+    world.a.answers_times("reopens-1", 2, 503).await;
+    served(world.ask("reopens").await, "b/reopens-2", 2);
+    wait::until("the probe", async || {
+        let _ = world.ask("reopens").await.expect(200);
+        (world.a.count("reopens-1").await == 2).then_some(())
+    })
+    .await;
+    // That probe was the second and last of the failures: the next one finds the vendor well.
+    wait::until("the next probe", async || {
+        let reply = world.ask("reopens").await.expect(200);
+        (reply.header("x-tidegate-target") == "a/reopens-1").then_some(())
+    })
+    .await;
+    assert_eq!(world.a.count("reopens-1").await, 3, "a request, a probe that failed, and one that did not");
+    assert_eq!(world.breaker("a/reopens-1").await, "closed");
+}
+
+pub(crate) async fn half_open_admits_its_probes_only(world: &World) {
+    world.a.answers_times("probes-1", 1, 503).await;
+    served(world.ask("probes").await, "b/probes-2", 2);
+    // The probe takes long enough for all the others to come while it is under way.
+    world.a.fault("probes-1", json!({"kind": "latency", "ms": 700})).await;
+    becomes(world, "a/probes-1", "half_open").await;
+    let ask = || world.ask("probes");
+    let replies = tokio::join!(ask(), ask(), ask(), ask(), ask(), ask());
+    let replies = [replies.0, replies.1, replies.2, replies.3, replies.4, replies.5];
+    let served_by = |target| replies.iter().filter(|reply| reply.header("x-tidegate-target") == target).count();
+    assert_eq!((served_by("a/probes-1"), served_by("b/probes-2")), (1, 5));
+    assert_eq!(world.a.count("probes-1").await, 2, "the failure and one probe");
+    assert_eq!(world.breaker("a/probes-1").await, "half_open", "one of two");
+}
+
+pub(crate) async fn abandoned_probe_gives_its_lease_back(world: &World) {
+    world.a.answers_times("lease-1", 1, 503).await;
+    served(world.ask("lease").await, "b/lease-2", 2);
+    world.a.fault_times("lease-1", 1, json!({"kind": "stall", "after_tokens": 2})).await;
+    becomes(world, "a/lease-1", "half_open").await;
+    let mut probe = world.open(chat(&streamed_body("lease"))).await;
+    assert_eq!(probe.headers["x-tidegate-target"], "a/lease-1");
+    let _ = probe.until("is ").await;
+    served(world.ask("lease").await, "b/lease-2", 1);
+    drop(probe);
+    world.a.saw_cancellation("lease-1").await;
+    // Its lease would run for half a minute yet.
+    served(world.ask("lease").await, "a/lease-1", 1);
+    assert_eq!(world.breaker("a/lease-1").await, "closed");
+}
+
+pub(crate) async fn all_open(world: &World) {
+    world.a.answers("all-open-1", 503).await;
+    world.b.answers("all-open-2", 503).await;
+    let _ = world.ask("all-open").await.expect(502);
+    let error = refused_for_now(world.ask("all-open").await, 503, "circuit_open", false);
+    assert_eq!(error["metadata"], json!(null), "nobody was asked: {error}");
+    refused_for_now(world.stream("all-open").await, 503, "circuit_open", false);
+    assert_eq!((world.a.count("all-open-1").await, world.b.count("all-open-2").await), (1, 1));
+}
+
+pub(crate) async fn open_breaker_survives_a_restart(world: &World) {
+    let vendors = Vendors::start().await;
+    let setup = setup(world.runtime, &vendors, Scratch::new());
+    let ask = async |gateway: &Gateway| {
+        chat(&question("restart")).header("authorization", &format!("Bearer {CLIENT_KEY}")).send(gateway.address).await
+    };
+    vendors.a.answers("restart-1", 503).await;
+    let first = Gateway::start(&setup);
+    served(ask(&first).await, "b/restart-2", 2);
+    drop(first);
+
+    let second = Gateway::start(&setup);
+    // It learns what it has forgotten from the keeper, beside its first requests.
+    wait::until("the breaker to be open again", async || {
+        let status = tidegate_tests::http::Request::get("/admin/status")
+            .header("authorization", &format!("Bearer {ADMIN_KEY}"))
+            .send(second.address)
+            .await
+            .expect(200)
+            .json();
+        let targets = status["targets"].as_array().unwrap().clone();
+        targets.iter().any(|it| it["target"] == "a/restart-1" && it["breaker"]["state"] == "open").then_some(())
+    })
+    .await;
+    served(ask(&second).await, "b/restart-2", 1);
+    assert_eq!(vendors.a.count("restart-1").await, 1);
+}
+
+async fn becomes(world: &World, target: &str, state: &str) {
+    let what = format!("{target} to be {state}");
+    wait::until(&what, async || (world.breaker(target).await == state).then_some(())).await;
+}

@@ -1,0 +1,120 @@
+//! Twin conformance: one table of scenarios, told against the native server and against the worker in workerd.
+//!
+//! Both run with the same config (`tests/data/conformance.toml`) in front of the same kind of vendors, and each scenario
+//! says what the client gets and what reached which vendor. `cargo test --test conformance native::cut` runs a part.
+
+mod answers;
+mod breakers;
+mod callers;
+mod check;
+mod door;
+mod failures;
+mod keys;
+mod operators;
+mod streams;
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tidegate_tests::gateway::Runtime;
+use tidegate_tests::world::World;
+
+/// Scenarios mostly wait, for a limit to run out or a breaker to reopen; more of them at once than there are cores.
+const SCENARIOS_AT_ONCE: usize = 8;
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+struct Scenario {
+    name: &'static str,
+    tell: for<'w> fn(&'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>>,
+}
+
+macro_rules! scenarios {
+    ($($subject:ident: $($story:ident)+;)+) => {
+        vec![$($(Scenario { name: stringify!($story), tell: |world| Box::pin($subject::$story(world)) }),+),+]
+    };
+}
+
+/// The table.
+fn table() -> Vec<Scenario> {
+    scenarios! {
+        answers: plain unknown_price_is_unknown stream stream_with_usage usage_that_is_refused_is_not_sent embeddings
+            models names request_ids_differ;
+        failures: five_hundred_once five_hundred_for_ever unavailable_for_ever every_status_of_a_broken_vendor
+            reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
+            slow_first_token empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
+            attempt_budget deadline everybody_fails;
+        streams: cut_before_the_first_token cut_after_the_first_token stall malformed_chunk no_done no_finish
+            error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
+            client_leaves_a_stream client_leaves_before_the_answer;
+        keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
+            waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
+            refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
+        callers: vendors_refusal_verbatim context_goes_to_a_larger_model context_fits_nowhere content_filter_returned
+            content_filter_rerouted content_filter_everywhere callers_fault_never_trips;
+        door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces
+            no_key wrong_key key_for_one_route health;
+        breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
+            abandoned_probe_gives_its_lease_back all_open;
+        operators: status explain explain_refuses admin_needs_its_key;
+    }
+}
+
+/// Those that only the edge can tell: native keeps no breaker over a restart.
+fn table_of_the_edge() -> Vec<Scenario> {
+    scenarios! {
+        breakers: open_breaker_survives_a_restart;
+    }
+}
+
+/// A world that is made when the first of its scenarios runs.
+struct Stage {
+    runtime: Runtime,
+    tokio: Arc<tokio::runtime::Runtime>,
+    /// `None`: it could not be started, which the first scenario has said.
+    world: OnceLock<Option<World>>,
+}
+
+impl Stage {
+    fn tell(&self, scenario: Scenario) -> Result<(), Failed> {
+        let start = || catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(World::start(self.runtime)))).ok();
+        let Some(world) = self.world.get_or_init(start) else {
+            return Err(format!("the {} gateway has not started", self.runtime.name()).into());
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on((scenario.tell)(world))));
+        told.map_err(|panic| format!("{}\n--- the gateway's log\n{}", words(&*panic), world.log_tail()).into())
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(SCENARIOS_AT_ONCE);
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let tokio = Arc::new(tokio);
+    let mut trials = Vec::new();
+    for runtime in Runtime::ALL {
+        let stage = Arc::new(Stage { runtime, tokio: Arc::clone(&tokio), world: OnceLock::new() });
+        let mut scenarios = table();
+        if runtime == Runtime::Edge {
+            scenarios.extend(table_of_the_edge());
+        }
+        for scenario in scenarios {
+            let stage = Arc::clone(&stage);
+            let name = format!("{}::{}", runtime.name(), scenario.name);
+            trials.push(Trial::test(name, move || stage.tell(scenario)));
+        }
+    }
+    // Each trial holds its stage, so that a gateway ends with the last of its scenarios.
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}

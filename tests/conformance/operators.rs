@@ -1,0 +1,91 @@
+//! What operators see: the state of everything, and why a request would go where.
+
+use serde_json::{Value, json};
+use tidegate_tests::http::Request;
+use tidegate_tests::world::{CLIENT_KEY, World, question};
+
+use crate::check::{refused, served, streamed};
+
+pub(crate) async fn status(world: &World) {
+    world.a.answers_times("seen-1", 1, 503).await;
+    served(world.ask("seen").await, "b/seen-2", 2);
+    served(world.ask("seen").await, "a/seen-1", 1);
+    streamed(world.stream("seen").await, "a/seen-1", 1);
+
+    let status = world.admin(Request::get("/admin/status")).await.expect(200).json();
+    assert_eq!(status["ready"], true);
+    assert!(status["now_ms"].as_u64().unwrap() > 1_700_000_000_000, "milliseconds since 1970");
+    let routes = status["routes"].as_array().unwrap();
+    let route = routes.iter().find(|route| route["route"] == "seen").expect("the route");
+    assert_eq!(route["order"], json!(["a/seen-1", "b/seen-2"]));
+
+    let target = world.target("a/seen-1").await;
+    assert_eq!(target["upstream"], "seen-1");
+    let breaker = json!({
+        "state": "closed", "retry_in_ms": null,
+        "window": {"failures": 1, "slow": 0, "limited": 0, "total": 3, "consecutive": 0},
+    });
+    assert_eq!(target["breaker"], breaker);
+    let attempts = &target["attempts"];
+    assert_eq!((&attempts["attempts"], &attempts["successes"], &attempts["failures"]), (&json!(3), &json!(2), &json!(1)));
+    assert_eq!((&target["keys"], &target["keys_usable"], &target["unpriced"]), (&json!(1), &json!(1), &json!(0)));
+    assert!(target["cost_usd"].as_str().unwrap().starts_with("0.0000"), "{target}");
+    for figure in ["mean_ms", "ewma_ms", "p50_ms", "p95_ms", "p99_ms"] {
+        assert!(target["total"][figure].is_u64(), "{figure}: {target}");
+        assert!(target["first_token"][figure].is_u64(), "{figure}: {target}");
+    }
+    let untouched = world.target("b/down-2").await;
+    assert!(untouched["keys"] == 1, "{untouched}");
+}
+
+pub(crate) async fn explain(world: &World) {
+    world.a.answers("explained-1", 503).await;
+    served(world.ask("explained").await, "b/explained-2", 2);
+    let throttled = json!({"kind": "status", "status": 429, "headers": {"retry-after": "60"}});
+    world.b.fault_times("explained-2", 1, throttled).await;
+    served(world.ask("explained").await, "c/explained-3", 2);
+    let before = counts(world).await;
+
+    let reply = world.admin(Request::post("/admin/explain", &question("explained"))).await.expect(200).json();
+    assert_eq!((&reply["route"], &reply["target"]), (&json!("explained"), &json!("c/explained-3")));
+    let row = |index: usize| {
+        let row = &reply["candidates"][index];
+        (row["target"].as_str().unwrap(), row["taken"].as_bool().unwrap(), &row["rejected"]["reason"])
+    };
+    assert_eq!(row(0), ("a/explained-1", false, &json!("breaker_open")));
+    assert_eq!(row(1), ("b/explained-2", false, &json!("rate_limited")));
+    assert_eq!(row(2), ("c/explained-3", true, &Value::Null));
+    for index in [0, 1] {
+        let wait_ms = reply["candidates"][index]["rejected"]["retry_in_ms"].as_u64().unwrap();
+        assert!((1..=60_000).contains(&wait_ms), "{reply}");
+    }
+    assert_eq!(counts(world).await, before, "a dry run sends nothing");
+
+    let pinned = world.admin(Request::post("/admin/explain", &question("c/explained-3"))).await.expect(200).json();
+    assert_eq!((&pinned["route"], &pinned["target"]), (&Value::Null, &json!("c/explained-3")));
+}
+
+pub(crate) async fn explain_refuses(world: &World) {
+    let unknown = Request::post("/admin/explain", &question("gpt-99"));
+    refused(world.admin(unknown).await, 404, "model_not_found");
+    let unreadable = Request::new("POST", "/admin/explain").body("{");
+    refused(world.admin(unreadable).await, 400, "invalid_request");
+}
+
+pub(crate) async fn admin_needs_its_key(world: &World) {
+    for path in ["/admin/status", "/admin/explain"] {
+        let request = || if path.ends_with("explain") { Request::post(path, &question("bare")) } else { Request::get(path) };
+        refused(request().send(world.gateway.address).await, 401, "invalid_api_key");
+        let client = format!("Bearer {CLIENT_KEY}");
+        let reply = request().header("authorization", &client).send(world.gateway.address).await;
+        refused(reply, 401, "invalid_api_key");
+    }
+}
+
+async fn counts(world: &World) -> [u64; 3] {
+    [
+        world.a.count("explained-1").await,
+        world.b.count("explained-2").await,
+        world.c.count("explained-3").await,
+    ]
+}

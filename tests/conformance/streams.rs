@@ -1,0 +1,112 @@
+//! A vendor that fails while it streams: unseen before the first token, said in the stream after it.
+
+use serde_json::json;
+use tidegate_tests::world::{World, chat, question, streamed as streamed_body};
+
+use crate::check::{interrupted, streamed, text_of};
+
+pub(crate) async fn cut_before_the_first_token(world: &World) {
+    world.a.fault("early-cut-1", json!({"kind": "cut", "after_tokens": 0})).await;
+    let chunks = streamed(world.stream("early-cut").await, "b/early-cut-2", 2);
+    let roles = chunks.iter().filter(|chunk| chunk["choices"][0]["delta"]["role"] == "assistant");
+    assert_eq!(roles.count(), 1, "of the first vendor's stream nothing was passed on");
+}
+
+pub(crate) async fn cut_after_the_first_token(world: &World) {
+    world.a.fault("late-cut-1", json!({"kind": "cut", "after_tokens": 3})).await;
+    let (chunks, error) = interrupted(world.stream("late-cut").await, "a/late-cut-1");
+    assert_eq!(text_of(&chunks), "This is a ");
+    assert_eq!(error["metadata"]["attempts"][0]["outcome"], "cut", "{error}");
+    assert_eq!(world.b.count("late-cut-2").await, 0, "a stream that has begun is never switched silently");
+}
+
+pub(crate) async fn stall(world: &World) {
+    world.a.fault("stall-1", json!({"kind": "stall", "after_tokens": 2})).await;
+    let (chunks, error) = interrupted(world.stream("stall").await, "a/stall-1");
+    assert_eq!(text_of(&chunks), "This is ");
+    assert_eq!(error["metadata"]["attempts"][0]["outcome"], "stalled", "{error}");
+    world.a.saw_cancellation("stall-1").await;
+
+    world.a.heal("stall-1").await;
+    world.a.fault("stall-1", json!({"kind": "stall", "after_tokens": 0})).await;
+    streamed(world.stream("stall").await, "b/stall-2", 2);
+}
+
+pub(crate) async fn malformed_chunk(world: &World) {
+    world.a.fault("garbage-1", json!({"kind": "malformed_chunk", "after_tokens": 2})).await;
+    let reply = world.stream("garbage").await;
+    assert!(!reply.text().contains("not json"), "what does not read is left out: {reply}");
+    let chunks = streamed(reply, "a/garbage-1", 1);
+    assert!(text_of(&chunks).starts_with("This is a simulated"), "and nothing else is");
+    assert_eq!(world.target("a/garbage-1").await["attempts"]["successes"], 1);
+}
+
+pub(crate) async fn no_done(world: &World) {
+    world.a.fault("no-done-1", json!({"kind": "no_done"})).await;
+    // A finish reason says that it was all: `[DONE]` is supplied, since the SDKs wait for it.
+    streamed(world.stream("no-done").await, "a/no-done-1", 1);
+}
+
+pub(crate) async fn no_finish(world: &World) {
+    world.a.fault("no-finish-1", json!({"kind": "no_finish"})).await;
+    // It ends like any other but for the finish reason: without the gateway, nobody would notice what is missing.
+    let (chunks, _) = interrupted(world.stream("no-finish").await, "a/no-finish-1");
+    assert!(text_of(&chunks).contains("no model was called"), "{chunks:?}");
+}
+
+pub(crate) async fn error_before_the_first_token(world: &World) {
+    world.a.fault("early-error-1", json!({"kind": "error_in_200", "after_tokens": 0})).await;
+    streamed(world.stream("early-error").await, "b/early-error-2", 2);
+}
+
+pub(crate) async fn error_after_the_first_token(world: &World) {
+    let error = json!({"message": "worker 10.0.0.7 has died", "type": "server_error", "code": null});
+    world.a.fault("late-error-1", json!({"kind": "error_in_200", "after_tokens": 1, "error": error})).await;
+    let reply = world.stream("late-error").await;
+    assert!(!reply.text().contains("10.0.0.7"), "{reply}");
+    let (chunks, error) = interrupted(reply, "a/late-error-1");
+    assert_eq!(text_of(&chunks), "This ");
+    assert_eq!(error["metadata"]["attempts"][0]["outcome"], "error_in_body", "{error}");
+}
+
+pub(crate) async fn empty_stream(world: &World) {
+    world.a.fault("empty-stream-1", json!({"kind": "empty_200"})).await;
+    streamed(world.stream("empty-stream").await, "b/empty-stream-2", 2);
+}
+
+pub(crate) async fn whole_answer_to_a_stream(world: &World) {
+    // Its reader expects events, and could make nothing of a JSON object.
+    let answer = json!({"object": "chat.completion", "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+    world.a.fault("whole-for-stream-1", json!({"kind": "status", "status": 200, "body": answer})).await;
+    streamed(world.stream("whole-for-stream").await, "b/whole-for-stream-2", 2);
+}
+
+pub(crate) async fn huge_event(world: &World) {
+    world.a.fault("huge-event-1", json!({"kind": "huge"})).await;
+    streamed(world.stream("huge-event").await, "b/huge-event-2", 2);
+    world.a.saw_cancellation("huge-event-1").await;
+}
+
+pub(crate) async fn client_leaves_a_stream(world: &World) {
+    world.a.fault("left-1", json!({"kind": "stall", "after_tokens": 2})).await;
+    let mut stream = world.open(chat(&streamed_body("left"))).await;
+    assert!(stream.until("is ").await.contains("\"assistant\""));
+    drop(stream);
+    world.a.saw_cancellation("left-1").await;
+    let target = world.target("a/left-1").await;
+    assert_eq!(target["breaker"]["window"]["failures"], 0, "the vendor has not failed: {target}");
+    assert_eq!(target["attempts"]["neutral"], 1, "{target}");
+}
+
+pub(crate) async fn client_leaves_before_the_answer(world: &World) {
+    world.a.fault("left-waiting-1", json!({"kind": "hang"})).await;
+    let arrived = tidegate_tests::wait::until("the request at the vendor", async || {
+        (world.a.count("left-waiting-1").await == 1).then_some(())
+    });
+    let left = tokio::select! {
+        reply = world.open(chat(&question("left-waiting"))) => Some(reply.status),
+        () = arrived => None,
+    };
+    assert_eq!(left, None, "there is no answer to come");
+    world.a.saw_cancellation("left-waiting-1").await;
+}

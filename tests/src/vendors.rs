@@ -1,0 +1,147 @@
+//! Three vendors in this process that fail on command and remember what reached them.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tidegate::sandbox::{Profile, Sandbox, VendorSpec};
+
+use crate::http::{Reply, Request};
+use crate::wait;
+
+/// Vendors `a`, `b` and `c`. Dropping them closes their sockets.
+#[derive(Debug)]
+pub struct Vendors {
+    /// The one that scenarios break first.
+    pub a: Vendor,
+    /// The one that stands in for it.
+    pub b: Vendor,
+    /// The last resort.
+    pub c: Vendor,
+    _sandbox: Sandbox,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct Vendor {
+    name: String,
+    address: SocketAddr,
+}
+
+/// A request as it reached a vendor.
+#[derive(Debug, Clone)]
+pub struct Seen(Value);
+
+impl Vendors {
+    /// Starts them on free ports.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port.
+    pub async fn start() -> Self {
+        let spec = |name: &str| VendorSpec { name: name.to_owned(), profile: Profile::instant(), port: None };
+        let sandbox = Sandbox::start(["a", "b", "c"].map(spec).into()).await.expect("there are free ports");
+        let mut vendors =
+            sandbox.vendors().map(|vendor| Vendor { name: vendor.name.to_owned(), address: vendor.address });
+        let mut next = || vendors.next().expect("three were started");
+        let (a, b, c) = (next(), next(), next());
+        drop(vendors);
+        Self { a, b, c, _sandbox: sandbox }
+    }
+}
+
+impl Vendor {
+    /// What a config calls its API.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// From now on every request for `model` meets this fault: `{"kind": …}`.
+    pub async fn fault(&self, model: &str, fault: Value) {
+        self.order(json!({"fault": fault, "model": model})).await;
+    }
+
+    /// The next `times` requests for `model` meet this fault.
+    pub async fn fault_times(&self, model: &str, times: u32, fault: Value) {
+        self.order(json!({"fault": fault, "model": model, "times": times})).await;
+    }
+
+    /// Every request for `model` is answered with `status`.
+    pub async fn answers(&self, model: &str, status: u16) {
+        self.fault(model, json!({"kind": "status", "status": status})).await;
+    }
+
+    /// The next `times` requests for `model` are answered with `status`.
+    pub async fn answers_times(&self, model: &str, times: u32, status: u16) {
+        self.fault_times(model, times, json!({"kind": "status", "status": status})).await;
+    }
+
+    /// Ends all faults of `model`.
+    pub async fn heal(&self, model: &str) {
+        let _ = self.ask(Request::new("DELETE", &format!("/faults?model={model}"))).await;
+    }
+
+    /// How many requests for `model` have reached it.
+    pub async fn count(&self, model: &str) -> u64 {
+        let reply = self.ask(Request::get(&format!("/count?model={model}"))).await;
+        reply.json()["count"].as_u64().expect("a count")
+    }
+
+    /// The last requests for `model`, oldest first.
+    pub async fn requests(&self, model: &str) -> Vec<Seen> {
+        let mut reply = self.ask(Request::get(&format!("/requests?model={model}"))).await.json();
+        match reply["requests"].take() {
+            Value::Array(requests) => requests.into_iter().map(Seen).collect(),
+            other => panic!("not a list: {other}"),
+        }
+    }
+
+    /// The one request for `model`.
+    ///
+    /// # Panics
+    ///
+    /// When there was none, or another.
+    pub async fn only(&self, model: &str) -> Seen {
+        let mut requests = self.requests(model).await;
+        assert_eq!(requests.len(), 1, "requests for {model} at vendor {}", self.name);
+        requests.remove(0)
+    }
+
+    /// Waits until the last request for `model` has been given up by the gateway.
+    pub async fn saw_cancellation(&self, model: &str) {
+        wait::until(&format!("a cancelled request for {model} at vendor {}", self.name), async || {
+            self.requests(model).await.last().is_some_and(Seen::aborted).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks the vendor itself, past the gateway.
+    pub async fn ask(&self, request: Request) -> Reply {
+        request.send(self.address).await
+    }
+
+    async fn order(&self, order: Value) {
+        let _ = self.ask(Request::post("/faults", &order)).await.expect(201);
+    }
+}
+
+impl Seen {
+    /// The body, as JSON.
+    pub fn body(&self) -> &Value {
+        &self.0["body"]
+    }
+
+    /// All headers but those that hold keys.
+    pub fn headers(&self) -> &Value {
+        &self.0["headers"]
+    }
+
+    /// The end of the key it came with.
+    pub fn key(&self) -> &str {
+        self.0["key"].as_str().unwrap_or("")
+    }
+
+    /// Whether the gateway hung up before the answer was over.
+    pub fn aborted(&self) -> bool {
+        self.0["aborted"] == true
+    }
+}

@@ -1,0 +1,153 @@
+//! One gateway with three vendors behind it, and how scenarios talk to it.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::gateway::{Gateway, Runtime, Scratch, Setup};
+use crate::http::{Opened, Reply, Request};
+use crate::vendors::{Vendor, Vendors};
+
+/// Opens every model.
+pub const CLIENT_KEY: &str = "client-key-for-everything";
+/// Opens the route `guests` alone.
+pub const GUEST_KEY: &str = "client-key-for-one-route";
+/// Opens `/admin`.
+pub const ADMIN_KEY: &str = "admin-key-for-this-test";
+
+/// The keys that the gateway has for its vendors. The last four characters tell which one a vendor was sent.
+const VENDOR_KEYS: [(&str, &str); 8] = [
+    ("KEY_A", "sk-of-vendor-a-aaaa"),
+    ("KEY_B", "sk-of-vendor-b-bbbb"),
+    ("KEY_C", "sk-of-vendor-c-cccc"),
+    ("KEY_FIRST", "sk-of-vendor-pair-1111"),
+    ("KEY_SECOND", "sk-of-vendor-pair-2222"),
+    // The sandbox refuses these two kinds.
+    ("KEY_BAD", "bad-key-of-a-vendor-3333"),
+    ("KEY_WORSE", "bad-key-of-a-vendor-4444"),
+    ("KEY_BROKE", "broke-key-of-a-vendor-5555"),
+];
+
+/// A gateway and its vendors.
+#[derive(Debug)]
+pub struct World {
+    /// Where the gateway runs.
+    pub runtime: Runtime,
+    /// The vendor that is asked first.
+    pub a: Vendor,
+    /// The one that stands in for it.
+    pub b: Vendor,
+    /// The last resort.
+    pub c: Vendor,
+    /// The gateway itself.
+    pub gateway: Gateway,
+    _vendors: Vendors,
+}
+
+impl World {
+    /// Starts all of it with the config of the scenarios.
+    pub async fn start(runtime: Runtime) -> Self {
+        let vendors = Vendors::start().await;
+        let gateway = Gateway::start(&setup(runtime, &vendors, Scratch::new()));
+        let (a, b, c) = (vendors.a.clone(), vendors.b.clone(), vendors.c.clone());
+        Self { runtime, a, b, c, gateway, _vendors: vendors }
+    }
+
+    /// Sends a request with the client's key.
+    pub async fn send(&self, request: Request) -> Reply {
+        with_key(request).send(self.gateway.address).await
+    }
+
+    /// Sends a request with the client's key, and leaves the body to be read.
+    ///
+    /// # Panics
+    ///
+    /// When there is no answer.
+    pub async fn open(&self, request: Request) -> Opened {
+        with_key(request).open(self.gateway.address).await.unwrap_or_else(|error| panic!("no answer: {error}"))
+    }
+
+    /// A chat completion in one piece.
+    pub async fn ask(&self, model: &str) -> Reply {
+        self.send(chat(&question(model))).await
+    }
+
+    /// A chat completion as a stream, read to its end.
+    pub async fn stream(&self, model: &str) -> Reply {
+        self.send(chat(&streamed(model))).await
+    }
+
+    /// `GET /admin/status`, for one target.
+    ///
+    /// # Panics
+    ///
+    /// When it has no such target.
+    pub async fn target(&self, name: &str) -> Value {
+        let status = self.admin(Request::get("/admin/status")).await.expect(200).json();
+        let targets = status["targets"].as_array().expect("a list of targets");
+        targets.iter().find(|target| target["target"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
+    }
+
+    /// The state of a target's breaker.
+    pub async fn breaker(&self, target: &str) -> String {
+        self.target(target).await["breaker"]["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// Sends a request with the admin's key.
+    pub async fn admin(&self, request: Request) -> Reply {
+        request.header("authorization", &format!("Bearer {ADMIN_KEY}")).send(self.gateway.address).await
+    }
+
+    /// The last lines of the gateway's log.
+    pub fn log_tail(&self) -> String {
+        const LINES: usize = 30;
+        let output = self.gateway.output();
+        let lines: Vec<&str> = output.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+}
+
+/// What a gateway with the config of the scenarios is started with.
+pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
+    let own = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("ADMIN_KEY", ADMIN_KEY)];
+    let fixed = own.iter().chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let addresses = [("SANDBOX_A", &vendors.a), ("SANDBOX_B", &vendors.b), ("SANDBOX_C", &vendors.c)];
+    let addresses = addresses.map(|(name, vendor)| (name.to_owned(), vendor.base_url()));
+    Setup { runtime, config: data("conformance.toml"), variables: fixed.chain(addresses).collect(), storage }
+}
+
+/// A file of `tests/data`.
+pub fn data(name: &str) -> PathBuf {
+    root().join("tests/data").join(name)
+}
+
+/// The root of the clone: upwards from where cargo starts tests, because the path compiled in may be that of another
+/// clone when two of them share a target directory.
+///
+/// # Panics
+///
+/// Outside a clone.
+pub fn root() -> PathBuf {
+    let here = std::env::current_dir().expect("a working directory");
+    let root = here.ancestors().find(|dir| dir.join("xtask/Cargo.toml").is_file());
+    root.map(Path::to_path_buf).expect("tests run inside a clone")
+}
+
+/// `POST /v1/chat/completions`.
+pub fn chat(body: &Value) -> Request {
+    Request::post("/v1/chat/completions", body)
+}
+
+/// A body that asks for an answer in one piece.
+pub fn question(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "Is the tide in?"}]})
+}
+
+/// A body that asks for a stream.
+pub fn streamed(model: &str) -> Value {
+    json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "Is the tide in?"}]})
+}
+
+fn with_key(request: Request) -> Request {
+    request.or_header("authorization", &format!("Bearer {CLIENT_KEY}"))
+}
