@@ -3,6 +3,7 @@
 //! Both adapters hand every request to [`Gateway::receive`] and then, where it asks for one, the body to
 //! [`Awaited::read`]. So paths, statuses and permissions are settled once, here.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -83,7 +84,7 @@ enum Endpoint<'a> {
     Live,
     Ready,
     Models,
-    Model(&'a str),
+    Model(Cow<'a, str>),
     Status,
     Body(Call),
 }
@@ -114,9 +115,9 @@ impl Gateway {
             }
             Endpoint::Model(id) => {
                 let client = client.map(|index| &config.clients[index]);
-                route::plan(&config, client, id)?;
+                route::plan(&config, client, &id)?;
                 let owner = route::models(&config, client).find(|(name, _)| *name == id).map_or("", |(_, owner)| owner);
-                Reply::json(StatusCode::OK, &model_object(id, owner))
+                Reply::json(StatusCode::OK, &model_object(&id, owner))
             }
             Endpoint::Body(call) => {
                 let body_max = config.server.body_max;
@@ -210,7 +211,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<Reply>> 
         (_, "/embeddings") => (Endpoint::Body(Call::Ask(Operation::Embeddings)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
         _ => match api.strip_prefix("/models/") {
-            Some(id) if !id.is_empty() => (Endpoint::Model(id), Method::GET),
+            Some(id) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),
             _ => return Err(unknown_path(path).into()),
         },
     };
@@ -222,6 +223,30 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<Reply>> 
     let mut reply = error.reply();
     reply.headers.extend(HeaderValue::from_str(allowed.as_str()).map(|value| (ALLOW, value)));
     Err(Box::new(reply))
+}
+
+/// A part of a path without its percent escapes: the SDKs write the slash of `vendor/model` as `%2F`. What does not decode
+/// to text stays as it is, and is no model's name.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits are a byte"));
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 fn unknown_path(path: &str) -> ApiError {
@@ -286,4 +311,23 @@ fn unauthorized(message: &str) -> Reply {
 
 fn forbidden(message: &str) -> Reply {
     ApiError::new(StatusCode::FORBIDDEN, "permission_error", "loopback_only", message).reply()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_models_name_may_be_escaped() {
+        for (path, name) in [
+            ("/v1/models/a/m", "a/m"),
+            ("/models/a%2Fm", "a/m"),
+            ("/v1/models/a%2fm%3A1", "a/m:1"),
+            ("/v1/models/100%", "100%"),
+            ("/v1/models/%zz%2", "%zz%2"),
+            ("/v1/models/%ff", "%ff"),
+        ] {
+            assert_eq!(find(&Method::GET, path).unwrap(), Endpoint::Model(name.into()), "{path}");
+        }
+    }
 }
