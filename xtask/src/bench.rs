@@ -50,7 +50,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<()> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("cannot listen for signals")?;
     }
-    let bench = Bench::start(interrupted)?;
+    let mut bench = Bench::start(interrupted)?;
     let report = stage("measure", || bench.measure(&plan))?;
     if json {
         println!("{}", report.json());
@@ -68,6 +68,8 @@ fn build() -> Result<()> {
 /// The three processes that stand still while load passes through them.
 struct Bench {
     bin: PathBuf,
+    /// Where the servers' logs are.
+    dir: PathBuf,
     pin: Pin,
     vendor: Server,
     floor: Server,
@@ -107,10 +109,10 @@ impl Bench {
         while !get(tidegate.port, "/readyz").is_ok_and(|status| status == 200) {
             wait_until(deadline, "tidegate")?;
         }
-        Ok(Self { bin, pin, vendor, floor, tidegate, interrupted })
+        Ok(Self { bin, dir, pin, vendor, floor, tidegate, interrupted })
     }
 
-    fn measure(&self, plan: &Plan) -> Result<Report> {
+    fn measure(&mut self, plan: &Plan) -> Result<Report> {
         let mut cells = Vec::new();
         for stream in [false, true] {
             for connections in CONNECTIONS {
@@ -127,7 +129,17 @@ impl Bench {
         Ok(Report { cells, one_cpu: self.pin.0.is_some(), decision: decision()? })
     }
 
-    fn sample(&self, through: Through, stream: bool, connections: u32, seconds: f64) -> Result<Sample> {
+    /// An error if a server has ended, which explains requests that went wrong better than these do.
+    fn all_run(&mut self) -> Result<()> {
+        let servers =
+            [("vendor", &mut self.vendor), ("passthrough", &mut self.floor), ("tidegate", &mut self.tidegate)];
+        for (name, server) in servers {
+            server.runs(name, &self.dir)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, through: Through, stream: bool, connections: u32, seconds: f64) -> Result<Sample> {
         ensure!(!self.interrupted.load(Ordering::Relaxed), "interrupted");
         let server = match through {
             Through::Direct => &self.vendor,
@@ -136,14 +148,17 @@ impl Bench {
         };
         let mut load = self.pin.command(&self.bin.join("bench_load"));
         load.arg(format!("127.0.0.1:{}", server.port)).arg(MODEL).arg(if stream { "stream" } else { "plain" });
-        load.arg(connections.to_string()).arg(seconds.to_string());
+        load.arg(connections.to_string()).arg(seconds.to_string()).stderr(Stdio::inherit());
         let before = cpu_time(server.group.id());
         let printed = output(&mut load)?;
         let after = cpu_time(server.group.id());
         let result: serde_json::Value = serde_json::from_str(&printed).context("the load generator printed no JSON")?;
         let number = |name: &str| result[name].as_f64().with_context(|| format!("the load generator gave no {name}"));
         let (sent, wrong) = (number("sent")?, number("wrong")?);
-        ensure!(wrong == 0.0, "{wrong} of {sent} requests through {through} went wrong: see the logs in target/bench");
+        if wrong > 0.0 {
+            self.all_run()?;
+            bail!("{wrong} of {sent} requests, {through}, went wrong: see the logs in {}", self.dir.display());
+        }
         Ok(Sample {
             per_s: number("counted")? / number("seconds")?,
             cpu_us: before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() * 1e6 / sent),
@@ -160,15 +175,20 @@ impl Server {
         args(command, port);
         let log = File::create(dir.join(format!("{name}.log"))).context("cannot create a log file")?;
         command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot share a log file")?).stderr(log);
-        let mut group = Group::spawn(command)?;
+        let mut server = Self { group: Group::spawn(command)?, port };
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            if let Some(status) = group.ended()? {
-                bail!("{name} ended with {status}: see {}", dir.join(format!("{name}.log")).display());
-            }
+            server.runs(name, dir)?;
             wait_until(deadline, name)?;
         }
-        Ok(Self { group, port })
+        Ok(server)
+    }
+
+    fn runs(&mut self, name: &str, dir: &Path) -> Result<()> {
+        match self.group.ended()? {
+            None => Ok(()),
+            Some(status) => bail!("{name} ended with {status}: see {}", dir.join(format!("{name}.log")).display()),
+        }
     }
 }
 
