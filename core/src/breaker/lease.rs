@@ -2,14 +2,18 @@
 
 use crate::time::{Millis, Timestamp};
 
+/// Leases that have run out and are still known, so that a late result counts. A target whose answers outlast a lease is
+/// seen to be well only by them; 32 is more than two probes can leave behind in the ten minutes of the longest answer.
+pub(super) const REMEMBERED_MAX: usize = 32;
+
 /// At most a set number of leases alive at once.
 ///
 /// A lease ends when it is given back, or by itself when its time is up: a probe whose client left unseen, or that
-/// hangs, cannot hold its place for ever. A lease that has run out keeps its entry until another needs the place; until
-/// then a late result is still known for what it is.
+/// hangs, cannot hold its place for ever. A lease that has run out is remembered for as long as there is room, so that a
+/// late result is still known for what it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Leases {
-    /// Never longer than the largest `max` it was asked with.
+    /// Never longer than [`REMEMBERED_MAX`] and the largest `max` it was asked with.
     pub(super) entries: Vec<Lease>,
     issued: u64,
 }
@@ -33,7 +37,8 @@ impl Leases {
         self.check(now, max)?;
         self.issued = self.issued.wrapping_add(1);
         let lease = Lease { id: self.issued, expires: now + lasting };
-        let full = self.entries.len() >= usize::try_from(max).unwrap_or(usize::MAX);
+        let room = usize::try_from(max).unwrap_or(usize::MAX).saturating_add(REMEMBERED_MAX);
+        let full = self.entries.len() >= room;
         let oldest = self.entries.iter_mut().min_by_key(|lease| (lease.expires, lease.id));
         match oldest {
             // The table is full and yet fewer than `max` are alive, so the first to expire has expired.
@@ -70,15 +75,18 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_lease_is_known_until_its_place_is_taken() {
+    fn expired_leases_are_known_for_as_long_as_there_is_room() {
         let mut leases = Leases::default();
-        let kept = leases.take(NOW, 1, Millis(10)).unwrap();
-        assert!(leases.clone().give_back(kept));
-        let later = NOW + Millis(10);
-        assert_eq!(leases.check(later, 1), Ok(()));
-        assert!(leases.clone().give_back(kept));
-        leases.take(later, 1, Millis(10)).unwrap();
-        assert!(!leases.give_back(kept));
-        assert_eq!(leases.entries.len(), 1);
+        let first = leases.take(NOW, 1, Millis(10)).unwrap();
+        for nth in 1..=REMEMBERED_MAX as u64 {
+            let now = NOW + Millis(10 * nth);
+            assert_eq!(leases.check(now, 1), Ok(()));
+            leases.take(now, 1, Millis(10)).unwrap();
+            assert!(leases.check(now, 1).is_err(), "what is remembered does not count, what is alive does");
+        }
+        assert!(leases.clone().give_back(first), "its place was taken, and it is known all the same");
+        leases.take(NOW + Millis(1_000_000), 1, Millis(10)).unwrap();
+        assert!(!leases.give_back(first), "the first to expire is the first to be forgotten");
+        assert_eq!(leases.entries.len(), REMEMBERED_MAX + 1);
     }
 }

@@ -241,8 +241,13 @@ fn a_probe_that_hangs_loses_its_place_when_its_lease_runs_out() {
     assert_eq!(world.admit(), Err(Refused { retry_in: Millis(1) }));
     world.pass(Millis(1));
     let third = world.ticket();
-    assert_eq!(world.finish(hung, Failure), None, "its place was taken: its result is not waited for");
-    assert_eq!(why(world.finish(lost, Failure)), Some(Trip::Probe), "its place was not: better late than never");
+    assert_eq!(world.finish(lost, Neutral), None);
+    assert_eq!(world.finish(lost, Failure), None, "it has been heard of");
+    assert_eq!(
+        why(world.finish(hung, Failure)),
+        Some(Trip::Probe),
+        "better late than never, though its place was taken"
+    );
     assert_eq!(world.finish(third, Failure), None);
 }
 
