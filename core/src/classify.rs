@@ -155,6 +155,7 @@ pub fn classify_in_body(error: &VendorError) -> Outcome {
     by_words(error, None).unwrap_or(match error.code.parse::<u16>() {
         Ok(429) => Outcome::RateLimited(None),
         Ok(401..=403) => Outcome::CredentialFault,
+        Ok(400 | 404 | 413 | 422) => Outcome::CallerFault,
         _ => Outcome::HardFailure(Failure::ErrorInBody),
     })
 }
@@ -232,6 +233,8 @@ mod tests {
     fn an_error_inside_a_success() {
         assert_eq!(classify_in_body(&error("server_error", "", "boom")), Outcome::HardFailure(Failure::ErrorInBody));
         assert_eq!(classify_in_body(&error("", "429", "slow down")), Outcome::RateLimited(None));
+        assert_eq!(classify_in_body(&error("", "400", "bad temperature")), Outcome::CallerFault);
+        assert_eq!(classify_in_body(&error("", "502", "down")), Outcome::HardFailure(Failure::ErrorInBody));
         assert_eq!(classify_in_body(&error("", "context_length_exceeded", "")), Outcome::TooLong);
     }
 

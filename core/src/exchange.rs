@@ -11,26 +11,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
+mod choosing;
 mod ending;
 mod live;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, TargetId};
 use crate::dialect::openai::Request;
-use crate::drive::{Action, Attempt, AttemptId, Event};
+use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
-use crate::notice::Notice;
 use crate::price::Picodollars;
 use crate::reply::{self, Head, Reply};
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
-use live::{Ended, Live, Progress, Terms, Whole};
-
-/// A lease outlives the attempt's own limits by this much, so that no second probe enters while one is being settled.
-const LEASE_MARGIN: Millis = Millis(5000);
-
-/// Waiting for a throttled target takes at least this long, so that a rounding of zero does not spin.
-const WAIT_MIN: Millis = Millis(10);
+use choosing::Walk;
+use live::{Ended, Live, Progress, Whole};
 
 /// One client request.
 #[derive(Debug)]
@@ -48,8 +43,8 @@ pub struct Exchange {
     tried: Vec<Ending>,
     /// What to answer if no other candidate can serve: the vendor's own refusal.
     refusal: Option<Refusal>,
-    /// Whether the client has been answered, in whole or in its beginning.
-    answered: bool,
+    /// Whether the client has gone away: nothing is said to it any more.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -65,27 +60,6 @@ enum State {
     Over,
 }
 
-/// Where the search for a candidate stands.
-#[derive(Debug, Default)]
-struct Walk {
-    /// The next candidate in the plan's order.
-    next: usize,
-    /// The candidate to be asked again before any other.
-    again: Option<usize>,
-    /// Tries again on the candidate at hand, of `retry.same_target`.
-    same_target: u32,
-    /// Times that the whole plan was gone through.
-    laps: u32,
-    /// Attempts since this lap began.
-    attempts_in_lap: u32,
-    /// Candidates that were silent: never asked again for this request.
-    silent: Vec<usize>,
-    /// The request did not fit into a context of this size.
-    context_above: Option<u64>,
-    /// Why the candidates passed over in this lap were not taken.
-    rejections: Vec<Rejection>,
-}
-
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
@@ -96,7 +70,14 @@ struct Ending {
 
 /// A refusal that is the caller's to see if nobody serves.
 #[derive(Debug)]
-enum Refusal {
+struct Refusal {
+    target: TargetId,
+    cost: Option<Picodollars>,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
     Whole(Whole),
     /// A stream that the vendor's filter ended before its first token.
     Stream(Bytes),
@@ -117,7 +98,7 @@ impl Exchange {
             walk: Walk::default(),
             tried: Vec::new(),
             refusal: None,
-            answered: false,
+            gone: false,
         }
     }
 
@@ -188,127 +169,21 @@ impl Exchange {
     }
 
     fn client_gone(&mut self) {
-        self.answered = true;
-        match &self.state {
-            State::Attempting(_) => self.end_attempt(Box::new(Ended::of(Outcome::Neutral, None))),
+        self.gone = true;
+        match &mut self.state {
+            State::Attempting(live) => {
+                let ended = live.abandon();
+                self.end_attempt(ended);
+            }
             State::Settling(..) | State::Over => {}
             State::Choosing | State::Pausing(_) => self.state = State::Over,
         }
     }
 
-    // === Choosing ===
-
-    fn choose(&mut self, gateway: &mut Gateway) {
-        if self.is_out_of_budget() {
-            return self.give_up(gateway);
-        }
-        let again = self.walk.again.take();
-        for index in again.into_iter().chain(self.walk.next..self.plan.candidates.len()) {
-            if again != Some(index) {
-                self.walk.next = index + 1;
-                self.walk.same_target = 0;
-            }
-            match self.admit(gateway, index) {
-                Ok(live) => return self.begin_attempt(gateway, live),
-                Err(Rejection::RateLimited { retry_in_ms }) if self.is_worth_waiting(retry_in_ms) => {
-                    self.walk.again = Some(index);
-                    return self.pause(gateway, retry_in_ms);
-                }
-                Err(rejection) => self.walk.rejections.push(rejection),
-            }
-        }
-        self.end_lap(gateway);
-    }
-
-    fn is_out_of_budget(&self) -> bool {
-        self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
-    }
-
-    fn admit(&self, gateway: &mut Gateway, index: usize) -> Result<Live, Rejection> {
-        let candidate = &self.plan.candidates[index];
-        if self.walk.silent.contains(&index) {
-            return Err(Rejection::Silent);
-        }
-        let context = self.config.target(candidate.target).context;
-        if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
-            return Err(Rejection::ContextTooSmall);
-        }
-        let timeouts = candidate.timeouts;
-        let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
-        let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
-        let terms = Terms {
-            operation: self.request.operation,
-            stream: self.request.stream,
-            wants_usage: self.request.wants_usage,
-            timeouts,
-            deadline: self.deadline(),
-            reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,
-            reply_bytes_max: usize::try_from(self.config.server.reply_max).unwrap_or(usize::MAX),
-        };
-        Ok(Live::new(AttemptId(self.attempts()), index, permit, terms, self.now))
-    }
-
-    /// `retry.wait`: a throttled target is waited for this long rather than left.
-    fn is_worth_waiting(&self, wait: Millis) -> bool {
-        wait <= self.plan.retry.wait && self.now + wait < self.deadline()
-    }
-
-    fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live) {
-        let id = live.permit.target;
-        let target = self.config.target(id);
-        if let Some(last) = self.tried.last().filter(|last| last.target != id) {
-            gateway.notify(Notice::FailedOver {
-                request_id: self.request_id.clone(),
-                from: self.config.target(last.target).name.clone(),
-                outcome: last.outcome.name(),
-                to: target.name.clone(),
-            });
-        }
-        self.walk.attempts_in_lap += 1;
-        self.actions.push_back(Action::Send(Box::new(Attempt {
-            id: live.id,
-            vendor: target.vendor,
-            target: id,
-            operation: self.request.operation,
-            headers: gateway.headers_for(&live.permit),
-            body: self.request.body_for(&target.upstream),
-        })));
-        self.state = State::Attempting(Box::new(live));
-    }
-
-    /// Every candidate has been asked or passed over. Another lap is worth it only for failures that may pass.
-    fn end_lap(&mut self, gateway: &mut Gateway) {
-        let soonest_gate = self.walk.rejections.iter().filter_map(|rejection| match rejection {
-            Rejection::RateLimited { retry_in_ms } => Some(*retry_in_ms),
-            _ => None,
-        });
-        let wait = match soonest_gate.min() {
-            Some(wait) => Some(wait),
-            None if self.walk.attempts_in_lap > 0 && gateway.allow_retry(self.now) => Some(Millis::ZERO),
-            None => None,
-        };
-        let fits = |wait: &Millis| self.attempts() < self.plan.retry.attempts && self.now + *wait < self.deadline();
-        let Some(wait) = wait.filter(fits) else {
-            return self.give_up(gateway);
-        };
-        self.walk.next = 0;
-        self.walk.laps += 1;
-        self.walk.attempts_in_lap = 0;
-        self.walk.rejections.clear();
-        self.pause(gateway, wait);
-    }
-
-    /// Waits, and a jittered backoff longer, so that those who were turned away together do not come back together.
-    fn pause(&mut self, gateway: &mut Gateway, wait: Millis) {
-        let backoff = gateway.backoff(&self.plan.retry, self.walk.laps + self.walk.same_target);
-        let until = self.now + wait.max(WAIT_MIN) + backoff;
-        self.state = State::Pausing(until.min(self.deadline()));
-    }
-
     // === Settling ===
 
     fn settle(&mut self, gateway: &mut Gateway, live: Live, ended: Ended) {
-        let committed = live.is_committed();
+        let (committed, whole) = (live.is_committed(), live.is_whole());
         let farewell = live.farewell();
         let target = live.permit.target;
         let took = self.now.since(live.sent_at);
@@ -326,13 +201,15 @@ impl Exchange {
             },
         );
         self.tried.push(Ending { target, outcome: ended.outcome, took });
-        if !ended.last.is_empty() && committed {
-            self.actions.push_back(Action::Write(ended.last.clone()));
-        }
-        if committed {
-            self.end_stream(gateway, target, ended.outcome, farewell);
-        } else if self.answered {
+        if self.gone {
             self.state = State::Over;
+        } else if committed {
+            self.actions.extend((!ended.last.is_empty()).then_some(Action::Write(ended.last)));
+            self.state = State::Over;
+            match ended.outcome {
+                Outcome::Success | Outcome::Filtered if whole => self.actions.extend(farewell.map(Action::Write)),
+                outcome => self.break_stream(gateway, target, outcome),
+            }
         } else {
             self.follow(gateway, live.candidate, target, ended, cost);
         }
@@ -353,21 +230,17 @@ impl Exchange {
             Outcome::Filtered if self.plan.content_filter == ContentFilter::Return => {
                 self.answer(ended.whole, target, cost);
             }
-            Outcome::Filtered => self.refusal = Some(refusal(ended)),
+            Outcome::Filtered => {
+                self.walk.spent.push((index, Rejection::Filtered));
+                self.refusal = Some(Refusal::of(ended, target, cost));
+            }
             Outcome::TooLong => {
                 // A context that is not known cannot be told to be smaller than another: nobody else is asked then.
                 self.walk.context_above = Some(self.config.target(target).context.unwrap_or(u64::MAX));
-                self.refusal = Some(refusal(ended));
+                self.refusal = Some(Refusal::of(ended, target, cost));
             }
-            Outcome::HardFailure(failure) => {
-                let again = failure.is_one_off() && self.walk.same_target < self.plan.retry.same_target;
-                if again && gateway.allow_retry(self.now) {
-                    self.walk.again = Some(index);
-                    self.pause(gateway, Millis::ZERO);
-                    self.walk.same_target += 1;
-                }
-            }
-            Outcome::Silent => self.walk.silent.push(index),
+            Outcome::HardFailure(failure) => self.follow_failure(gateway, index, failure, ended.retry_after),
+            Outcome::Silent => self.walk.spent.push((index, Rejection::Silent)),
             // Another key of the same vendor, if there is one; otherwise the gateway passes it over.
             Outcome::RateLimited(_) | Outcome::CredentialFault => self.walk.again = Some(index),
             Outcome::Neutral => self.give_up(gateway),
@@ -392,13 +265,11 @@ impl Exchange {
     }
 
     fn reply(&mut self, reply: Reply) {
-        self.answered = true;
         self.actions.push_back(Action::Reply(Box::new(reply)));
         self.state = State::Over;
     }
 
     fn begin_stream(&mut self, target: TargetId) {
-        self.answered = true;
         let mut head = Head::event_stream();
         self.put_headers(&mut head.headers, Some(target));
         self.actions.push_back(Action::Relay(Box::new(head)));
@@ -434,7 +305,8 @@ fn progress(live: &mut Live, now: Timestamp, event: Event) -> Option<Progress> {
             live.head(now, status, headers);
             None
         }
-        Event::Piece { attempt, bytes } if attempt == live.id => live.piece(now, bytes),
+        // Pieces that lead nowhere must not put off the limits, however fast they come.
+        Event::Piece { attempt, bytes } if attempt == live.id => live.piece(now, bytes).or_else(|| live.timeout(now)),
         Event::End { attempt } if attempt == live.id => Some(live.end(now)),
         Event::Fail { attempt, fault } if attempt == live.id => Some(live.fail(now, fault)),
         Event::Timeout => live.timeout(now),
@@ -442,10 +314,9 @@ fn progress(live: &mut Live, now: Timestamp, event: Event) -> Option<Progress> {
     }
 }
 
-fn refusal(ended: Ended) -> Refusal {
-    match ended.whole {
-        Some(whole) => Refusal::Whole(whole),
-        None => Refusal::Stream(ended.last),
+impl Refusal {
+    fn of(ended: Ended, target: TargetId, cost: Option<Picodollars>) -> Self {
+        Self { target, cost, said: ended.whole.map_or(Said::Stream(ended.last), Said::Whole) }
     }
 }
 
@@ -453,3 +324,6 @@ fn refusal(ended: Ended) -> Refusal {
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unprintable"))
 }
+
+#[cfg(test)]
+mod tests;

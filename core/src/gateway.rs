@@ -26,6 +26,9 @@ use crate::time::{Millis, Timestamp};
 /// How long a throttled key rests when its vendor does not say: the five seconds that the field's write-ups use.
 const THROTTLE_DEFAULT: Millis = Millis::from_secs(5);
 
+/// A throttled key rests for at least this long, even if its vendor says zero: it has just refused a request.
+const THROTTLE_MIN: Millis = Millis(100);
+
 /// Notices kept for an adapter that is slow to take them.
 const NOTICES_MAX: usize = 1024;
 
@@ -196,7 +199,9 @@ impl Gateway {
             self.note_transition(id, transition);
         }
         match settlement.outcome {
-            Outcome::RateLimited(hint) => self.throttle(now, target, id, key, hint.unwrap_or(THROTTLE_DEFAULT)),
+            Outcome::RateLimited(hint) => {
+                self.throttle(now, target, id, key, hint.unwrap_or(THROTTLE_DEFAULT).max(THROTTLE_MIN));
+            }
             Outcome::CredentialFault => self.quarantine(now, target, key, settlement.quarantine),
             _ => {}
         }

@@ -41,6 +41,8 @@ pub enum Rejection {
     },
     /// The request did not fit a context at least as large.
     ContextTooSmall,
+    /// Its vendor's content filter has stopped this request before.
+    Filtered,
     /// It was silent to this request before.
     Silent,
 }
@@ -52,7 +54,7 @@ impl Rejection {
             Self::BreakerOpen { retry_in_ms }
             | Self::RateLimited { retry_in_ms }
             | Self::NoCredential { retry_in_ms } => Some(retry_in_ms),
-            Self::ContextTooSmall | Self::Silent => None,
+            Self::ContextTooSmall | Self::Filtered | Self::Silent => None,
         }
     }
 }

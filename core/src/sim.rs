@@ -98,6 +98,7 @@ struct Client {
     /// The attempt under way: its id and its target's name.
     live: Option<(AttemptId, String)>,
     answer: Answer,
+    is_over: bool,
 }
 
 struct Line {
@@ -142,6 +143,7 @@ impl World {
         let running = match next {
             Err(reply) => {
                 stage.reply(id, *reply);
+                stage.clients[id.0].is_over = true;
                 None
             }
             Ok(exchange) => {
@@ -163,7 +165,9 @@ impl World {
             self.stage.borrow_mut().tell(Some(id), "hang up");
         }
         drop(running);
-        self.stage.borrow_mut().tell_notices();
+        let mut stage = self.stage.borrow_mut();
+        stage.clients[id.0].is_over = true;
+        stage.tell_notices();
     }
 
     /// A client hangs up, as the worker sees it: an event.
@@ -275,9 +279,17 @@ impl Stage {
 
     /// Moves on to what is due next, and says which request it is for.
     fn next_due(&mut self, until: Timestamp) -> Option<RequestId> {
-        let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
-        self.now = self.now.max(entry.key().0);
-        match entry.remove() {
+        let (at, due) = loop {
+            let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
+            let ((at, _), due) = entry.remove_entry();
+            let (Due::Event(id, _) | Due::Wake(id)) = &due;
+            // What is left over of a request that has ended does not keep the world waiting.
+            if !self.clients[id.0].is_over {
+                break (at, due);
+            }
+        };
+        self.now = self.now.max(at);
+        match due {
             Due::Wake(id) => Some(id),
             Due::Event(id, event) => {
                 // What a cancelled attempt still sends arrives all the same: no port of ours is as careless as this one.
@@ -338,8 +350,7 @@ impl Stage {
     /// A request's loop has ended.
     fn finish(&mut self, id: RequestId) {
         let client = &mut self.clients[id.0];
-        client.live = None;
-        client.inbox.clear();
+        client.is_over = true;
         if let Some(ending) = client.answer.stream_summary() {
             self.tell(Some(id), format!("end {ending}"));
         }

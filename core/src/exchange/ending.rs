@@ -1,9 +1,8 @@
 //! How a request ends that nobody could serve, and how a stream ends that had begun.
 
-use bytes::Bytes;
 use http::StatusCode;
 
-use super::{Exchange, Refusal, State};
+use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
 use crate::config::TargetId;
 use crate::drive::Action;
@@ -16,55 +15,33 @@ use crate::time::Millis;
 impl Exchange {
     /// Nobody is left to ask, or nothing is left to ask with.
     pub(super) fn give_up(&mut self, gateway: &mut Gateway) {
-        let last = self.tried.last().map(|ending| ending.target);
         match self.refusal.take() {
-            Some(Refusal::Whole(whole)) => {
-                let target = last.expect("a refusal came from a target");
-                self.answer(Some(whole), target, None);
-            }
-            Some(Refusal::Stream(bytes)) => {
-                self.begin_stream(last.expect("a refusal came from a target"));
+            Some(Refusal { target, cost, said: Said::Whole(whole) }) => self.answer(Some(whole), target, cost),
+            Some(Refusal { target, said: Said::Stream(bytes), .. }) => {
+                self.begin_stream(target);
                 self.actions.push_back(Action::Write(bytes));
                 self.state = State::Over;
             }
             None => {
                 let error = self.failure(gateway);
                 let mut reply = error.reply();
-                self.put_headers(&mut reply.headers, last);
+                self.put_headers(&mut reply.headers, self.tried.last().map(|ending| ending.target));
                 self.reply(reply);
             }
         }
     }
 
-    /// A stream that the client was reading is over.
-    pub(super) fn end_stream(
-        &mut self,
-        gateway: &mut Gateway,
-        target: TargetId,
-        outcome: Outcome,
-        farewell: Option<Bytes>,
-    ) {
-        self.state = State::Over;
-        let name = &self.config.target(target).name;
-        match outcome {
-            Outcome::Success | Outcome::Filtered => self.actions.extend(farewell.map(Action::Write)),
-            Outcome::Neutral => {}
-            _ => {
-                gateway.notify(Notice::StreamBroken {
-                    request_id: self.request_id.clone(),
-                    target: name.clone(),
-                    outcome: outcome.name(),
-                });
-                let message = format!(
-                    "The stream from {name} broke off ({}) after it had begun: what was received is not the whole answer. \
-                     Send the request again.",
-                    outcome.name()
-                );
-                let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
-                error.attempts = self.report();
-                self.actions.push_back(Action::Write(error.event()));
-            }
-        }
+    /// A stream that the client was reading broke off: it ends in an error, so that nobody takes it for whole.
+    pub(super) fn break_stream(&mut self, gateway: &mut Gateway, target: TargetId, outcome: Outcome) {
+        let (name, outcome) = (&self.config.target(target).name, outcome.name());
+        gateway.notify(Notice::StreamBroken { request_id: self.request_id.clone(), target: name.clone(), outcome });
+        let message = format!(
+            "The stream from {name} broke off ({outcome}) after it had begun: what was received is not the whole answer. \
+             Send the request again."
+        );
+        let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
+        error.attempts = self.report();
+        self.actions.push_back(Action::Write(error.event()));
     }
 
     /// The error that says why nobody served.
@@ -76,14 +53,19 @@ impl Exchange {
     }
 
     fn nobody_was_asked(&self) -> ApiError {
-        let all = |is: fn(&Rejection) -> bool| !self.walk.rejections.is_empty() && self.walk.rejections.iter().all(is);
+        let rejections = &self.walk.rejections;
+        let all = |is: fn(Rejection) -> bool| rejections.iter().all(|(_, rejection)| is(*rejection));
+        let model = &self.request.model;
+        if rejections.is_empty() {
+            let message = format!("The time for this request ran out before a target of `{model}` could be asked.");
+            return ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout", message);
+        }
         if all(|rejection| matches!(rejection, Rejection::RateLimited { .. })) {
             return throttled();
         }
         if all(|rejection| matches!(rejection, Rejection::NoCredential { .. })) {
             return credentials();
         }
-        let model = &self.request.model;
         let message =
             format!("No target of `{model}` can be used right now: each one is shut off after failures, or throttled.");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "circuit_open", message)

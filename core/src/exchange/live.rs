@@ -8,10 +8,11 @@ use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status
 use crate::config::Timeouts;
 use crate::dialect::openai::{self, DONE, Event as StreamEvent, StreamDecoder};
 use crate::dialect::sse::EventTooLarge;
-use crate::dialect::{Operation, Reading};
+use crate::dialect::{Operation, Reading, VendorError};
 use crate::drive::AttemptId;
 use crate::gateway::Permit;
 use crate::price::Usage;
+use crate::reply::{ApiError, Reply};
 use crate::time::{Millis, Timestamp};
 
 /// What is kept of an error's body: enough to classify it and to show it to a caller at fault.
@@ -124,6 +125,11 @@ impl Live {
         matches!(self.stage, Stage::Committed { .. })
     }
 
+    /// Whether the client has been sent a whole answer: the vendor said why it stopped, or that it is done.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(&self.stage, Stage::Committed { decoder } if decoder.finished || decoder.done)
+    }
+
     /// When to stop waiting for it.
     pub(super) fn until(&self) -> Timestamp {
         self.limit().0
@@ -175,6 +181,9 @@ impl Live {
                     Err(over) => Some(over),
                 }
             }
+            Stage::Committed { decoder } if now >= self.sent_at + self.terms.timeouts.total => {
+                Some(over(Outcome::HardFailure(Failure::Total), decoder.usage))
+            }
             Stage::Committed { .. } => self.relay(bytes),
         }
     }
@@ -191,8 +200,7 @@ impl Live {
             Stage::Held { decoder, .. } if decoder.done => failed(Failure::Empty),
             Stage::Held { .. } => failed(Failure::Cut),
             Stage::Committed { decoder } if decoder.finished || decoder.done => {
-                let outcome = if decoder.filtered { Outcome::Filtered } else { Outcome::Success };
-                over(outcome, decoder.usage)
+                over(if decoder.filtered { Outcome::Filtered } else { Outcome::Success }, decoder.usage)
             }
             Stage::Committed { decoder } => cut(decoder),
         }
@@ -205,10 +213,24 @@ impl Live {
             (Stage::Waiting, Fault::Broken) => failed(Failure::Reset),
             (Stage::Whole { status, .. }, Fault::Broken) if !status.is_success() => self.whole_is_over(now),
             // Everything that was promised had been said; only the goodbye is missing.
-            (Stage::Committed { decoder }, Fault::Broken) if decoder.done => self.end(now),
+            (Stage::Committed { .. }, Fault::Broken) if self.is_whole() => self.end(now),
             (Stage::Committed { decoder }, Fault::Broken) => cut(decoder),
             (_, Fault::Broken) => failed(Failure::Cut),
         }
+    }
+
+    /// Nobody wants it any more. An answer that the client has had in whole is a success all the same: readers of a
+    /// stream hang up as soon as they have seen its end.
+    pub(super) fn abandon(&mut self) -> Box<Ended> {
+        let Stage::Committed { decoder } = &self.stage else {
+            return Box::new(Ended::of(Outcome::Neutral, None));
+        };
+        let outcome = match (self.is_whole(), decoder.filtered) {
+            (false, _) => Outcome::Neutral,
+            (true, true) => Outcome::Filtered,
+            (true, false) => Outcome::Success,
+        };
+        Box::new(Ended::of(outcome, decoder.usage))
     }
 
     /// The time that was waited for has come. `None`: too early, and nothing happens.
@@ -222,17 +244,25 @@ impl Live {
         {
             return Some(self.whole_is_over(now));
         }
+        if self.is_whole() {
+            // All has been said; only the connection stays open.
+            return Some(self.end(now));
+        }
+        let usage = match &self.stage {
+            Stage::Held { decoder, .. } | Stage::Committed { decoder } => decoder.usage,
+            Stage::Waiting | Stage::Whole { .. } => None,
+        };
         Some(match limit {
             Limit::Head => over(Outcome::Silent, None),
             Limit::FirstToken => failed(Failure::FirstToken),
-            Limit::Gap => failed(Failure::Stalled),
-            Limit::Total => failed(Failure::Total),
+            Limit::Gap => over(Outcome::HardFailure(Failure::Stalled), usage),
+            Limit::Total => over(Outcome::HardFailure(Failure::Total), usage),
             // The vendor was within all of its own limits: that tells nothing about it.
             Limit::Deadline => over(Outcome::Neutral, None),
         })
     }
 
-    /// What the client still has to be sent when a stream has ended well.
+    /// What the client still has to be sent when a stream has ended well: the end that its vendor forgot.
     pub(super) fn farewell(&self) -> Option<Bytes> {
         match &self.stage {
             Stage::Committed { decoder } if !decoder.done => Some(Bytes::from_static(DONE)),
@@ -277,8 +307,11 @@ impl Live {
         decoder.push(bytes);
         let mut passed = Gathered::default();
         let broken = loop {
+            let done = decoder.done;
             match decoder.next_event() {
                 Ok(None) => break None,
+                // After its end, a stream has nothing more to say to anyone.
+                Ok(Some(_)) if done => {}
                 Ok(Some(StreamEvent::Error(error))) => break Some(classify_in_body(&error)),
                 Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
                     passed.push(raw);
@@ -305,7 +338,7 @@ impl Live {
         let hint = retry_after(&headers, now);
         let (outcome, usage) = if status.is_success() {
             match openai::read_reply(self.terms.operation, &body) {
-                Reading::Error(error) => (classify_in_body(&error), None),
+                Reading::Error(error) => return error_in_body(&error, None),
                 Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
                 // A stream was asked for: a whole answer is not what its reader can read.
                 _ if self.terms.stream => (Outcome::HardFailure(Failure::Malformed), None),
@@ -325,6 +358,20 @@ impl Ended {
     pub(super) fn of(outcome: Outcome, usage: Option<Usage>) -> Self {
         Self { outcome, retry_after: None, whole: None, usage, last: Bytes::new() }
     }
+}
+
+/// An error inside a success. One that is the caller's to see is shown under the status that it should have had.
+fn error_in_body(error: &VendorError, usage: Option<Usage>) -> Progress {
+    let outcome = classify_in_body(error);
+    let code = match outcome {
+        Outcome::TooLong => "context_length_exceeded",
+        Outcome::Filtered => "content_filter",
+        Outcome::CallerFault => "invalid_request",
+        outcome => return over(outcome, usage),
+    };
+    let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, error.message.clone());
+    let Reply { status, headers, body } = error.reply();
+    Progress::Over(Box::new(Ended { whole: Some(Whole { status, headers, body }), ..Ended::of(outcome, usage) }))
 }
 
 /// A stream that broke off while the client was reading: what had been counted is still owed.
@@ -353,7 +400,7 @@ fn read_until_token(decoder: &mut StreamDecoder, held: &mut Gathered) -> Result<
         match decoder.next_event() {
             Ok(None) => return Ok(found),
             Ok(Some(StreamEvent::Error(error))) => {
-                return Err(over(classify_in_body(&error), None));
+                return Err(error_in_body(&error, decoder.usage));
             }
             Ok(Some(StreamEvent::Content(raw))) => {
                 held.push(raw);

@@ -1,0 +1,215 @@
+//! Whom to ask next, and when: candidates in their order, one-off failures once more, throttled ones when their time has
+//! come, and all of them again while budget and deadline last.
+
+use super::live::{Live, Terms};
+use super::{Exchange, State};
+use crate::classify::Failure;
+use crate::config::ContentFilter;
+use crate::drive::{Action, Attempt, AttemptId};
+use crate::gateway::Gateway;
+use crate::notice::Notice;
+use crate::route::Rejection;
+use crate::time::{Millis, Timestamp};
+
+/// A lease outlives the attempt's own limits by this much, so that no second probe enters while one is being settled.
+const LEASE_MARGIN: Millis = Millis(5000);
+
+/// A pause takes at least this long, so that a rounding of zero does not spin.
+const PAUSE_MIN: Millis = Millis(10);
+
+/// Where the search for a candidate stands.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// The next candidate in the plan's order.
+    next: usize,
+    /// The candidate to be asked again before any other.
+    pub(super) again: Option<usize>,
+    /// Tries again on the candidate at hand, of `retry.same_target`.
+    same_target: u32,
+    /// Times that the whole plan was gone through.
+    laps: u32,
+    /// Candidates that are never asked again for this request, and why.
+    pub(super) spent: Vec<(usize, Rejection)>,
+    /// The request did not fit into a context of this size.
+    pub(super) context_above: Option<u64>,
+    /// Candidates that failed in this lap, and when they may be asked again.
+    failed: Vec<(usize, Timestamp)>,
+    /// Why candidates were passed over in this lap: the latest reason of each.
+    pub(super) rejections: Vec<(usize, Rejection)>,
+}
+
+impl Walk {
+    fn begin_lap(&mut self) {
+        self.failed.clear();
+        self.rejections.clear();
+    }
+
+    fn reject(&mut self, index: usize, rejection: Rejection) {
+        self.rejections.retain(|(known, _)| *known != index);
+        self.rejections.push((index, rejection));
+    }
+}
+
+impl Exchange {
+    pub(super) fn choose(&mut self, gateway: &mut Gateway) {
+        if self.is_out_of_budget() {
+            return self.give_up(gateway);
+        }
+        let again = self.walk.again.take();
+        if again.is_none() && self.walk.next == 0 {
+            self.walk.begin_lap();
+        }
+        for index in again.into_iter().chain(self.walk.next..self.plan.candidates.len()) {
+            if again != Some(index) {
+                self.walk.next = index + 1;
+                self.walk.same_target = 0;
+            }
+            let rejection = match self.admit(gateway, index) {
+                Ok(live) => return self.begin_attempt(gateway, live),
+                Err(rejection) => rejection,
+            };
+            self.walk.reject(index, rejection);
+            if let Rejection::RateLimited { retry_in_ms } = rejection
+                && self.is_worth_waiting(retry_in_ms)
+                && self.may_wait(gateway)
+            {
+                self.walk.again = Some(index);
+                return self.pause(gateway, retry_in_ms);
+            }
+        }
+        self.end_lap(gateway);
+    }
+
+    /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
+    pub(super) fn follow_failure(
+        &mut self,
+        gateway: &mut Gateway,
+        index: usize,
+        failure: Failure,
+        hint: Option<Millis>,
+    ) {
+        let hint = hint.unwrap_or(Millis::ZERO);
+        let target = self.plan.candidates[index].target;
+        let once_more = failure.is_one_off()
+            && self.walk.same_target < self.plan.retry.same_target
+            && (hint == Millis::ZERO || self.is_worth_waiting(hint))
+            && !self.is_out_of_budget()
+            && gateway.would_admit(self.now, target).is_ok()
+            && gateway.allow_retry(self.now);
+        if once_more {
+            self.walk.again = Some(index);
+            self.pause(gateway, hint);
+            self.walk.same_target += 1;
+        } else {
+            self.walk.failed.push((index, self.now + hint));
+        }
+    }
+
+    fn is_out_of_budget(&self) -> bool {
+        self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
+    }
+
+    fn admit(&self, gateway: &mut Gateway, index: usize) -> Result<Live, Rejection> {
+        let candidate = &self.plan.candidates[index];
+        if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
+            return Err(*rejection);
+        }
+        let context = self.config.target(candidate.target).context;
+        if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
+            return Err(Rejection::ContextTooSmall);
+        }
+        let timeouts = candidate.timeouts;
+        let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
+        let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
+        let terms = Terms {
+            operation: self.request.operation,
+            stream: self.request.stream,
+            wants_usage: self.request.wants_usage,
+            timeouts,
+            deadline: self.deadline(),
+            reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,
+            reply_bytes_max: usize::try_from(self.config.server.reply_max).unwrap_or(usize::MAX),
+        };
+        Ok(Live::new(AttemptId(self.attempts()), index, permit, terms, self.now))
+    }
+
+    /// `retry.wait`: a throttled target is waited for this long rather than left.
+    fn is_worth_waiting(&self, wait: Millis) -> bool {
+        wait <= self.plan.retry.wait && self.fits(wait)
+    }
+
+    /// Whether an attempt can be made after such a wait.
+    fn fits(&self, wait: Millis) -> bool {
+        self.attempts() < self.plan.retry.attempts && self.now + wait < self.deadline()
+    }
+
+    /// Whoever has been turned away and waits to come back makes a retry. Whoever waits for a first attempt does not.
+    fn may_wait(&self, gateway: &mut Gateway) -> bool {
+        self.tried.is_empty() || gateway.allow_retry(self.now)
+    }
+
+    fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live) {
+        let id = live.permit.target;
+        let target = self.config.target(id);
+        if let Some(last) = self.tried.last().filter(|last| last.target != id) {
+            gateway.notify(Notice::FailedOver {
+                request_id: self.request_id.clone(),
+                from: self.config.target(last.target).name.clone(),
+                outcome: last.outcome.name(),
+                to: target.name.clone(),
+            });
+        }
+        self.walk.rejections.retain(|(index, _)| *index != live.candidate);
+        self.actions.push_back(Action::Send(Box::new(Attempt {
+            id: live.id,
+            vendor: target.vendor,
+            target: id,
+            operation: self.request.operation,
+            headers: gateway.headers_for(&live.permit),
+            body: self.request.body_for(&target.upstream),
+        })));
+        self.state = State::Attempting(Box::new(live));
+    }
+
+    /// Every candidate has been asked or passed over. Another lap is worth it for those that said when to come back, and
+    /// otherwise for those whose failure may pass.
+    fn end_lap(&mut self, gateway: &mut Gateway) {
+        let wait = self.soonest_gate(gateway).or_else(|| self.soonest_recovery(gateway));
+        match wait {
+            Some(wait) if self.may_wait(gateway) => {
+                self.walk.next = 0;
+                self.pause(gateway, wait);
+                self.walk.laps += 1;
+            }
+            _ => self.give_up(gateway),
+        }
+    }
+
+    /// Until the first of those that are throttled may be asked, if an attempt then still fits.
+    fn soonest_gate(&self, gateway: &Gateway) -> Option<Millis> {
+        let throttled = self.walk.rejections.iter().filter(|(_, why)| matches!(why, Rejection::RateLimited { .. }));
+        let waits = throttled.map(|(index, _)| {
+            // Asked anew: time has passed since they were passed over.
+            let now_said = gateway.would_admit(self.now, self.plan.candidates[*index].target).err();
+            now_said.and_then(Rejection::retry_in).unwrap_or(Millis::ZERO)
+        });
+        waits.min().filter(|wait| self.fits(*wait))
+    }
+
+    /// Until the first of those that failed may be asked once more, if an attempt then still fits.
+    fn soonest_recovery(&self, gateway: &Gateway) -> Option<Millis> {
+        let usable = |index: usize| gateway.would_admit(self.now, self.plan.candidates[index].target).is_ok();
+        let failed = self.walk.failed.iter().filter(|(index, _)| usable(*index));
+        failed.map(|(_, back_at)| self.now.until(*back_at)).min().filter(|wait| self.fits(*wait))
+    }
+
+    /// Waits, and a jittered backoff longer, so that those who were turned away together do not come back together. The
+    /// backoff takes no more than half of what time there is, or there would be none for the attempt.
+    fn pause(&mut self, gateway: &mut Gateway, wait: Millis) {
+        let wait = wait.max(PAUSE_MIN);
+        let slack = (self.now + wait).until(self.deadline());
+        let backoff = gateway.backoff(&self.plan.retry, self.walk.laps + self.walk.same_target);
+        let until = self.now + wait + backoff.min(Millis(slack.0 / 2));
+        self.state = State::Pausing(until.min(self.deadline()));
+    }
+}

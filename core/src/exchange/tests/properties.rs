@@ -1,0 +1,1 @@
+//! Any vendors, any events, any clock.
