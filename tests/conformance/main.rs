@@ -13,15 +13,12 @@ mod keys;
 mod operators;
 mod streams;
 
-use std::any::Any;
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::gateway::Runtime;
+use tidegate_tests::stage::{Stage, Told};
 use tidegate_tests::world::World;
 
 /// Scenarios mostly wait, for a limit to run out or a breaker to reopen; more of them at once than there are cores.
@@ -31,7 +28,7 @@ const SCENARIOS_AT_ONCE: usize = 8;
 #[derive(Clone, Copy)]
 struct Scenario {
     name: &'static str,
-    tell: for<'w> fn(&'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>>,
+    tell: for<'w> fn(&'w World) -> Told<'w>,
 }
 
 macro_rules! scenarios {
@@ -72,49 +69,21 @@ fn table_of_the_edge() -> Vec<Scenario> {
     }
 }
 
-/// A world that is made when the first of its scenarios runs.
-struct Stage {
-    runtime: Runtime,
-    tokio: Arc<tokio::runtime::Runtime>,
-    /// `None`: it could not be started, which the first scenario has said.
-    world: OnceLock<Option<World>>,
-}
-
-impl Stage {
-    fn tell(&self, scenario: Scenario) -> Result<(), Failed> {
-        let start = || catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(World::start(self.runtime)))).ok();
-        let Some(world) = self.world.get_or_init(start) else {
-            return Err(format!("the {} gateway has not started", self.runtime.name()).into());
-        };
-        let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on((scenario.tell)(world))));
-        told.map_err(|panic| format!("{}\n--- the gateway's log\n{}", words(&*panic), world.log_tail()).into())
-    }
-}
-
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(SCENARIOS_AT_ONCE);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let tokio = Arc::new(tokio);
     let mut trials = Vec::new();
-    for runtime in Runtime::ALL {
-        let stage = Arc::new(Stage { runtime, tokio: Arc::clone(&tokio), world: OnceLock::new() });
+    for stage in Stage::all(&tokio) {
         let mut scenarios = table();
-        if runtime == Runtime::Edge {
+        if stage.runtime == Runtime::Edge {
             scenarios.extend(table_of_the_edge());
         }
-        for scenario in scenarios {
+        for Scenario { name, tell } in scenarios {
             let stage = Arc::clone(&stage);
-            let name = format!("{}::{}", runtime.name(), scenario.name);
-            trials.push(Trial::test(name, move || stage.tell(scenario)));
+            trials.push(Trial::test(format!("{}::{name}", stage.runtime.name()), move || stage.tell(tell)));
         }
     }
     // Each trial holds its stage, so that a gateway ends with the last of its scenarios.
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
 }

@@ -7,6 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::process::{Process, built};
 
 /// The worker is compiled first, on a machine that may be busy.
@@ -81,6 +83,20 @@ impl Gateway {
     /// What it has printed so far.
     pub fn output(&self) -> String {
         self.process.output()
+    }
+
+    /// Asks it to end, as a process manager does.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for its end; says whether it was content with it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub fn ended_well(&mut self) -> bool {
+        self.process.wait().success()
     }
 }
 

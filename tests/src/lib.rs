@@ -6,6 +6,7 @@
 pub mod gateway;
 pub mod http;
 pub mod process;
+pub mod stage;
 pub mod vendors;
 pub mod wait;
 pub mod world;

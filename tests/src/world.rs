@@ -12,6 +12,8 @@ use crate::vendors::{Vendor, Vendors};
 pub const CLIENT_KEY: &str = "client-key-for-everything";
 /// Opens the route `guests` alone.
 pub const GUEST_KEY: &str = "client-key-for-one-route";
+/// Opens the routes of the official clients.
+pub const SDK_KEY: &str = "client-key-for-the-sdks";
 /// Opens `/admin`.
 pub const ADMIN_KEY: &str = "admin-key-for-this-test";
 
@@ -109,8 +111,9 @@ impl World {
 
 /// What a gateway with the config of the scenarios is started with.
 pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
-    let own = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("ADMIN_KEY", ADMIN_KEY)];
-    let fixed = own.iter().chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let clients = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("SDK_KEY", SDK_KEY)];
+    let own = clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY)]);
+    let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let addresses = [("SANDBOX_A", &vendors.a), ("SANDBOX_B", &vendors.b), ("SANDBOX_C", &vendors.c)];
     let addresses = addresses.map(|(name, vendor)| (name.to_owned(), vendor.base_url()));
     Setup { runtime, config: data("conformance.toml"), variables: fixed.chain(addresses).collect(), storage }

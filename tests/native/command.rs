@@ -1,0 +1,123 @@
+//! The command line: what it checks, what it refuses, and what it does when nobody has configured anything.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use tidegate_tests::gateway::{Scratch, listening_at};
+use tidegate_tests::http::Request;
+use tidegate_tests::process::{Process, built};
+use tidegate_tests::world::{chat, question, streamed};
+
+use crate::{CONFIG, KEY_A, write};
+
+/// The server, in a directory without any config and an environment without any key.
+fn tidegate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(built("TIDEGATE_BIN", "tidegate"));
+    command.args(arguments).env_clear();
+    command
+}
+
+fn run(command: &mut Command) -> (bool, String) {
+    let Output { status, stdout, stderr } = command.output().expect("it can be started");
+    (status.success(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+fn check(config: &str, variables: &[(&str, &str)]) -> (bool, String) {
+    let scratch = Scratch::new();
+    let file = write(&scratch, config);
+    run(tidegate(&["check", "--config"]).arg(file).envs(variables.iter().copied()))
+}
+
+#[test]
+fn check_says_that_all_is_well() {
+    let (well, said) = check(CONFIG, &[("SANDBOX_A", "http://127.0.0.1:9/v1"), ("KEY_A", KEY_A)]);
+    assert!(well, "{said}");
+    assert!(said.contains("tidegate.toml: fine. 1 targets, 1 routes."), "{said}");
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_at_once() {
+    let config = CONFIG.replace("dialect", "dialekt").replace("models = [\"a/tide\"]", "models = [\"a/tied\"]");
+    let (well, said) = check(&config, &[("SANDBOX_A", "http://127.0.0.1:9/v1")]);
+    assert!(!well, "{said}");
+    for wrong in ["tidegate.toml:3:", "dialekt", "Did you mean `dialect`", "KEY_A is not set", "a/tied", "`a/tide`"] {
+        assert!(said.contains(wrong), "{wrong} is missing in: {said}");
+    }
+}
+
+#[test]
+fn check_never_repeats_what_may_be_a_secret() {
+    let pasted = CONFIG.replace("keys = [{ env = \"KEY_A\" }]", "keys = [\"sk-pasted-in-the-wrong-place\"]");
+    let (well, said) = check(&pasted, &[("SANDBOX_A", "https://user:hunter2@127.0.0.1:9/v1")]);
+    assert!(!well, "{said}");
+    assert!(!said.contains("sk-pasted") && !said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    for command in ["check", "serve"] {
+        let (well, said) = run(&mut tidegate(&[command, "--config", "no-such.toml"]));
+        assert!(!well && said.contains("no-such.toml"), "{said}");
+    }
+}
+
+#[test]
+fn an_open_door_is_refused() {
+    let scratch = Scratch::new();
+    let file = write(&scratch, CONFIG);
+    let variables = [("SANDBOX_A", "http://127.0.0.1:9/v1"), ("KEY_A", KEY_A)];
+    for command in ["serve", "check"] {
+        let mut command = tidegate(&[command, "--listen", "0.0.0.0:0", "--config"]);
+        let (well, said) = run(command.arg(&file).envs(variables));
+        assert!(!well && said.contains("client"), "{said}");
+    }
+    let (well, said) = check(&format!("[server]\nlisten = \"0.0.0.0:8080\"\n{CONFIG}"), &variables);
+    assert!(!well && said.contains("[clients.NAME]"), "{said}");
+}
+
+#[test]
+fn a_taken_port_is_an_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (well, said) = run(&mut tidegate(&["serve", "--listen", &address]));
+    assert!(!well && said.contains(&address), "{said}");
+}
+
+#[tokio::test]
+async fn without_a_config_it_serves_simulated_vendors() {
+    let server = Process::spawn(&mut tidegate(&["--listen", "127.0.0.1:0"]));
+    let address = server.wait_for(Duration::from_secs(20), listening_at);
+    server.wait_for(Duration::from_secs(20), |line| line.contains("/admin/status").then_some(()));
+    let said = server.output();
+    assert!(said.contains("SIMULATED"), "it says what it is: {said}");
+    for hint in [format!("http://{address}/v1\n"), "curl ".to_owned(), "OpenAI(base_url".to_owned()] {
+        assert!(said.contains(&hint), "{hint} is missing in: {said}");
+    }
+    let reply = chat(&question("default")).send(address).await.expect(200);
+    assert_eq!(reply.header("x-tidegate-target"), "sandbox-deepseek/deepseek-chat", "{reply}");
+    assert!(reply.text().contains("simulated answer"), "{reply}");
+    let reply = chat(&streamed("default")).send(address).await.expect(200);
+    assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"), "{reply}");
+}
+
+#[tokio::test]
+async fn keys_in_the_environment_make_a_config() {
+    let mut command = tidegate(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("OPENAI_API_KEY", "sk-of-openai-that-is-long-enough").env("ANTHROPIC_API_KEY", "sk-ant-of-anthropic");
+    let server = Process::spawn(&mut command);
+    let address = server.wait_for(Duration::from_secs(20), listening_at);
+    let said = server.output();
+    assert!(said.contains("OPENAI_API_KEY is set"), "{said}");
+    assert!(said.contains("ANTHROPIC_API_KEY is set, but this version does not speak its dialect yet"), "{said}");
+    assert!(!said.contains("SIMULATED") && !said.contains("sk-of-openai"), "{said}");
+    let models = Request::get("/v1/models").send(address).await.expect(200).text();
+    assert!(models.contains("\"openai/") && models.contains("\"default\""), "{models}");
+}
+
+#[test]
+fn the_sandbox_runs_alone() {
+    let sandbox = Process::spawn(&mut tidegate(&["sandbox", "--vendor", "acme", "--vendor", "other"]));
+    sandbox.wait_for(Duration::from_secs(20), |line| line.contains("POST /faults").then_some(()));
+    let said = sandbox.output();
+    assert!(said.contains("acme") && said.contains("other") && said.contains("http://127.0.0.1:"), "{said}");
+}

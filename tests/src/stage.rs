@@ -1,0 +1,50 @@
+//! Worlds that are made when the first of their scenarios runs, and failures that show the gateway's side.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::Failed;
+
+use crate::gateway::Runtime;
+use crate::world::World;
+
+thread_local! {
+    /// What the scenario on this thread failed with, and where.
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// One runtime's world, shared by its scenarios.
+#[derive(Debug)]
+pub struct Stage {
+    /// Where its gateway runs.
+    pub runtime: Runtime,
+    tokio: tokio::runtime::Handle,
+    /// `None`: it could not be started.
+    world: OnceLock<Option<World>>,
+}
+
+/// A scenario that has begun.
+pub type Told<'w> = Pin<Box<dyn Future<Output = ()> + 'w>>;
+
+impl Stage {
+    /// A stage for each runtime.
+    pub fn all(tokio: &tokio::runtime::Runtime) -> [Arc<Self>; 2] {
+        // Each failure is shown once, with the gateway's log, instead of in the midst of the others.
+        std::panic::set_hook(Box::new(|panic| LAST_PANIC.set(panic.to_string())));
+        let tokio = tokio.handle();
+        Runtime::ALL.map(|runtime| Arc::new(Self { runtime, tokio: tokio.clone(), world: OnceLock::new() }))
+    }
+
+    /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
+    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w World) -> Told<'w>) -> Result<(), Failed> {
+        let start = || catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(World::start(self.runtime)))).ok();
+        let Some(world) = self.world.get_or_init(start) else {
+            return Err(format!("the {} gateway has not started. {}", self.runtime.name(), LAST_PANIC.take()).into());
+        };
+        let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(scenario(world))));
+        told.map_err(|_| format!("{}\n--- the gateway's log\n{}", LAST_PANIC.take(), world.log_tail()).into())
+    }
+}
