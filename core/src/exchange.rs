@@ -208,6 +208,8 @@ impl Exchange {
             self.state = State::Over;
             match ended.outcome {
                 Outcome::Success | Outcome::Filtered if whole => self.actions.extend(farewell.map(Action::Write)),
+                // The client has had its `[DONE]`: nothing that comes after it is of any use.
+                _ if whole && farewell.is_none() => {}
                 outcome => self.break_stream(gateway, target, outcome),
             }
         } else {

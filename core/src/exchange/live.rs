@@ -181,9 +181,7 @@ impl Live {
                     Err(over) => Some(over),
                 }
             }
-            Stage::Committed { decoder } if now >= self.sent_at + self.terms.timeouts.total => {
-                Some(over(Outcome::HardFailure(Failure::Total), decoder.usage))
-            }
+            Stage::Committed { .. } if now >= self.sent_at + self.terms.timeouts.total => self.timeout(now),
             Stage::Committed { .. } => self.relay(bytes),
         }
     }
@@ -194,6 +192,9 @@ impl Live {
             Stage::Waiting => failed(Failure::Reset),
             Stage::Whole { .. } => self.whole_is_over(now),
             Stage::Held { decoder, held } if decoder.filtered => {
+                if !decoder.done {
+                    held.push(Bytes::from_static(DONE));
+                }
                 let last = std::mem::take(held).join();
                 Progress::Over(Box::new(Ended { last, ..Ended::of(Outcome::Filtered, decoder.usage) }))
             }
@@ -209,13 +210,13 @@ impl Live {
     /// The connection failed.
     pub(super) fn fail(&mut self, now: Timestamp, fault: Fault) -> Progress {
         match (&self.stage, fault) {
-            (_, Fault::Connect) => failed(Failure::Connect),
+            (Stage::Waiting, Fault::Connect) => failed(Failure::Connect),
             (Stage::Waiting, Fault::Broken) => failed(Failure::Reset),
-            (Stage::Whole { status, .. }, Fault::Broken) if !status.is_success() => self.whole_is_over(now),
+            (Stage::Whole { status, .. }, _) if !status.is_success() => self.whole_is_over(now),
             // Everything that was promised had been said; only the goodbye is missing.
-            (Stage::Committed { .. }, Fault::Broken) if self.is_whole() => self.end(now),
-            (Stage::Committed { decoder }, Fault::Broken) => cut(decoder),
-            (_, Fault::Broken) => failed(Failure::Cut),
+            (Stage::Committed { .. }, _) if self.is_whole() => self.end(now),
+            (Stage::Committed { decoder }, _) => cut(decoder),
+            (Stage::Whole { .. } | Stage::Held { .. }, _) => failed(Failure::Cut),
         }
     }
 
@@ -307,11 +308,8 @@ impl Live {
         decoder.push(bytes);
         let mut passed = Gathered::default();
         let broken = loop {
-            let done = decoder.done;
             match decoder.next_event() {
                 Ok(None) => break None,
-                // After its end, a stream has nothing more to say to anyone.
-                Ok(Some(_)) if done => {}
                 Ok(Some(StreamEvent::Error(error))) => break Some(classify_in_body(&error)),
                 Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
                     passed.push(raw);
@@ -349,6 +347,9 @@ impl Live {
         } else {
             (classify_status(status, &headers, &openai::read_error(&body), now), None)
         };
+        // Said under another status, a refusal of the request would look like a fault of the caller's key, or of ours.
+        let is_refusal = matches!(outcome, Outcome::Filtered | Outcome::TooLong);
+        let status = if is_refusal && !status.is_success() { refusal_status(status) } else { status };
         let whole = Some(Whole { status, headers, body });
         Progress::Over(Box::new(Ended { retry_after: hint, whole, ..Ended::of(outcome, usage) }))
     }
@@ -372,6 +373,14 @@ fn error_in_body(error: &VendorError, usage: Option<Usage>) -> Progress {
     let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, error.message.clone());
     let Reply { status, headers, body } = error.reply();
     Progress::Over(Box::new(Ended { whole: Some(Whole { status, headers, body }), ..Ended::of(outcome, usage) }))
+}
+
+/// The status under which the caller is shown that the request cannot be served as it is.
+fn refusal_status(theirs: StatusCode) -> StatusCode {
+    match theirs {
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => theirs,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 /// A stream that broke off while the client was reading: what had been counted is still owed.

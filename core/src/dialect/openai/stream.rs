@@ -98,9 +98,12 @@ impl StreamDecoder {
         self.splitter.push(piece);
     }
 
-    /// The next event that is whole. Events that do not read are counted and left out.
+    /// The next event that is whole. Events that do not read are counted and left out; what follows `[DONE]` is for nobody.
     pub fn next_event(&mut self) -> Result<Option<Event>, EventTooLarge> {
         while let Some(block) = self.splitter.next_block()? {
+            if self.done {
+                continue;
+            }
             if let Some(event) = self.read(block) {
                 return Ok(Some(event));
             }
@@ -236,6 +239,13 @@ mod tests {
         let error = VendorError { message: "m".into(), kind: String::new(), code: "503".into() };
         assert_eq!(events, [Event::Content(bytes(HI)), Event::Error(error)]);
         assert_eq!(decoder.malformed, 1);
+    }
+
+    #[test]
+    fn nothing_comes_after_done() {
+        let (events, decoder) = decode(&[HI, END, HI, "data: {\"error\":{}}\n\n", END].concat(), false, 99);
+        assert_eq!(events, [Event::Content(bytes(HI)), Event::Other(bytes(END))]);
+        assert!(decoder.splitter.rest().is_empty(), "it is taken in all the same");
     }
 
     #[test]

@@ -83,6 +83,20 @@ fn a_filtered_request_is_returned_and_not_asked_elsewhere() {
     }
 }
 
+/// `OpenRouter` says 403 to a prompt that its moderation stops; shown as it is, it would blame the caller's key.
+#[test]
+fn a_refusal_of_the_request_is_a_400_whatever_its_vendor_makes_of_it() {
+    for (status, shown) in [(403, 400), (401, 400), (500, 400), (429, 400), (413, 413), (422, 422)] {
+        for code in ["content_filter", "context_length_exceeded"] {
+            let mut world = world_with(|document| document["routes"]["chain"]["models"] = json!(["b/m"]));
+            world.script("b/m", [Script::status(status).saying("", code)]);
+            let id = plain(&mut world);
+            assert_eq!(world.story().last().unwrap(), &format!("10 reply {shown} b/m attempts=1 {code}"));
+            assert_eq!(world.answer(id).json()["error"]["message"], "as scripted");
+        }
+    }
+}
+
 #[test]
 fn a_filtered_answer_is_returned_as_it_came() {
     let mut world = world();
@@ -136,7 +150,7 @@ fn a_stream_that_is_filtered_before_its_first_word_is_rerouted_unseen() {
 fn a_stream_that_all_filter_is_shown_as_the_last_one_sent_it() {
     let mut world = rerouting();
     world.usually("a/m", Script::answer(10).tokens(0).filtered());
-    world.usually("b/m", Script::answer(10).tokens(0).filtered());
+    world.usually("b/m", Script::answer(10).tokens(0).filtered().without_done());
     let id = stream(&mut world);
     let expected = ["0 send a/m", "10 send b/m", "20 relay 200 b/m attempts=2", "20 end [DONE]"];
     assert_eq!(world.story(), expected);
