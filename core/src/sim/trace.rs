@@ -67,7 +67,7 @@ fn ask(world: &mut World, rng: &mut Rng) -> RequestId {
 fn weather(rng: &mut Rng) -> Script {
     let token = u32::try_from(rng.below(4)).expect("below four");
     let good = Script::answer(20 + rng.below(200)).tokens(1 + token).pace(rng.below(200));
-    match rng.below(26) {
+    match rng.below(27) {
         0 => Script::status(500),
         1 => Script::status(503).with_header("retry-after", "1"),
         2 => Script::status(429).with_header("retry-after-ms", "700"),
@@ -91,6 +91,7 @@ fn weather(rng: &mut Rng) -> Script {
         20 => good.filtered(),
         21 => good.first_token_after(900 + rng.below(900)),
         22 => Script::body(200, ""),
+        23 => good.error_after(token, "invalid_request_error", "content_filter"),
         _ => good,
     }
 }
