@@ -4,8 +4,11 @@
 //! nothing but time. What has to outlive it, the keeper knows.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Math, Reflect};
@@ -17,7 +20,7 @@ use tidegate_core::keeper::{FIRST_VIEW_WAIT, Report, View};
 use tidegate_core::notice::Notice;
 use tidegate_core::time::Timestamp;
 use wasm_bindgen::JsValue;
-use worker::{Context, Env, console_error, console_log, console_warn};
+use worker::{Context, Delay, Env, console_error, console_log, console_warn};
 
 use crate::{clock, js};
 
@@ -106,9 +109,9 @@ impl Visit {
         result
     }
 
-    /// Asks the keeper what this isolate cannot know yet, if it is new. Waiting for it is bounded, whatever becomes of
-    /// the keeper.
-    pub(crate) fn first_view(&self) -> Option<JsFuture> {
+    /// Asks the keeper what this isolate cannot know yet, if it is new. To be awaited: it takes no longer than it may,
+    /// whatever becomes of the keeper.
+    pub(crate) fn first_view(&self) -> Option<impl Future<Output = ()> + use<>> {
         if self.isolate.has_asked.replace(true) {
             return None;
         }
@@ -117,12 +120,16 @@ impl Visit {
             asking.await;
             Ok(JsValue::UNDEFINED)
         });
-        let waiting = js::within(&asked, clock::to_js(FIRST_VIEW_WAIT.0));
+        let mut answer = JsFuture::from(asked.clone());
+        let mut too_late = Delay::from(Duration::from_millis(FIRST_VIEW_WAIT.0));
+        // An answer that comes too late for this request is of use to the next.
         self.context.wait_until(async move {
-            // It never rejects; what went wrong has been logged.
             let _ = JsFuture::from(asked).await;
         });
-        Some(waiting.into())
+        Some(poll_fn(move |context| {
+            let answered = Pin::new(&mut answer).poll(context).map(drop);
+            if answered.is_ready() { answered } else { Pin::new(&mut too_late).poll(context) }
+        }))
     }
 
     #[cold]
@@ -145,7 +152,7 @@ impl Visit {
                 // What the view changes is known to the keeper, and has been told by the isolate that saw it.
                 Ok(Ok(view)) => isolate.gateway.borrow_mut().handle_view(clock::now(), &view),
                 Ok(Err(error)) => console_warn!("the keeper's view cannot be read: {error}"),
-                Err(error) => console_warn!("the keeper cannot be reached: {error:?}"),
+                Err(error) => console_warn!("the keeper cannot be reached: {}", message(error)),
             }
         }
     }
@@ -169,6 +176,12 @@ fn region(request: &web_sys::Request) -> String {
     let cf = Reflect::get(request, &"cf".into());
     let continent = cf.and_then(|cf| Reflect::get(&cf, &"continent".into()));
     continent.ok().and_then(|continent| continent.as_string()).unwrap_or_else(|| "local".to_owned())
+}
+
+/// What an exception says, without its stack.
+fn message(error: &JsValue) -> String {
+    let message = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
+    message.unwrap_or_else(|| format!("{error:?}"))
 }
 
 /// 64 random bits: a worker has randomness only while it handles a request.

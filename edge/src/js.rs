@@ -14,7 +14,7 @@ pub(crate) mod event {
     pub(crate) const HEAD: u8 = 1;
     pub(crate) const PIECE: u8 = 2;
     pub(crate) const END: u8 = 3;
-    pub(crate) const CONNECT: u8 = 4;
+    pub(crate) const BROKEN: u8 = 4;
 }
 
 /// What [`request_body`] resolves to when the body is too large.
@@ -42,8 +42,6 @@ extern "C" {
 
     #[wasm_bindgen(js_name = askKeeper)]
     pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, report: Option<&str>) -> Promise;
-
-    pub(crate) fn within(promise: &Promise, ms: f64) -> Promise;
 
     /// One exchange's way to its vendors.
     pub(crate) type Port;

@@ -41,9 +41,9 @@ impl EdgePort {
             }
             event::PIECE => Event::Piece { attempt, bytes: self.hands.piece().into() },
             event::END => Event::End { attempt },
-            event::CONNECT => Event::Fail { attempt, fault: Fault::Connect },
+            event::BROKEN => Event::Fail { attempt, fault: Fault::Broken },
             event::TIMEOUT => Event::Timeout,
-            _ => Event::Fail { attempt, fault: Fault::Broken },
+            _ => unreachable!("runtime.js tells nothing else"),
         })
     }
 }

@@ -5,7 +5,7 @@
 // next is one promise. Nothing is decided here: all limits and all names come from the core.
 
 /** What can come of waiting; `js.rs` has the same numbers. */
-const TIMEOUT = 0, HEAD = 1, PIECE = 2, END = 3, CONNECT = 4, BROKEN = 5;
+const TIMEOUT = 0, HEAD = 1, PIECE = 2, END = 3, BROKEN = 4;
 
 /** What can come of reading a request's body, other than its bytes. */
 const TOO_LARGE = 0, INCOMPLETE = 1;
@@ -86,17 +86,6 @@ export async function askKeeper(namespace, region, report) {
   const init = report === undefined ? undefined : { method: "POST", body: report };
   const response = await keeper.fetch("https://keeper/", init);
   return response.text();
-}
-
-/** Settles when the promise does, or after this long. */
-export function within(promise, ms) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    promise.finally(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 /** One exchange's way to its vendors: one attempt at a time, and one timer. */
@@ -181,8 +170,9 @@ export class Port {
   }
 
   #fail(attempt, error) {
-    console.log("FAULT", attempt.head, String(error), error.name, error.message, error.code, Object.keys(error), String(error.cause), error.retryable, error.remote);
-    this.#tell(attempt, attempt.head === undefined ? CONNECT : BROKEN);
+    // The runtime words a refused connection, a reset and a body cut short alike, so that they cannot be told apart here.
+    if (attempt === this.#attempt) console.debug(`an attempt failed: ${error}`);
+    this.#tell(attempt, BROKEN);
   }
 
   #tell(attempt, event) {
