@@ -137,7 +137,7 @@ pub trait Port {
 /// Carries one exchange out, from admission to settlement.
 ///
 /// Dropping the future at any point is a client that has gone: what the exchange holds is given back.
-pub async fn drive<P: Port>(port: &mut P, exchange: Exchange) {
+pub async fn drive<P: Port>(port: &mut P, exchange: Box<Exchange>) {
     let mut driver = Driver { port, exchange };
     loop {
         match driver.exchange.poll_action() {
@@ -160,7 +160,8 @@ pub async fn drive<P: Port>(port: &mut P, exchange: Exchange) {
 /// An exchange with the port it runs on, so that losing both settles what is open.
 struct Driver<'p, P: Port> {
     port: &'p mut P,
-    exchange: Exchange,
+    // Boxed: the future that holds it is moved about, and this is most of it.
+    exchange: Box<Exchange>,
 }
 
 impl<P: Port> Driver<'_, P> {

@@ -148,7 +148,7 @@ impl World {
             }
             Ok(exchange) => {
                 let mut port = SimPort::new(Rc::clone(&self.stage), id);
-                let running: Running = Box::pin(async move { drive(&mut port, *exchange).await });
+                let running: Running = Box::pin(async move { drive(&mut port, exchange).await });
                 Some(running)
             }
         };

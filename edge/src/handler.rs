@@ -38,7 +38,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
     match awaited.read(now, body) {
         Next::Reply(reply) => whole(&reply),
         Next::Explain(plan) => whole(&visit.with_gateway(now, |gateway| gateway.explain(now, &plan))),
-        Next::Exchange(exchange) => carry_out(visit, &request, *exchange).await,
+        Next::Exchange(exchange) => carry_out(visit, &request, exchange).await,
     }
 }
 
@@ -57,7 +57,7 @@ fn receive(visit: &Visit, head: &str) -> Reception {
 }
 
 /// Runs the exchange until the client can be answered; what is left of a stream runs as its body is read.
-async fn carry_out(visit: Visit, request: &Request, exchange: Exchange) -> Result<Response, JsValue> {
+async fn carry_out(visit: Visit, request: &Request, exchange: Box<Exchange>) -> Result<Response, JsValue> {
     let outlet = Outlet::default();
     let mut port = EdgePort::new(Rc::new(visit), outlet.clone());
     let driving: Driving = Box::pin(async move { drive(&mut port, exchange).await });

@@ -50,12 +50,12 @@ pub(crate) async fn handle(
     Ok(match awaited.read(now, body) {
         Next::Reply(reply) => whole(*reply),
         Next::Explain(plan) => whole(app.with_gateway(|gateway| gateway.explain(now, &plan))),
-        Next::Exchange(exchange) => carry_out(app, *exchange).await,
+        Next::Exchange(exchange) => carry_out(app, exchange).await,
     })
 }
 
 /// Runs the exchange until the client can be answered; what is left of a stream runs as its body is read.
-async fn carry_out(app: Arc<App>, exchange: Exchange) -> Response<ReplyBody> {
+async fn carry_out(app: Arc<App>, exchange: Box<Exchange>) -> Response<ReplyBody> {
     let outlet = Outlet::default();
     let mut port = NativePort::new(app, outlet.clone());
     let mut driving: Driving = Box::pin(async move { drive(&mut port, exchange).await });

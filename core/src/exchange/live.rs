@@ -333,7 +333,8 @@ impl Live {
             unreachable!("only a whole reply is over in this way");
         };
         let body = body.join();
-        let hint = retry_after(&headers, now);
+        // A success carries such headers too, and nobody reads them.
+        let hint = if status.is_success() { None } else { retry_after(&headers, now) };
         let (outcome, usage) = if status.is_success() {
             match openai::read_reply(self.terms.operation, &body) {
                 Reading::Error(error) => return error_in_body(&error, None),
