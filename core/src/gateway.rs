@@ -418,3 +418,6 @@ pub(crate) fn state_name(state: State) -> &'static str {
         State::HalfOpen => "half_open",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,3 +123,59 @@ fn unknown_model(config: &Config, client: Option<&Client>, model: &str) -> ApiEr
     let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message);
     error.with_param(Some("model"))
 }
+
+#[cfg(all(test, feature = "toml"))]
+mod tests {
+    use super::*;
+
+    fn config(models: usize) -> Config {
+        let models: String =
+            (0..models).flat_map(|nth| ["[models.\"v/m".to_owned(), format!("{nth:03}\"]\n")]).collect();
+        let document = format!(
+            "[vendors.v]\ndialect = \"openai\"\nbase_url = \"http://v.test/v1\"\n{models}\
+             [routes.chain]\nmodels = [\"v/m001\", \"v/m000\"]\n[routes.chain.retry]\nattempts = 2\n[aliases]\nfirst = \"v/m000\"\n"
+        );
+        Config::from_toml(&document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn targets(plan: &Plan) -> Vec<usize> {
+        plan.candidates.iter().map(|candidate| candidate.target.0).collect()
+    }
+
+    #[test]
+    fn a_route_is_its_candidates_in_order_under_its_own_rules() {
+        let config = config(2);
+        let plan = plan(&config, None, "chain").unwrap();
+        assert_eq!((plan.route, targets(&plan)), (Some(RouteId(0)), vec![1, 0]));
+        assert_eq!(plan.retry.attempts, 2);
+    }
+
+    #[test]
+    fn a_target_is_itself_alone_by_any_of_its_names() {
+        let config = config(2);
+        for name in ["v/m000", "m000", "first"] {
+            let plan = plan(&config, None, name).unwrap();
+            assert_eq!((plan.route, targets(&plan)), (None, vec![0]), "{name}");
+            assert_eq!(plan.retry, config.targets[0].retry, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_the_known_ones_within_reason() {
+        let error = plan(&config(100), None, &"x".repeat(10_000)).unwrap_err();
+        assert_eq!((error.status, error.code, error.param), (StatusCode::NOT_FOUND, "model_not_found", Some("model")));
+        assert!(error.message.len() < 600, "{}", error.message);
+        assert!(
+            error.message.ends_with(", and 172 more."),
+            "a hundred targets by two names, a route, an alias: {}",
+            error.message
+        );
+    }
+
+    #[test]
+    fn names_are_matched_exactly() {
+        for name in ["", "Chain", "chain ", "v/m000/", "v"] {
+            assert!(plan(&config(2), None, name).is_err(), "{name:?}");
+        }
+    }
+}

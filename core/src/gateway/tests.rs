@@ -1,0 +1,346 @@
+//! What all requests share, one attempt at a time.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::breaker::Trip;
+use crate::classify::Failure;
+use crate::keeper::{Keeper, Open};
+use crate::route::{self, Plan};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));
+
+/// `a` has two keys and two models, `b` one of each, `free` no key and no price.
+fn gateway() -> Gateway {
+    let document = json!({
+        "defaults": {"breaker": {"failures": 2, "open": "4s", "open_max": "30s", "probes": 1, "successes": 1}},
+        "vendors": {
+            "a": {"dialect": "openai", "base_url": "http://a.test/v1", "keys": [{"env": "A1"}, {"env": "A2"}]},
+            "b": {"dialect": "openai", "base_url": "http://b.test/v1", "keys": [{"env": "B"}]},
+            "free": {"dialect": "openai", "base_url": "http://free.test/v1"},
+        },
+        "models": {
+            "a/m": {"price": {"input": 1.0, "output": 2.0}}, "a/n": {},
+            "b/m": {"price": {"input": 1.0, "output": 2.0}}, "free/m": {},
+        },
+        "routes": {"chain": {"models": ["a/m", "b/m", "free/m"]}},
+    });
+    let secret = |name: &str| Some(format!("a-secret-that-nobody-sees-{name}"));
+    let config =
+        Config::from_json(&document.to_string(), "gateway.json", &secret).unwrap_or_else(|errors| panic!("{errors}"));
+    Gateway::new(Arc::new(config), 1, NOW)
+}
+
+const A_M: TargetId = TargetId(0);
+const A_N: TargetId = TargetId(1);
+const B_M: TargetId = TargetId(2);
+const FREE: TargetId = TargetId(3);
+
+fn settlement(outcome: Outcome) -> Settlement {
+    Settlement {
+        outcome,
+        first_token: None,
+        took: Millis(100),
+        usage: None,
+        retry_after: None,
+        malformed: 0,
+        quarantine: Millis(60_000),
+    }
+}
+
+fn at(ms: u64) -> Timestamp {
+    NOW + Millis(ms)
+}
+
+fn admit(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> Result<Permit, Rejection> {
+    gateway.admit(now, id, Millis(30_000))
+}
+
+/// Makes an attempt that ends at once.
+fn attempt(gateway: &mut Gateway, now: Timestamp, id: TargetId, outcome: Outcome) {
+    let permit = admit(gateway, now, id).unwrap();
+    gateway.settle(now, permit, &settlement(outcome));
+}
+
+/// The variable whose key the next attempt would carry.
+fn key(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> String {
+    let permit = admit(gateway, now, id).unwrap();
+    let headers = gateway.headers_for(&permit);
+    gateway.settle(now, permit, &settlement(Outcome::Neutral));
+    let bearer = headers.get(AUTHORIZATION).map_or("", |value| value.to_str().unwrap());
+    bearer.trim_start_matches("Bearer a-secret-that-nobody-sees-").to_owned()
+}
+
+fn notices(gateway: &mut Gateway) -> Vec<Notice> {
+    std::iter::from_fn(|| gateway.poll_notice()).collect()
+}
+
+fn limited(ms: u64) -> Outcome {
+    Outcome::RateLimited(Some(Millis(ms)))
+}
+
+#[test]
+fn an_attempt_carries_the_vendors_key_and_nothing_shows_it() {
+    let mut gateway = gateway();
+    let permit = admit(&mut gateway, NOW, B_M).unwrap();
+    let headers = gateway.headers_for(&permit);
+    assert_eq!(headers[AUTHORIZATION], "Bearer a-secret-that-nobody-sees-B");
+    assert_eq!(headers[CONTENT_TYPE], "application/json");
+    let status = serde_json::to_string(&gateway.status(NOW)).unwrap();
+    for shown in [format!("{headers:?}"), format!("{gateway:?}"), status] {
+        assert!(!shown.contains("nobody-sees"), "{shown}");
+    }
+    gateway.settle(NOW, permit, &settlement(Outcome::Neutral));
+    assert_eq!(key(&mut gateway, NOW, FREE), "", "a vendor that asks for no key gets none");
+}
+
+#[test]
+fn a_throttled_key_rests_on_that_target_alone() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, NOW, A_M, limited(2000));
+    assert_eq!(key(&mut gateway, NOW, A_M), "A2");
+    assert_eq!(key(&mut gateway, NOW, A_N), "A1", "limits are per model");
+    assert_eq!(key(&mut gateway, at(1999), A_M), "A2");
+    assert_eq!(key(&mut gateway, at(2000), A_M), "A1");
+    let told = Notice::KeyThrottled { target: "a/m".into(), key: "A1".into(), for_ms: Millis(2000) };
+    assert_eq!(notices(&mut gateway), [told]);
+}
+
+#[test]
+fn a_refused_key_rests_everywhere() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, NOW, A_M, Outcome::CredentialFault);
+    assert_eq!(key(&mut gateway, NOW, A_M), "A2");
+    assert_eq!(key(&mut gateway, NOW, A_N), "A2", "a key that is refused is refused for all models");
+    assert_eq!(key(&mut gateway, at(60_000), A_N), "A1");
+    let told = Notice::KeyQuarantined { vendor: "a".into(), key: "A1".into(), for_ms: Millis(60_000) };
+    assert_eq!(notices(&mut gateway), [told]);
+}
+
+#[test]
+fn with_all_keys_resting_the_better_news_is_told() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, NOW, A_M, limited(9000));
+    attempt(&mut gateway, NOW, A_M, limited(5000));
+    let rejected = |gateway: &mut Gateway, ms| admit(gateway, at(ms), A_M).unwrap_err();
+    assert_eq!(rejected(&mut gateway, 1000), Rejection::RateLimited { retry_in_ms: Millis(4000) });
+    assert_eq!(gateway.would_admit(at(1000), A_M), Err(rejected(&mut gateway, 1000)));
+    attempt(&mut gateway, at(1000), A_N, Outcome::CredentialFault);
+    assert_eq!(rejected(&mut gateway, 1000), Rejection::RateLimited { retry_in_ms: Millis(4000) });
+    attempt(&mut gateway, at(1000), A_N, Outcome::CredentialFault);
+    assert_eq!(rejected(&mut gateway, 2000), Rejection::NoCredential { retry_in_ms: Millis(59_000) });
+    assert_eq!(gateway.usable_keys(at(2000), A_M), 0);
+}
+
+#[test]
+fn a_gate_is_only_ever_set_later_and_never_to_nothing() {
+    let mut gateway = gateway();
+    let (early, late) = (admit(&mut gateway, NOW, B_M).unwrap(), admit(&mut gateway, NOW, B_M).unwrap());
+    gateway.settle(at(10), early, &settlement(limited(5000)));
+    gateway.settle(at(20), late, &settlement(limited(1000)));
+    assert_eq!(gateway.would_admit(at(20), B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(4990) }));
+    attempt(&mut gateway, at(6000), B_M, limited(0));
+    assert_eq!(gateway.would_admit(at(6000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_MIN }));
+    attempt(&mut gateway, at(7000), B_M, Outcome::RateLimited(None));
+    assert_eq!(gateway.would_admit(at(7000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_DEFAULT }));
+}
+
+#[test]
+fn asking_whether_changes_nothing() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, NOW, A_M, DOWN);
+    attempt(&mut gateway, NOW, A_M, DOWN);
+    let before = format!("{gateway:?}");
+    for ms in [0, 5000, 100_000] {
+        let _ = (gateway.would_admit(at(ms), A_M), gateway.status(at(ms)), gateway.usable_keys(at(ms), A_M));
+        let _ = gateway.explanation(at(ms), &plan(&gateway));
+    }
+    assert_eq!(format!("{gateway:?}"), before);
+}
+
+fn plan(gateway: &Gateway) -> Plan {
+    route::plan(gateway.config(), None, "chain").unwrap()
+}
+
+#[test]
+fn a_retry_after_keeps_an_open_breaker_open_for_longer() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, NOW, A_M, DOWN);
+    let permit = admit(&mut gateway, NOW, A_M).unwrap();
+    gateway.settle(NOW, permit, &Settlement { retry_after: Some(Millis(20_000)), ..settlement(DOWN) });
+    assert_eq!(gateway.breaker(A_M).retry_in(NOW), Some(Millis(20_000)));
+}
+
+#[test]
+fn time_that_goes_back_stands_still() {
+    let mut gateway = gateway();
+    attempt(&mut gateway, at(10_000), B_M, limited(2000));
+    assert_eq!(gateway.would_admit(NOW, B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(2000) }));
+    attempt(&mut gateway, Timestamp(0), A_M, limited(2000));
+    assert_eq!(key(&mut gateway, at(11_999), A_M), "A2", "its rest began when it was latest");
+}
+
+#[test]
+fn costs_add_up_and_what_is_not_known_is_not_nothing() {
+    let mut gateway = gateway();
+    let usage = Some(Usage { input: 10, cached_input: 0, output: 5 });
+    let mut pay = |id, outcome, usage| {
+        let permit = admit(&mut gateway, NOW, id).unwrap();
+        gateway.settle(NOW, permit, &Settlement { usage, ..settlement(outcome) })
+    };
+    assert_eq!(pay(A_M, Outcome::Success, usage), Some(Picodollars(20_000_000)));
+    assert_eq!(pay(A_M, DOWN, usage), Some(Picodollars(20_000_000)), "a broken answer is owed too");
+    assert_eq!(pay(A_M, Outcome::Success, None), None, "the vendor did not count");
+    assert_eq!(pay(A_M, Outcome::CallerFault, None), None, "nothing came of it");
+    assert_eq!(pay(FREE, Outcome::Success, usage), None, "nobody knows the price");
+    assert_eq!(pay(FREE, Outcome::Success, usage), None);
+    assert_eq!(gateway.spending(A_M), Spending { known: Picodollars(40_000_000), unpriced: 1 });
+    assert_eq!(gateway.spending(FREE), Spending { known: Picodollars(0), unpriced: 2 });
+    assert_eq!(notices(&mut gateway), [Notice::PriceUnknown { target: "free/m".into() }], "said once");
+}
+
+#[test]
+fn notices_are_bounded_and_those_lost_are_counted() {
+    let mut gateway = gateway();
+    let nth = |nth: usize| Notice::BreakerClosed { target: nth.to_string() };
+    for number in 0..NOTICES_MAX + 3 {
+        gateway.notify(nth(number));
+    }
+    assert_eq!(gateway.poll_notice(), Some(Notice::Lost { count: 3 }));
+    assert_eq!(gateway.poll_notice(), Some(nth(3)), "the oldest are gone, the newest are kept");
+    assert_eq!(notices(&mut gateway).len(), NOTICES_MAX - 1);
+    assert_eq!(gateway.poll_notice(), None);
+}
+
+#[test]
+fn skipped_events_are_told() {
+    let mut gateway = gateway();
+    let permit = admit(&mut gateway, NOW, A_M).unwrap();
+    gateway.settle(NOW, permit, &Settlement { malformed: 4, ..settlement(Outcome::Success) });
+    assert_eq!(notices(&mut gateway), [Notice::EventsSkipped { target: "a/m".into(), count: 4 }]);
+}
+
+#[test]
+fn retries_are_a_share_of_the_requests_that_came() {
+    let mut gateway = gateway();
+    (0..100).for_each(|_| gateway.note_request(NOW));
+    let granted = (0..100).filter(|_| gateway.allow_retry(NOW)).count();
+    assert_eq!(granted, 30, "20 % of a hundred, and the reserve of ten");
+}
+
+// === The keeper ===
+
+/// Opens the breaker of a target.
+fn trip(gateway: &mut Gateway, now: Timestamp, id: TargetId) {
+    attempt(gateway, now, id, DOWN);
+    attempt(gateway, now, id, DOWN);
+    assert_eq!(gateway.breaker(id).state(now), State::Open);
+}
+
+#[test]
+fn trips_and_recoveries_are_reported_once() {
+    let mut gateway = gateway();
+    assert_eq!(gateway.poll_report(NOW), None, "nothing has changed");
+    attempt(&mut gateway, NOW, B_M, Outcome::Success);
+    assert_eq!(gateway.poll_report(NOW), None, "nor has it now");
+    trip(&mut gateway, NOW, A_M);
+    let report = gateway.poll_report(at(100)).unwrap();
+    assert_eq!((report.sequence, report.changes.len()), (1, 1));
+    assert_eq!((report.changes[0].target.as_str(), report.changes[0].breaker.state), ("a/m", State::Open));
+    assert_eq!(gateway.poll_report(at(100)), None);
+    let probing = at(5000);
+    let permit = admit(&mut gateway, probing, A_M).unwrap();
+    assert_eq!(gateway.poll_report(probing), None, "half-open is where open leads by itself");
+    gateway.settle(probing, permit, &settlement(Outcome::Success));
+    let report = gateway.poll_report(probing).unwrap();
+    assert_eq!((report.sequence, report.changes[0].breaker.state), (2, State::Closed));
+}
+
+#[test]
+fn a_view_adds_caution_and_nothing_else() {
+    let mut gateway = gateway();
+    let open = |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), trips: 1 };
+    gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)] });
+    assert_eq!(gateway.would_admit(NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
+    let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(3000), why: Trip::Reported };
+    assert_eq!(notices(&mut gateway), [told]);
+    assert_eq!(gateway.poll_report(NOW), None, "the keeper knows: it has told");
+    gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)] });
+    assert_eq!(gateway.breaker(A_M).retry_in(at(10)), Some(Millis(2990)), "never shorter");
+    gateway.handle_view(at(10), &View::default());
+    assert_eq!(gateway.breaker(A_M).state(at(10)), State::Open, "what a view does not name it does not close");
+    gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)] });
+    assert_eq!(gateway.breaker(B_M).retry_in(at(10)), Some(Millis(30_000)), "at most `open_max`");
+}
+
+#[test]
+fn what_one_gateway_found_another_learns_through_the_keeper() {
+    let (mut first, mut keeper) = (gateway(), Keeper::default());
+    trip(&mut first, NOW, A_M);
+    keeper.handle_report(NOW, &first.poll_report(NOW).unwrap());
+    let mut second = gateway();
+    second.handle_view(at(1000), &keeper.view(at(1000)));
+    let left = |gateway: &Gateway| gateway.breaker(A_M).retry_in(at(1000)).unwrap();
+    assert_eq!(left(&first), left(&second));
+}
+
+// === Pages ===
+
+#[test]
+fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
+    let mut gateway = gateway();
+    trip(&mut gateway, NOW, A_M);
+    attempt(&mut gateway, NOW, B_M, Outcome::CredentialFault);
+    let permit = admit(&mut gateway, NOW, FREE).unwrap();
+    gateway.settle(NOW, permit, &Settlement { first_token: Some(Millis(250)), ..settlement(Outcome::Success) });
+    let status: Value = serde_json::to_value(gateway.status(at(10))).unwrap();
+    assert_eq!(status["now_ms"], 1_000_010);
+    assert_eq!(status["ready"], true);
+    let target = |name: &str| status["targets"].as_array().unwrap().iter().find(|one| one["target"] == name).unwrap();
+    let a = target("a/m");
+    assert_eq!(a["breaker"]["state"], "open");
+    assert_eq!(a["breaker"]["retry_in_ms"], gateway.breaker(A_M).retry_in(at(10)).unwrap().0);
+    assert_eq!(a["breaker"]["window"]["failures"], 2);
+    assert_eq!((&a["attempts"]["attempts"], &a["attempts"]["failures"]), (&json!(2), &json!(2)));
+    assert_eq!((&a["keys"], &a["keys_usable"]), (&json!(2), &json!(2)));
+    assert_eq!(a["first_token"]["p99_ms"], Value::Null);
+    assert_eq!((&target("b/m")["keys"], &target("b/m")["keys_usable"]), (&json!(1), &json!(0)));
+    let free = target("free/m");
+    assert_eq!((&free["breaker"]["state"], &free["breaker"]["retry_in_ms"]), (&json!("closed"), &Value::Null));
+    assert_eq!((&free["first_token"]["mean_ms"], &free["total"]["mean_ms"]), (&json!(250), &json!(100)));
+    assert_eq!((&free["unpriced"], &free["cost_usd"]), (&json!(1), &json!("0")));
+    let order = json!([{"route": "chain", "order": ["free/m", "a/m", "b/m"]}]);
+    assert_eq!(status["routes"], order, "those that cannot be asked come last");
+}
+
+#[test]
+fn an_explanation_names_each_candidate_and_its_reason() {
+    let mut gateway = gateway();
+    trip(&mut gateway, NOW, A_M);
+    attempt(&mut gateway, NOW, B_M, limited(3000));
+    let retry_in = gateway.breaker(A_M).retry_in(at(1000)).unwrap();
+    let told = serde_json::to_value(gateway.explanation(at(1000), &plan(&gateway))).unwrap();
+    let expected = json!({
+        "route": "chain",
+        "target": "free/m",
+        "candidates": [
+            {"target": "a/m", "taken": false, "rejected": {"reason": "breaker_open", "retry_in_ms": retry_in}},
+            {"target": "b/m", "taken": false, "rejected": {"reason": "rate_limited", "retry_in_ms": 2000}},
+            {"target": "free/m", "taken": true, "rejected": null},
+        ],
+    });
+    assert_eq!(told, expected);
+    trip(&mut gateway, at(1000), FREE);
+    assert_eq!(gateway.explanation(at(1000), &plan(&gateway)).target, None, "nobody can be asked");
+}
+
+#[test]
+fn names_have_a_stream_of_their_own_for_each_seed() {
+    let (mut one, mut same) = (gateway(), gateway());
+    let mut other = Gateway::new(Arc::clone(one.config()), 2, NOW);
+    let first = one.request_id();
+    assert_eq!(first, same.request_id());
+    assert_ne!(first, other.request_id());
+    assert_ne!(first, one.request_id());
+}
