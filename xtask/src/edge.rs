@@ -190,7 +190,10 @@ fn dev(tools: &Tools, worker: &Path, port: u16, options: &Options) -> Result<Com
 pub(crate) fn wrangler(tools: &Tools) -> Result<Command> {
     let mut command = Command::new(tools.node_bin.join("wrangler"));
     scrub(&mut command);
-    command.env("PATH", path_with(&tools.node_bin)?).env(BUILT, "1").current_dir(place::root()?);
+    let root = place::root()?;
+    command.env("PATH", path_with(&tools.node_bin)?).env(BUILT, "1").current_dir(&root);
+    // Left alone it looks for it beside the worker, which is elsewhere when the target directory is.
+    command.arg("--config").arg(root.join("wrangler.toml"));
     // It neither asks anything, nor reports to its vendor.
     command.env("CI", "1").env("WRANGLER_SEND_METRICS", "false");
     Ok(command)
