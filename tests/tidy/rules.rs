@@ -65,7 +65,7 @@ pub(crate) const NO_DURATION: Rule = Rule {
         in_code(source, |line| {
             let literal = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
             let made = MAKERS.into_iter().find(|maker| after(&line.code, maker).any(literal)).map(str::to_owned);
-            let timer = after(&line.code, "setTimeout(").any(|rest| rest.contains(", ") && ends_in_number(rest));
+            let timer = after(&line.code, "setTimeout(").any(|rest| literal(last_argument(rest)));
             made.or_else(|| timer.then(|| "setTimeout".to_owned()))
         })
     },
@@ -79,7 +79,7 @@ pub(crate) const NO_DURATION: Rule = Rule {
     spared: &[
         (NATIVE, "tokio::time::sleep(Duration::from_millis(limits.drain.0)).await"),
         ("native/src/sandbox/serve.rs", "sleep(Duration::from_millis(10))"),
-        ("edge/src/runtime.js", "setTimeout(resolve, ms);"),
+        ("edge/src/runtime.js", "setTimeout(() => ring(1), Math.max(until - Date.now(), 1));"),
     ],
 };
 
@@ -284,10 +284,19 @@ fn word(text: &str) -> &str {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
 }
 
-/// Whether the last argument is a number other than 0.
-fn ends_in_number(arguments: &str) -> bool {
-    let last = arguments.trim_end_matches([')', ';', ',', ' ']).rsplit([',', ' ']).next().unwrap_or_default();
-    last.parse::<u64>().is_ok_and(|number| number > 0)
+/// The last argument of a call, given what follows its opening parenthesis.
+fn last_argument(text: &str) -> &str {
+    let (mut depth, mut start) = (0, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth == 0 => return text[start..at].trim(),
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => start = at + 1,
+            _ => {}
+        }
+    }
+    text[start..].trim()
 }
 
 /// A number from 100 to 599 that is matched, or stands where there is talk of a status.
