@@ -125,6 +125,7 @@ impl Exchange {
             operation: self.request.operation,
             stream: self.request.stream,
             wants_usage: self.request.wants_usage,
+            one_choice: self.request.one_choice,
             timeouts,
             deadline: self.deadline(),
             reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,

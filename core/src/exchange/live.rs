@@ -39,10 +39,12 @@ pub(super) struct Live {
 
 /// What does not change while an attempt runs.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the request")]
 pub(super) struct Terms {
     pub(super) operation: Operation,
     pub(super) stream: bool,
     pub(super) wants_usage: bool,
+    pub(super) one_choice: bool,
     pub(super) timeouts: Timeouts,
     /// The request's own: an answer must have begun by then.
     pub(super) deadline: Timestamp,
@@ -143,7 +145,7 @@ impl Live {
         self.last_at = now;
         let body = Gathered::default();
         self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
-            Stage::Held { decoder: StreamDecoder::new(self.terms.wants_usage), held: body }
+            Stage::Held { decoder: StreamDecoder::new(self.terms.wants_usage, self.terms.one_choice), held: body }
         } else {
             Stage::Whole { status, headers, body }
         };

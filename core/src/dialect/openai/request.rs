@@ -23,6 +23,8 @@ pub struct Request {
     pub stream: bool,
     /// Whether the client asked for the usage at the end of a stream.
     pub wants_usage: bool,
+    /// Whether it asked for a single answer, as nearly all do (`n` absent or 1).
+    pub one_choice: bool,
     body: Bytes,
     /// Where the value of `model` stands in `body`.
     model_at: Range<usize>,
@@ -53,6 +55,8 @@ struct Envelope<'a> {
     stream: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    n: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +95,7 @@ impl Request {
                 return Err(BadRequest { message: "`stream` must be true or false.".into(), param: Some("stream") });
             }
         };
+        let one_choice = envelope.n.is_none_or(|n| n.get() == "1");
         let model_at = place(&body, raw_model);
         let (wants_usage, usage_edit) = match operation {
             Operation::Chat if stream => usage_edit(&body, envelope.stream_options),
@@ -101,6 +106,7 @@ impl Request {
             model,
             stream: stream && operation == Operation::Chat,
             wants_usage,
+            one_choice,
             model_at,
             usage_edit,
             body,

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{read_error, read_usage};
@@ -18,9 +20,11 @@ pub struct StreamDecoder {
     splitter: Splitter,
     /// Whether the chunk that holds only the usage is kept from the client, who did not ask for it.
     strips_usage: bool,
+    /// Whether the request asked for one choice alone: then, once it has begun, only its end is news.
+    one_choice: bool,
     /// What the vendor counted, once it has said so.
     pub usage: Option<Usage>,
-    /// Whether a finish reason has come.
+    /// Whether a finish reason has come for every choice that has begun.
     pub finished: bool,
     /// Whether that reason was the vendor's content filter.
     pub filtered: bool,
@@ -28,6 +32,9 @@ pub struct StreamDecoder {
     pub done: bool,
     /// Events that did not read, and were left out.
     pub malformed: u32,
+    /// The choices that have begun and have ended, a bit for each index.
+    begun: u128,
+    ended: u128,
 }
 
 /// One event of the stream. The bytes, where there are any, are the vendor's own and go on to the client.
@@ -55,6 +62,8 @@ struct Chunk<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
     #[serde(borrow, default)]
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
@@ -80,16 +89,20 @@ struct Delta<'a> {
 }
 
 impl StreamDecoder {
-    /// A decoder for one stream. `wants_usage`: the client asked for the usage at its end.
-    pub fn new(wants_usage: bool) -> Self {
+    /// A decoder for one stream. `wants_usage`: the client asked for the usage at its end. `one_choice`: it asked for a
+    /// single answer.
+    pub fn new(wants_usage: bool, one_choice: bool) -> Self {
         Self {
             splitter: Splitter::default(),
             strips_usage: !wants_usage,
+            one_choice,
             usage: None,
             finished: false,
             filtered: false,
             done: false,
             malformed: 0,
+            begun: 0,
+            ended: 0,
         }
     }
 
@@ -119,6 +132,9 @@ impl StreamDecoder {
             self.done = true;
             return Some(Event::Other(block.raw));
         }
+        if self.one_choice && self.begun != 0 && says_nothing_new(&data) {
+            return Some(Event::Content(block.raw));
+        }
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
             self.malformed = self.malformed.saturating_add(1);
             return None;
@@ -133,14 +149,44 @@ impl StreamDecoder {
         if choices.is_empty() && chunk.usage.is_some() && self.strips_usage {
             return None;
         }
-        if let Some(reason) = choices.iter().find_map(|choice| choice.finish_reason.as_deref()) {
-            self.finished = true;
-            self.filtered |= reason == "content_filter";
+        let mut finishes = false;
+        for choice in &choices {
+            // `OpenAI` gives at most 128 choices; who gives more has the last ones counted as one.
+            let bit = 1 << choice.index.min(u128::BITS - 1);
+            self.begun |= bit;
+            if let Some(reason) = choice.finish_reason.as_deref() {
+                finishes = true;
+                self.ended |= bit;
+                self.filtered |= reason == "content_filter";
+            }
+        }
+        self.finished = self.ended != 0 && self.ended == self.begun;
+        if finishes {
             return Some(Event::Finish(block.raw));
         }
         let has_content = choices.iter().filter_map(|choice| choice.delta.as_ref()).any(Delta::has_content);
         Some(if has_content { Event::Content(block.raw) } else { Event::Other(block.raw) })
     }
+}
+
+/// Whether a chunk is sound and holds no error, no usage and no finish reason. Nearly all of a stream is like that, and
+/// finding it out takes a quarter of reading it.
+///
+/// A key cannot hide from the search: inside a string its quotes would be escaped.
+fn says_nothing_new(data: &[u8]) -> bool {
+    memmem::find(data, b"\"error\"").is_none()
+        && is_always_null(data, b"\"finish_reason\"")
+        && is_always_null(data, b"\"usage\"")
+        && serde_json::from_slice::<IgnoredAny>(data).is_ok()
+        && data.trim_ascii_start().starts_with(b"{")
+}
+
+/// Whether wherever this key stands, `null` is its value.
+fn is_always_null(data: &[u8], key: &[u8]) -> bool {
+    memmem::find_iter(data, key).all(|at| {
+        let value = data[at + key.len()..].trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
+    })
 }
 
 impl Delta<'_> {
@@ -161,6 +207,8 @@ impl Delta<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -173,7 +221,10 @@ mod tests {
 
     /// All events of a stream that arrives in pieces of `size` bytes, and the decoder after it.
     fn decode(stream: &str, wants_usage: bool, size: usize) -> (Vec<Event>, StreamDecoder) {
-        let mut decoder = StreamDecoder::new(wants_usage);
+        decode_with(StreamDecoder::new(wants_usage, false), stream, size)
+    }
+
+    fn decode_with(mut decoder: StreamDecoder, stream: &str, size: usize) -> (Vec<Event>, StreamDecoder) {
         let mut events = Vec::new();
         for piece in stream.as_bytes().chunks(size) {
             decoder.push(Bytes::copy_from_slice(piece));
@@ -242,6 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn it_is_finished_when_every_choice_is() {
+        let chunk = |index: u32, delta: &str, reason: &str| {
+            format!("data: {{\"choices\":[{{\"index\":{index},\"delta\":{delta},\"finish_reason\":{reason}}}]}}\n\n")
+        };
+        let hi = r#"{"content":"hi"}"#;
+        let both = [chunk(0, hi, "null"), chunk(1, hi, "null"), chunk(0, "{}", "\"stop\"")].concat();
+        assert!(!decode(&both, false, 99).1.finished, "one of two may yet be cut");
+        assert!(decode(&(both + &chunk(1, "{}", "\"stop\"")), false, 99).1.finished);
+        assert!(decode(&chunk(u32::MAX, "{}", "\"stop\""), false, 99).1.finished);
+    }
+
+    #[test]
     fn nothing_comes_after_done() {
         let (events, decoder) = decode(&[HI, END, HI, "data: {\"error\":{}}\n\n", END].concat(), false, 99);
         assert_eq!(events, [Event::Content(bytes(HI)), Event::Other(bytes(END))]);
@@ -256,9 +319,41 @@ mod tests {
     }
 
     proptest! {
+        /// Once the answer has begun, the short look at a chunk sees all that the long one does.
+        #[test]
+        fn nothing_that_counts_is_overlooked(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                r#""usage":null"#, r#""usage" : {"prompt_tokens":3}"#, r#""error":{"message":"m"}"#, r#""error":null"#,
+                r#""choices":[{"delta":{"content":"\"error\""},"finish_reason":null}]"#,
+                r#""choices":[{"delta":{"content":"error"}}]"#, r#""choices":[{"finish_reason" :"stop"}]"#,
+                r#""choices":[{"delta":{"content":"usage"},"finish_reason": null},{"finish_reason":"stop"}]"#,
+                r#""x":"finish_reason""#, r#""y":["#, r#""z":{"#, "}", "]",
+            ]), 1..4),
+        ) {
+            // A key that stands twice is refused by the long look; nobody sends that.
+            let keys: BTreeSet<&str> = parts.iter().map(|part| part.get(..4).unwrap_or(part)).collect();
+            prop_assume!(keys.len() == parts.len());
+            let chunk = format!("data: {{{}}}\n\n", parts.join(","));
+            let (mut short, short_state) = decode_with(StreamDecoder::new(true, true), &[HI, &chunk].concat(), 999);
+            let (mut long, long_state) = decode(&chunk, true, 999);
+            short.remove(0);
+            // A role or an empty chunk is content to the short look: both go on to the client.
+            for events in [&mut short, &mut long] {
+                for event in events.iter_mut() {
+                    if let Event::Other(raw) = event {
+                        *event = Event::Content(raw.clone());
+                    }
+                }
+            }
+            prop_assert_eq!(short, long, "{}", chunk);
+            prop_assert_eq!(short_state.usage, long_state.usage);
+            prop_assert_eq!(short_state.malformed, long_state.malformed);
+            prop_assert_eq!(short_state.finished, long_state.finished);
+        }
+
         #[test]
         fn any_bytes_decode(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
-            let mut decoder = StreamDecoder::new(false);
+            let mut decoder = StreamDecoder::new(false, true);
             for piece in pieces {
                 decoder.push(piece.into());
                 while let Ok(Some(_)) = decoder.next_event() {}
