@@ -117,8 +117,6 @@ impl Run {
 async fn prepare(world: &World) {
     world.a.answers("sdk-down-1", 503).await;
     world.a.fault("sdk-cut-1", json!({"kind": "cut", "after_tokens": 3})).await;
-    // It never ends by itself: whoever has enough of it has to leave.
-    world.a.fault("sdk-cancel-1", json!({"kind": "stall", "after_tokens": 3})).await;
 }
 
 /// Runs a client's script. It blocks: nothing else happens on this test's thread meanwhile.
@@ -152,7 +150,7 @@ fn tell(interpreter: &PathBuf, sdk: &Sdk, world: &World) -> Results {
 /// The clients have left, and so the vendor has been told to stop.
 async fn all_cancelled(world: &World) {
     wait::until("every request that a client left to be cancelled at the vendor", async || {
-        let requests = world.a.requests("sdk-cancel-1").await;
+        let requests = world.slow.requests("sdk-cancel-1").await;
         (!requests.is_empty() && requests.iter().all(|seen| seen.aborted())).then_some(())
     })
     .await;

@@ -79,19 +79,18 @@ pub(crate) async fn half_open_admits_its_probes_only(world: &World) {
 }
 
 pub(crate) async fn abandoned_probe_gives_its_lease_back(world: &World) {
-    world.a.answers_times("lease-1", 1, 503).await;
+    world.slow.answers_times("lease-1", 1, 503).await;
     served(world.ask("lease").await, "b/lease-2", 2);
-    world.a.fault_times("lease-1", 1, json!({"kind": "stall", "after_tokens": 2})).await;
-    becomes(world, "a/lease-1", "half_open").await;
+    becomes(world, "slow/lease-1", "half_open").await;
     let mut probe = world.open(chat(&streamed_body("lease"))).await;
-    assert_eq!(probe.headers["x-tidegate-target"], "a/lease-1");
+    assert_eq!(probe.headers["x-tidegate-target"], "slow/lease-1");
     let _ = probe.until("is ").await;
     served(world.ask("lease").await, "b/lease-2", 1);
     drop(probe);
-    world.a.saw_cancellation("lease-1").await;
+    world.slow.saw_cancellation("lease-1").await;
     // Its lease would run for half a minute yet.
-    served(world.ask("lease").await, "a/lease-1", 1);
-    assert_eq!(world.breaker("a/lease-1").await, "closed");
+    served(world.ask("lease").await, "slow/lease-1", 1);
+    assert_eq!(world.breaker("slow/lease-1").await, "closed");
 }
 
 pub(crate) async fn all_open(world: &World) {

@@ -88,14 +88,21 @@ pub(crate) async fn huge_event(world: &World) {
 }
 
 pub(crate) async fn client_leaves_a_stream(world: &World) {
-    world.a.fault("left-1", json!({"kind": "stall", "after_tokens": 2})).await;
     let mut stream = world.open(chat(&streamed_body("left"))).await;
     assert!(stream.until("is ").await.contains("\"assistant\""));
     drop(stream);
-    world.a.saw_cancellation("left-1").await;
-    let target = world.target("a/left-1").await;
+    world.slow.saw_cancellation("left-1").await;
+    let target = world.target("slow/left-1").await;
     assert_eq!(target["breaker"]["window"]["failures"], 0, "the vendor has not failed: {target}");
     assert_eq!(target["attempts"]["neutral"], 1, "{target}");
+}
+
+pub(crate) async fn client_leaves_a_stream_that_stalls(world: &World) {
+    world.a.fault("left-stalled-1", json!({"kind": "stall", "after_tokens": 2})).await;
+    let mut stream = world.open(chat(&streamed_body("left-stalled"))).await;
+    let _ = stream.until("is ").await;
+    drop(stream);
+    world.a.saw_cancellation("left-stalled-1").await;
 }
 
 pub(crate) async fn client_leaves_before_the_answer(world: &World) {

@@ -1,6 +1,7 @@
-//! Three vendors in this process that fail on command and remember what reached them.
+//! Vendors in this process that fail on command and remember what reached them.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 use tidegate::sandbox::{Profile, Sandbox, VendorSpec};
@@ -8,7 +9,7 @@ use tidegate::sandbox::{Profile, Sandbox, VendorSpec};
 use crate::http::{Reply, Request};
 use crate::wait;
 
-/// Vendors `a`, `b` and `c`. Dropping them closes their sockets.
+/// Vendors `a`, `b`, `c` and `slow`. Dropping them closes their sockets.
 #[derive(Debug)]
 pub struct Vendors {
     /// The one that scenarios break first.
@@ -17,6 +18,8 @@ pub struct Vendors {
     pub b: Vendor,
     /// The last resort.
     pub c: Vendor,
+    /// One that takes its time from word to word: long enough to be left in the middle.
+    pub slow: Vendor,
     _sandbox: Sandbox,
 }
 
@@ -38,14 +41,20 @@ impl Vendors {
     ///
     /// When there is no free port.
     pub async fn start() -> Self {
-        let spec = |name: &str| VendorSpec { name: name.to_owned(), profile: Profile::instant(), port: None };
-        let sandbox = Sandbox::start(["a", "b", "c"].map(spec).into()).await.expect("there are free ports");
+        let instant = Profile::instant();
+        let slow = Profile { tokens_per_second: NonZeroU32::new(20), ..Profile::instant() };
+        let profiles = [("a", &instant), ("b", &instant), ("c", &instant), ("slow", &slow)];
+        let spec = |(name, profile): (&str, &Profile)| {
+            let profile = profile.clone();
+            VendorSpec { name: name.to_owned(), profile, port: None }
+        };
+        let sandbox = Sandbox::start(profiles.map(spec).into()).await.expect("there are free ports");
         let mut vendors =
             sandbox.vendors().map(|vendor| Vendor { name: vendor.name.to_owned(), address: vendor.address });
-        let mut next = || vendors.next().expect("three were started");
-        let (a, b, c) = (next(), next(), next());
+        let mut next = || vendors.next().expect("four were started");
+        let (a, b, c, slow) = (next(), next(), next(), next());
         drop(vendors);
-        Self { a, b, c, _sandbox: sandbox }
+        Self { a, b, c, slow, _sandbox: sandbox }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One gateway with three vendors behind it, and how scenarios talk to it.
+//! One gateway with its vendors behind it, and how scenarios talk to it.
 
 use std::path::{Path, PathBuf};
 
@@ -18,10 +18,11 @@ pub const SDK_KEY: &str = "client-key-for-the-sdks";
 pub const ADMIN_KEY: &str = "admin-key-for-this-test";
 
 /// The keys that the gateway has for its vendors. The last four characters tell which one a vendor was sent.
-const VENDOR_KEYS: [(&str, &str); 8] = [
+const VENDOR_KEYS: [(&str, &str); 9] = [
     ("KEY_A", "sk-of-vendor-a-aaaa"),
     ("KEY_B", "sk-of-vendor-b-bbbb"),
     ("KEY_C", "sk-of-vendor-c-cccc"),
+    ("KEY_SLOW", "sk-of-vendor-slow-0000"),
     ("KEY_FIRST", "sk-of-vendor-pair-1111"),
     ("KEY_SECOND", "sk-of-vendor-pair-2222"),
     // The sandbox refuses these two kinds.
@@ -41,6 +42,8 @@ pub struct World {
     pub b: Vendor,
     /// The last resort.
     pub c: Vendor,
+    /// The one that takes its time.
+    pub slow: Vendor,
     /// The gateway itself.
     pub gateway: Gateway,
     _vendors: Vendors,
@@ -51,8 +54,8 @@ impl World {
     pub async fn start(runtime: Runtime) -> Self {
         let vendors = Vendors::start().await;
         let gateway = Gateway::start(&setup(runtime, &vendors, Scratch::new()));
-        let (a, b, c) = (vendors.a.clone(), vendors.b.clone(), vendors.c.clone());
-        Self { runtime, a, b, c, gateway, _vendors: vendors }
+        let [a, b, c, slow] = [&vendors.a, &vendors.b, &vendors.c, &vendors.slow].map(Vendor::clone);
+        Self { runtime, a, b, c, slow, gateway, _vendors: vendors }
     }
 
     /// Sends a request with the client's key.
@@ -114,7 +117,7 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
     let clients = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("SDK_KEY", SDK_KEY)];
     let own = clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY)]);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let addresses = [("SANDBOX_A", &vendors.a), ("SANDBOX_B", &vendors.b), ("SANDBOX_C", &vendors.c)];
+    let addresses = [("SANDBOX_A", &vendors.a), ("SANDBOX_B", &vendors.b), ("SANDBOX_C", &vendors.c), ("SANDBOX_SLOW", &vendors.slow)];
     let addresses = addresses.map(|(name, vendor)| (name.to_owned(), vendor.base_url()));
     Setup { runtime, config: data("conformance.toml"), variables: fixed.chain(addresses).collect(), storage }
 }
