@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use memchr::memmem;
+use memchr::memchr2;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::{read_error, read_usage};
@@ -169,24 +168,51 @@ impl StreamDecoder {
     }
 }
 
-/// Whether a chunk is sound and holds no error, no usage and no finish reason. Nearly all of a stream is like that, and
-/// finding it out takes a quarter of reading it.
+/// Whether a chunk is whole and holds no error, no usage and no finish reason. Nearly all of a stream is like that, and one
+/// look at its strings and brackets finds it out in a fraction of the time that reading it takes.
 ///
-/// A key cannot hide from the search: inside a string its quotes would be escaped.
+/// It errs to the safe side: an object that closes where it should, with none of those keys, whatever else is in it.
 fn says_nothing_new(data: &[u8]) -> bool {
-    memmem::find(data, b"\"error\"").is_none()
-        && is_always_null(data, b"\"finish_reason\"")
-        && is_always_null(data, b"\"usage\"")
-        && serde_json::from_slice::<IgnoredAny>(data).is_ok()
-        && data.trim_ascii_start().starts_with(b"{")
+    let data = data.trim_ascii();
+    let (mut depth, mut at) = (0_u32, 0);
+    while let Some(byte) = data.get(at) {
+        at += 1;
+        match byte {
+            b'"' => {
+                let Some(end) = end_of_string(data, at) else { return false };
+                match &data[at..end] {
+                    b"error" => return false,
+                    b"finish_reason" | b"usage" if !is_null(&data[end + 1..]) => return false,
+                    _ => at = end + 1,
+                }
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => match depth {
+                0 => return false,
+                1 => return at == data.len() && data.starts_with(b"{") && *byte == b'}',
+                _ => depth -= 1,
+            },
+            _ => {}
+        }
+    }
+    false
 }
 
-/// Whether wherever this key stands, `null` is its value.
-fn is_always_null(data: &[u8], key: &[u8]) -> bool {
-    memmem::find_iter(data, key).all(|at| {
-        let value = data[at + key.len()..].trim_ascii_start().strip_prefix(b":");
-        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
-    })
+/// Where the string that `from` is inside of ends: the place of its closing quote.
+fn end_of_string(data: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        let at = from + memchr2(b'"', b'\\', data.get(from..)?)?;
+        if data[at] == b'"' {
+            return Some(at);
+        }
+        from = at + 2;
+    }
+}
+
+/// Whether what follows a key gives it `null`.
+fn is_null(after_key: &[u8]) -> bool {
+    let value = after_key.trim_ascii_start().strip_prefix(b":");
+    value.is_some_and(|value| value.trim_ascii_start().starts_with(b"null"))
 }
 
 impl Delta<'_> {
@@ -318,6 +344,21 @@ mod tests {
         assert!(decoder.filtered && decoder.finished);
     }
 
+    /// What the short look lets pass is whole; what was cut or merged gets the long look, and is left out there.
+    #[test]
+    fn a_chunk_that_is_cut_gets_a_long_look() {
+        let chunk = HI.trim_end().strip_prefix("data: ").unwrap();
+        assert!(says_nothing_new(chunk.as_bytes()));
+        for cut in 0..chunk.len() {
+            assert!(!says_nothing_new(&chunk.as_bytes()[..cut]), "{}", &chunk[..cut]);
+            let merged = [&chunk[..cut], chunk].concat();
+            assert!(cut == 0 || !says_nothing_new(merged.as_bytes()), "{merged}");
+        }
+        for odd in ["", "[]", "hello", "{]", "\"a\"", "{} {}"] {
+            assert!(!says_nothing_new(odd.as_bytes()), "{odd}");
+        }
+    }
+
     proptest! {
         /// Once the answer has begun, the short look at a chunk sees all that the long one does.
         #[test]
@@ -327,12 +368,12 @@ mod tests {
                 r#""choices":[{"delta":{"content":"\"error\""},"finish_reason":null}]"#,
                 r#""choices":[{"delta":{"content":"error"}}]"#, r#""choices":[{"finish_reason" :"stop"}]"#,
                 r#""choices":[{"delta":{"content":"usage"},"finish_reason": null},{"finish_reason":"stop"}]"#,
-                r#""x":"finish_reason""#, r#""y":["#, r#""z":{"#, "}", "]",
+                r#""x":"finish_reason""#, r#""v":"a\\\\""#, r#""w":"}""#, r#""y":[[],{}]"#,
             ]), 1..4),
         ) {
             // A key that stands twice is refused by the long look; nobody sends that.
-            let keys: BTreeSet<&str> = parts.iter().map(|part| part.get(..4).unwrap_or(part)).collect();
-            prop_assume!(keys.len() == parts.len());
+            let mut keys = BTreeSet::new();
+            let parts: Vec<&str> = parts.into_iter().filter(|part| keys.insert(&part[..4])).collect();
             let chunk = format!("data: {{{}}}\n\n", parts.join(","));
             let (mut short, short_state) = decode_with(StreamDecoder::new(true, true), &[HI, &chunk].concat(), 999);
             let (mut long, long_state) = decode(&chunk, true, 999);
