@@ -1,7 +1,5 @@
 //! One HTTP request: from the fetch event to core and back.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Method};
@@ -14,8 +12,8 @@ use tidegate_core::reply::Reply;
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Request, Response};
 
+use crate::drive::Drive;
 use crate::isolate::Visit;
-use crate::outlet::{Answer, Client, Driving, Outlet};
 use crate::port::EdgePort;
 use crate::{clock, js};
 
@@ -44,7 +42,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
 
 /// Hands a request's head to core.
 fn receive(visit: &Visit, head: &str) -> Reception {
-    let mut lines = head.lines();
+    let mut lines = head.split('\n');
     let method = lines.next().and_then(|method| method.parse().ok()).unwrap_or(Method::GET);
     let (host, path) = host_and_path(lines.next().unwrap_or(""));
     let mut headers = js::unpack(lines);
@@ -58,17 +56,10 @@ fn receive(visit: &Visit, head: &str) -> Reception {
 
 /// Runs the exchange until the client can be answered; what is left of a stream runs as its body is read.
 async fn carry_out(visit: Visit, request: &Request, exchange: Box<Exchange>) -> Result<Response, JsValue> {
-    let outlet = Outlet::default();
-    let mut port = EdgePort::new(Rc::new(visit), outlet.clone());
-    let driving: Driving = Box::pin(async move { drive(&mut port, exchange).await });
-    let client = Client::new(outlet, driving);
-    js::on_gone(request, client.clone());
-    match client.answered().await {
-        Some(Answer::Whole(reply)) => whole(&reply),
-        Some(Answer::Stream(head)) => js::stream(head.status.as_u16(), &js::pack(&head.headers), client),
-        // The client has gone: this reaches nobody.
-        None => Response::new(),
-    }
+    let hands = js::Port::new();
+    let mut port = EdgePort::new(visit, hands.clone());
+    let driving = Drive::new(async move { drive(&mut port, exchange).await });
+    JsFuture::from(hands.carry_out(driving, request)).await.map(JsCast::unchecked_into)
 }
 
 /// A whole reply as the platform takes it.

@@ -6,15 +6,16 @@ use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::{Request, Response};
 
-use crate::outlet::Client;
+use crate::drive::Drive;
 
-/// What can come of [`Port::wait`]; `runtime.js` has the same numbers.
-pub(crate) mod event {
-    pub(crate) const TIMEOUT: u8 = 0;
-    pub(crate) const HEAD: u8 = 1;
-    pub(crate) const PIECE: u8 = 2;
-    pub(crate) const END: u8 = 3;
-    pub(crate) const BROKEN: u8 = 4;
+/// What can come of [`Port::next`]; `runtime.js` has the same numbers.
+pub(crate) mod told {
+    pub(crate) const NOTHING: u8 = 0;
+    pub(crate) const TIMEOUT: u8 = 1;
+    pub(crate) const HEAD: u8 = 2;
+    pub(crate) const PIECE: u8 = 3;
+    pub(crate) const END: u8 = 4;
+    pub(crate) const BROKEN: u8 = 5;
 }
 
 /// What [`request_body`] resolves to when the body is too large.
@@ -31,23 +32,30 @@ extern "C" {
     #[wasm_bindgen(js_name = requestBody)]
     pub(crate) fn request_body(request: &Request, bytes_max: f64, stall_ms: f64) -> Promise;
 
-    #[wasm_bindgen(js_name = onGone)]
-    pub(crate) fn on_gone(request: &Request, client: Client);
-
     #[wasm_bindgen(catch)]
     pub(crate) fn respond(status: u16, headers: &str, body: &[u8]) -> Result<Response, JsValue>;
-
-    #[wasm_bindgen(catch)]
-    pub(crate) fn stream(status: u16, headers: &str, client: Client) -> Result<Response, JsValue>;
 
     #[wasm_bindgen(js_name = askKeeper)]
     pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, report: Option<&str>) -> Promise;
 
-    /// One exchange's way to its vendors.
+    /// One exchange's way to its vendors and to its client.
+    #[derive(Clone)]
     pub(crate) type Port;
 
     #[wasm_bindgen(constructor)]
     pub(crate) fn new() -> Port;
+
+    #[wasm_bindgen(method, js_name = carryOut)]
+    pub(crate) fn carry_out(this: &Port, drive: Drive, request: &Request) -> Promise;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn respond(this: &Port, status: u16, headers: &str, body: &[u8]);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn relay(this: &Port, status: u16, headers: &str);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn write(this: &Port, bytes: &[u8]);
 
     #[wasm_bindgen(method)]
     pub(crate) fn send(this: &Port, url: &str, headers: &str, body: &[u8]);
@@ -62,7 +70,7 @@ extern "C" {
     pub(crate) fn piece(this: &Port) -> Vec<u8>;
 
     #[wasm_bindgen(method)]
-    pub(crate) fn wait(this: &Port, until: f64) -> Promise;
+    pub(crate) fn next(this: &Port, until: f64) -> u8;
 
     #[wasm_bindgen(method)]
     pub(crate) fn close(this: &Port);
@@ -81,7 +89,7 @@ pub(crate) fn pack(headers: &HeaderMap) -> String {
     lines
 }
 
-/// Reads what [`pack`]'s counterpart in JavaScript packed.
+/// Headers as they came across: a line for each name, and one for its value.
 pub(crate) fn unpack<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     while let (Some(name), Some(value)) = (lines.next(), lines.next()) {

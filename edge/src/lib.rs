@@ -1,18 +1,18 @@
 //! Tidegate as a Cloudflare Worker.
 //!
 //! The worker carries out what the core decides, as the native server does: [`handler`] takes a request from the platform to
-//! the core and back, [`port`] sends the attempts, [`outlet`] is where the client's answer comes out, [`isolate`] is what
-//! the requests of an isolate share, and [`keeper`] what all isolates of a region know. `runtime.js` is the other side
-//! of [`js`], for what JavaScript does more cheaply than wasm can ask for it.
+//! the core and back, [`drive`] is the exchange that results, [`port`] its way to vendors and client, [`isolate`] is
+//! what the requests of an isolate share, and [`keeper`] what all isolates of a region know. `runtime.js` is the other
+//! side of [`js`], for what JavaScript does more cheaply than wasm can ask for it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says where"))]
 
 mod clock;
+mod drive;
 mod handler;
 mod isolate;
 mod js;
 mod keeper;
-mod outlet;
 mod port;
 
 use worker::{Context, Env, event};

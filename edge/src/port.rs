@@ -1,10 +1,10 @@
 //! The port: one exchange's way to the vendors, the clock and the client.
 
-use std::rc::Rc;
+use std::future::poll_fn;
+use std::task::Poll;
 
 use bytes::Bytes;
 use http::StatusCode;
-use js_sys::futures::JsFuture;
 use tidegate_core::classify::Fault;
 use tidegate_core::drive::{Attempt, AttemptId, Event, Port};
 use tidegate_core::gateway::Gateway;
@@ -13,38 +13,38 @@ use tidegate_core::time::Timestamp;
 
 use crate::clock;
 use crate::isolate::Visit;
-use crate::js::{self, event};
-use crate::outlet::{Answer, Outlet};
+use crate::js::{self, told};
 
 /// Carries out what one exchange decides.
 pub(crate) struct EdgePort {
-    visit: Rc<Visit>,
-    outlet: Outlet,
+    visit: Visit,
     hands: js::Port,
     under_way: Option<AttemptId>,
 }
 
 impl EdgePort {
-    pub(crate) fn new(visit: Rc<Visit>, outlet: Outlet) -> Self {
-        Self { visit, outlet, hands: js::Port::new(), under_way: None }
+    pub(crate) fn new(visit: Visit, hands: js::Port) -> Self {
+        Self { visit, hands, under_way: None }
     }
 
-    /// What JavaScript has told of the attempt under way.
-    fn event(&mut self, told: u8) -> Option<Event> {
-        let attempt = self.under_way?;
-        Some(match told {
-            event::HEAD => {
+    /// What JavaScript has told. Events are of the attempt under way; without one, only the time can come.
+    fn event(&self, what: u8) -> Event {
+        let Some(attempt) = self.under_way else { return Event::Timeout };
+        match what {
+            told::HEAD => {
                 let head = self.hands.head();
-                let mut lines = head.lines();
-                let status = lines.next().and_then(|status| StatusCode::from_bytes(status.as_bytes()).ok())?;
-                Event::Head { attempt, status, headers: js::unpack(lines) }
+                let mut lines = head.split('\n');
+                match lines.next().map(str::as_bytes).map(StatusCode::from_bytes) {
+                    Some(Ok(status)) => Event::Head { attempt, status, headers: js::unpack(lines) },
+                    _ => Event::Fail { attempt, fault: Fault::Broken },
+                }
             }
-            event::PIECE => Event::Piece { attempt, bytes: self.hands.piece().into() },
-            event::END => Event::End { attempt },
-            event::BROKEN => Event::Fail { attempt, fault: Fault::Broken },
-            event::TIMEOUT => Event::Timeout,
+            told::PIECE => Event::Piece { attempt, bytes: self.hands.piece().into() },
+            told::END => Event::End { attempt },
+            told::BROKEN => Event::Fail { attempt, fault: Fault::Broken },
+            told::TIMEOUT => Event::Timeout,
             _ => unreachable!("runtime.js tells nothing else"),
-        })
+        }
     }
 }
 
@@ -70,24 +70,25 @@ impl Port for EdgePort {
     }
 
     fn reply(&mut self, reply: Reply) {
-        self.outlet.answer(Answer::Whole(reply));
+        self.hands.respond(reply.status.as_u16(), &js::pack(&reply.headers), &reply.body);
     }
 
     fn relay(&mut self, head: Head) {
-        self.outlet.answer(Answer::Stream(head));
+        self.hands.relay(head.status.as_u16(), &js::pack(&head.headers));
     }
 
     fn write(&mut self, bytes: Bytes) {
-        self.outlet.write(bytes);
+        self.hands.write(&bytes);
     }
 
     async fn wait(&mut self, until: Timestamp) -> Event {
-        self.outlet.drained().await;
-        let told = JsFuture::from(self.hands.wait(clock::to_js(until.0))).await;
-        let told = told.ok().and_then(|told| told.as_f64()).expect("it resolves to a number, and never rejects");
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "one of a few small numbers")]
-        let told = told as u8;
-        self.event(told).unwrap_or(Event::Timeout)
+        // No waker is kept: JavaScript steps the exchange when something has come.
+        let told = poll_fn(|_| match self.hands.next(clock::to_js(until.0)) {
+            told::NOTHING => Poll::Pending,
+            told => Poll::Ready(told),
+        });
+        let told = told.await;
+        self.event(told)
     }
 }
 

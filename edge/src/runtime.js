@@ -1,14 +1,17 @@
 // What the worker does on JavaScript's side of the fence.
 //
 // Crossing between wasm and JavaScript is what costs, far more than what is done on either side. So each call does as much
-// as it can: headers cross as one string, an attempt with its timer is one object, and waiting for whatever comes
-// next is one promise. Nothing is decided here: all limits and all names come from the core.
+// as it can: headers cross as one string, small bodies as one piece, and an exchange is carried on by the events
+// themselves, without a promise for each of them. Nothing is decided here: limits and names come from the core.
 
-/** What can come of waiting; `js.rs` has the same numbers. */
-const TIMEOUT = 0, HEAD = 1, PIECE = 2, END = 3, BROKEN = 4;
+/** What can come next; `js.rs` has the same numbers. */
+const NOTHING = 0, TIMEOUT = 1, HEAD = 2, PIECE = 3, END = 4, BROKEN = 5;
 
 /** What can come of reading a request's body, other than its bytes. */
 const TOO_LARGE = 0, INCOMPLETE = 1;
+
+/** A body announced to be no larger than this is read at one go, which is half the work. */
+const AT_ONE_GO_BYTES = 64 * 1024;
 
 let requestHeaders = [], responseHeaders = [];
 
@@ -26,28 +29,19 @@ export function requestHead(request) {
 /** Gathers a request's body, as long as it is not too large and keeps coming. */
 export async function requestBody(request, bytesMax, stallMs) {
   if (request.body === null) return new Uint8Array();
-  const reader = request.body.getReader();
-  const pieces = [];
-  let size = 0, stalled = false;
-  const stall = () => {
-    stalled = true;
-    reader.cancel().catch(() => {});
+  let timer, stall;
+  const stalled = new Promise((resolve) => {
+    stall = () => resolve(INCOMPLETE);
+    timer = setTimeout(stall, stallMs);
+  });
+  const kept = () => {
+    clearTimeout(timer);
+    timer = setTimeout(stall, stallMs);
   };
-  let timer = setTimeout(stall, stallMs);
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (stalled) return INCOMPLETE;
-      if (done) return join(pieces, size);
-      size += value.byteLength;
-      if (size > bytesMax) {
-        reader.cancel().catch(() => {});
-        return TOO_LARGE;
-      }
-      pieces.push(value);
-      clearTimeout(timer);
-      timer = setTimeout(stall, stallMs);
-    }
+    const small = isSmall(request.headers);
+    const read = small ? request.arrayBuffer().then((body) => new Uint8Array(body)) : gather(request.body, bytesMax, kept);
+    return await Promise.race([read, stalled]);
   } catch {
     return INCOMPLETE;
   } finally {
@@ -55,29 +49,9 @@ export async function requestBody(request, bytesMax, stallMs) {
   }
 }
 
-/** Tells an exchange when its client has gone, where the runtime tells us. */
-export function onGone(request, client) {
-  request.signal.addEventListener("abort", () => client.gone(), { once: true });
-}
-
 /** A whole response. */
 export function respond(status, headers, body) {
   return new Response(body.length === 0 ? null : body.slice(), { status, headers: unpack(headers) });
-}
-
-/** A streamed response: whoever reads it carries the exchange on. */
-export function stream(status, headers, client) {
-  const source = {
-    async pull(controller) {
-      const piece = await client.pull();
-      if (piece === undefined) controller.close();
-      else controller.enqueue(piece);
-    },
-    cancel() {
-      client.gone();
-    },
-  };
-  return new Response(new ReadableStream(source, { highWaterMark: 0 }), { status, headers: unpack(headers) });
 }
 
 /** Tells the keeper of a region a report, if there is one, and returns its view, both as JSON. */
@@ -88,26 +62,59 @@ export async function askKeeper(namespace, region, report) {
   return response.text();
 }
 
-/** One exchange's way to its vendors: one attempt at a time, and one timer. */
+/** One exchange's way to its vendors and to its client: one attempt at a time, one timer, one answer. */
 export class Port {
+  /** The exchange itself; gone once it is over. */
+  #drive;
+  #answer;
+  #controller;
   #attempt;
-  /** What has come while nobody waited. */
-  #told;
-  #resolve;
+  /** What has come and has not been taken yet. */
+  #told = NOTHING;
+  /** Until when something is waited for; undefined if nothing is. */
   #until;
   #timer;
   #ringsAt;
 
+  /** Carries an exchange on until its client can be answered; what is left of a stream follows as the client reads it. */
+  carryOut(drive, request) {
+    return new Promise((resolve) => {
+      this.#drive = drive;
+      this.#answer = resolve;
+      request.signal.addEventListener("abort", () => this.#gone(), { once: true });
+      this.#step();
+    });
+  }
+
+  respond(status, headers, body) {
+    this.#answer(respond(status, headers, body));
+  }
+
+  relay(status, headers) {
+    const source = {
+      start: (controller) => {
+        this.#controller = controller;
+      },
+      pull: () => this.#step(),
+      cancel: () => this.#gone(),
+    };
+    const body = new ReadableStream(source, { highWaterMark: 0 });
+    this.#answer(new Response(body, { status, headers: unpack(headers) }));
+  }
+
+  write(bytes) {
+    this.#controller.enqueue(bytes.slice());
+  }
+
   send(url, headers, body) {
     const controller = new AbortController();
-    const attempt = { controller, head: undefined, piece: undefined, reader: undefined, reading: true };
+    const attempt = { controller, response: undefined, reader: undefined, piece: undefined, reading: true, over: false };
     this.#attempt = attempt;
-    this.#told = undefined;
+    this.#told = NOTHING;
     const { signal } = controller;
     fetch(url, { method: "POST", headers: unpack(headers), body: body.slice(), redirect: "manual", signal }).then(
       (response) => {
-        attempt.reader = response.body?.getReader();
-        attempt.head = `${response.status}${pick(response.headers, responseHeaders)}`;
+        attempt.response = response;
         this.#tell(attempt, HEAD);
       },
       (error) => this.#fail(attempt, error),
@@ -115,14 +122,16 @@ export class Port {
   }
 
   cancel() {
-    this.#attempt?.controller.abort();
+    // Nothing is left to abort of what is over, and aborting costs.
+    if (this.#attempt?.over === false) this.#attempt.controller.abort();
     this.#attempt = undefined;
-    this.#told = undefined;
+    this.#told = NOTHING;
   }
 
   /** The status and the headers of the response that has come, a line each. */
   head() {
-    return this.#attempt.head;
+    const { status, headers } = this.#attempt.response;
+    return `${status}${pick(headers, responseHeaders)}`;
   }
 
   /** The piece of the body that has come. */
@@ -130,46 +139,81 @@ export class Port {
     return this.#attempt.piece;
   }
 
-  /** What comes next, or TIMEOUT when `until` comes first. */
-  wait(until) {
-    return new Promise((resolve) => {
-      this.#resolve = resolve;
-      this.#until = until;
-      const told = this.#told;
-      if (told !== undefined) {
-        this.#told = undefined;
-        this.#settle(told);
-        return;
-      }
-      // The timer is set as seldom as can be: a stream moves its deadline with every piece, and most never come.
-      if (this.#timer === undefined || until < this.#ringsAt) this.#setTimer(until);
-      if (this.#attempt && !this.#attempt.reading) this.#read(this.#attempt);
-    });
+  /** What comes next: NOTHING yet, in which case the exchange is stepped when it comes, or TIMEOUT by `until`. */
+  next(until) {
+    this.#until = undefined;
+    // The client has not taken what was written: a slow client slows the vendor down.
+    if (this.#controller?.desiredSize < 0) return NOTHING;
+    const attempt = this.#attempt;
+    if (attempt !== undefined && !attempt.reading && this.#told === NOTHING) this.#read(attempt);
+    const told = this.#told;
+    this.#told = NOTHING;
+    if (told !== NOTHING) return told;
+    this.#until = until;
+    // The timer is set as seldom as can be: a stream moves its deadline with every piece, and most never come.
+    if (this.#timer === undefined || until < this.#ringsAt) this.#setTimer(until);
+    return NOTHING;
   }
 
   close() {
     this.cancel();
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#settle(TIMEOUT);
+  }
+
+  #step() {
+    let over;
+    try {
+      over = this.#drive === undefined || this.#drive.step();
+    } catch (error) {
+      this.#controller?.error(error);
+      throw error;
+    }
+    if (!over) return;
+    this.#drive?.free();
+    this.#drive = undefined;
+    this.#controller?.close();
+    this.#controller = undefined;
+  }
+
+  /** The client has gone away: nobody waits for any of it. */
+  #gone() {
+    this.#controller = undefined;
+    const drive = this.#drive;
+    this.#drive = undefined;
+    if (drive === undefined) return;
+    drive.free();
+    this.#answer(new Response());
   }
 
   #read(attempt) {
-    if (attempt.reader === undefined) {
-      this.#tell(attempt, END);
-      return;
-    }
     attempt.reading = true;
-    attempt.reader.read().then(
-      ({ done, value }) => {
-        attempt.piece = value;
-        this.#tell(attempt, done ? END : PIECE);
-      },
-      (error) => this.#fail(attempt, error),
-    );
+    const { response } = attempt;
+    if (attempt.over || response.body === null) {
+      this.#told = END;
+    } else if (attempt.reader === undefined && isSmall(response.headers)) {
+      response.arrayBuffer().then(
+        (body) => {
+          attempt.over = true;
+          attempt.piece = new Uint8Array(body);
+          this.#tell(attempt, PIECE);
+        },
+        (error) => this.#fail(attempt, error),
+      );
+    } else {
+      attempt.reader ??= response.body.getReader();
+      attempt.reader.read().then(
+        ({ done, value }) => {
+          attempt.over = done;
+          attempt.piece = value;
+          this.#tell(attempt, done ? END : PIECE);
+        },
+        (error) => this.#fail(attempt, error),
+      );
+    }
   }
 
   #fail(attempt, error) {
+    attempt.over = true;
     // The runtime words a refused connection, a reset and a body cut short alike, so that they cannot be told apart here.
     if (attempt === this.#attempt) console.debug(`an attempt failed: ${error}`);
     this.#tell(attempt, BROKEN);
@@ -178,14 +222,8 @@ export class Port {
   #tell(attempt, event) {
     attempt.reading = false;
     if (attempt !== this.#attempt) return;
-    if (this.#resolve === undefined) this.#told = event;
-    else this.#settle(event);
-  }
-
-  #settle(event) {
-    const resolve = this.#resolve;
-    this.#resolve = undefined;
-    resolve?.(event);
+    this.#told = event;
+    this.#step();
   }
 
   #setTimer(at) {
@@ -196,11 +234,45 @@ export class Port {
 
   #ring() {
     this.#timer = undefined;
-    if (this.#resolve === undefined) return;
+    if (this.#until === undefined) return;
     // It may have been set for an earlier deadline that has moved on since.
-    if (Date.now() < this.#until) this.#setTimer(this.#until);
-    else this.#settle(TIMEOUT);
+    if (Date.now() < this.#until) {
+      this.#setTimer(this.#until);
+    } else {
+      this.#told = TIMEOUT;
+      this.#step();
+    }
   }
+}
+
+/** Reads a body piece by piece, telling of each. */
+async function gather(body, bytesMax, kept) {
+  const reader = body.getReader();
+  const pieces = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.byteLength;
+    if (size > bytesMax) {
+      reader.cancel().catch(() => {});
+      return TOO_LARGE;
+    }
+    pieces.push(value);
+    kept();
+  }
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.byteLength;
+  }
+  return whole;
+}
+
+function isSmall(headers) {
+  const length = headers.get("content-length");
+  return length !== null && Number(length) <= AT_ONE_GO_BYTES;
 }
 
 function pick(headers, names) {
@@ -217,15 +289,4 @@ function unpack(lines) {
   const headers = [];
   for (let at = 0; at + 1 < parts.length; at += 2) headers.push([parts[at], parts[at + 1]]);
   return headers;
-}
-
-function join(pieces, size) {
-  if (pieces.length === 1) return pieces[0];
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.byteLength;
-  }
-  return whole;
 }
