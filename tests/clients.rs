@@ -13,13 +13,26 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 use tidegate_tests::stage::Stage;
+use tidegate_tests::vendors::Seen;
 use tidegate_tests::wait;
 use tidegate_tests::world::{SDK_KEY, World, root};
 
 /// What both clients tell.
 const CASES: [&str; 14] = [
-    "plain", "headers", "request_id", "stream", "stream_with_usage", "embeddings", "models_list", "models_retrieve",
-    "unknown_model", "bad_request", "all_down", "cut_stream", "cancel", "many_at_once",
+    "plain",
+    "headers",
+    "request_id",
+    "stream",
+    "stream_with_usage",
+    "embeddings",
+    "models_list",
+    "models_retrieve",
+    "unknown_model",
+    "bad_request",
+    "all_down",
+    "cut_stream",
+    "cancel",
+    "many_at_once",
 ];
 
 /// An official client.
@@ -151,7 +164,7 @@ fn tell(interpreter: &PathBuf, sdk: &Sdk, world: &World) -> Results {
 async fn all_cancelled(world: &World) {
     wait::until("every request that a client left to be cancelled at the vendor", async || {
         let requests = world.slow.requests("sdk-cancel-1").await;
-        (!requests.is_empty() && requests.iter().all(|seen| seen.aborted())).then_some(())
+        (!requests.is_empty() && requests.iter().all(Seen::aborted)).then_some(())
     })
     .await;
 }

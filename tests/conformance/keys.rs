@@ -1,6 +1,7 @@
 //! A vendor that throttles, or refuses the gateway's key: neither is a failure of the vendor, and neither is the client's.
 
 use serde_json::{Value, json};
+use tidegate_tests::vendors::Seen;
 use tidegate_tests::wait;
 use tidegate_tests::world::World;
 
@@ -57,7 +58,7 @@ pub(crate) async fn throttled_key_makes_way_for_another(world: &World) {
     served(world.ask("other-key").await, "pair/other-key-1", 2);
     served(world.ask("other-key").await, "pair/other-key-1", 1);
     let requests = world.a.requests("other-key-1").await;
-    let keys: Vec<&str> = requests.iter().map(|seen| seen.key()).collect();
+    let keys: Vec<&str> = requests.iter().map(Seen::key).collect();
     assert_eq!(keys, ["…1111", "…2222", "…2222"]);
 }
 
@@ -91,7 +92,7 @@ pub(crate) async fn refused_key_makes_way_for_another(world: &World) {
     served(world.ask("mixed").await, "mixed/mixed-1", 2);
     served(world.ask("mixed").await, "mixed/mixed-1", 1);
     let requests = world.a.requests("mixed-1").await;
-    let keys: Vec<&str> = requests.iter().map(|seen| seen.key()).collect();
+    let keys: Vec<&str> = requests.iter().map(Seen::key).collect();
     assert_eq!(keys, ["…3333", "…2222", "…2222"]);
 }
 

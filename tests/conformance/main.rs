@@ -3,6 +3,8 @@
 //! Both run with the same config (`tests/data/conformance.toml`) in front of the same kind of vendors, and each scenario
 //! says what the client gets and what reached which vendor. `cargo test --test conformance native::cut` runs a part.
 
+#![expect(clippy::unwrap_used, reason = "a scenario that fails says where")]
+
 mod answers;
 mod breakers;
 mod callers;

@@ -27,7 +27,10 @@ pub(crate) async fn status(world: &World) {
     });
     assert_eq!(target["breaker"], breaker);
     let attempts = &target["attempts"];
-    assert_eq!((&attempts["attempts"], &attempts["successes"], &attempts["failures"]), (&json!(3), &json!(2), &json!(1)));
+    assert_eq!(
+        (&attempts["attempts"], &attempts["successes"], &attempts["failures"]),
+        (&json!(3), &json!(2), &json!(1))
+    );
     assert_eq!((&target["keys"], &target["keys_usable"], &target["unpriced"]), (&json!(1), &json!(1), &json!(0)));
     // The stream said the same, and cost the same although its usage was kept from the client.
     let usage = |name: &str| answer["usage"][name].as_u64().unwrap();
@@ -77,7 +80,8 @@ pub(crate) async fn explain_refuses(world: &World) {
 
 pub(crate) async fn admin_needs_its_key(world: &World) {
     for path in ["/admin/status", "/admin/explain"] {
-        let request = || if path.ends_with("explain") { Request::post(path, &question("bare")) } else { Request::get(path) };
+        let request =
+            || if path.ends_with("explain") { Request::post(path, &question("bare")) } else { Request::get(path) };
         refused(request().send(world.gateway.address).await, 401, "invalid_api_key");
         let client = format!("Bearer {CLIENT_KEY}");
         let reply = request().header("authorization", &client).send(world.gateway.address).await;
@@ -86,9 +90,5 @@ pub(crate) async fn admin_needs_its_key(world: &World) {
 }
 
 async fn counts(world: &World) -> [u64; 3] {
-    [
-        world.a.count("explained-1").await,
-        world.b.count("explained-2").await,
-        world.c.count("explained-3").await,
-    ]
+    [world.a.count("explained-1").await, world.b.count("explained-2").await, world.c.count("explained-3").await]
 }

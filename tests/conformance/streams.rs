@@ -76,7 +76,8 @@ pub(crate) async fn empty_stream(world: &World) {
 
 pub(crate) async fn whole_answer_to_a_stream(world: &World) {
     // Its reader expects events, and could make nothing of a JSON object.
-    let answer = json!({"object": "chat.completion", "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+    let answer =
+        json!({"object": "chat.completion", "choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
     world.a.fault("whole-for-stream-1", json!({"kind": "status", "status": 200, "body": answer})).await;
     streamed(world.stream("whole-for-stream").await, "b/whole-for-stream-2", 2);
 }

@@ -21,7 +21,8 @@ async fn sigterm_drains() {
     served.vendor.fault("tide", json!({"kind": "slow_first_token", "ms": 1500})).await;
     let address = served.gateway.address;
     let stream = tokio::spawn(chat(&streamed("default")).send(address));
-    wait::until("the stream to reach the vendor", async || (served.vendor.count("tide").await == 1).then_some(())).await;
+    wait::until("the stream to reach the vendor", async || (served.vendor.count("tide").await == 1).then_some(()))
+        .await;
     let mut idle = connected(address).await;
     served.gateway.terminate();
 

@@ -97,8 +97,7 @@ impl Process {
         };
         let mut lines = self.output.lock();
         while lines.ended < 2 {
-            let (next, timeout) =
-                self.output.more.wait_timeout(lines, GRACE).unwrap_or_else(PoisonError::into_inner);
+            let (next, timeout) = self.output.more.wait_timeout(lines, GRACE).unwrap_or_else(PoisonError::into_inner);
             assert!(!timeout.timed_out(), "it has ended, but a child of its holds its output open");
             lines = next;
         }

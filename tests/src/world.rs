@@ -90,7 +90,11 @@ impl World {
     pub async fn target(&self, name: &str) -> Value {
         let status = self.admin(Request::get("/admin/status")).await.expect(200).json();
         let targets = status["targets"].as_array().expect("a list of targets");
-        targets.iter().find(|target| target["target"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
+        targets
+            .iter()
+            .find(|target| target["target"] == name)
+            .unwrap_or_else(|| panic!("no {name} in {status}"))
+            .clone()
     }
 
     /// The state of a target's breaker.
@@ -117,7 +121,12 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
     let clients = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("SDK_KEY", SDK_KEY)];
     let own = clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY)]);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let addresses = [("SANDBOX_A", &vendors.a), ("SANDBOX_B", &vendors.b), ("SANDBOX_C", &vendors.c), ("SANDBOX_SLOW", &vendors.slow)];
+    let addresses = [
+        ("SANDBOX_A", &vendors.a),
+        ("SANDBOX_B", &vendors.b),
+        ("SANDBOX_C", &vendors.c),
+        ("SANDBOX_SLOW", &vendors.slow),
+    ];
     let addresses = addresses.map(|(name, vendor)| (name.to_owned(), vendor.base_url()));
     Setup { runtime, config: data("conformance.toml"), variables: fixed.chain(addresses).collect(), storage }
 }

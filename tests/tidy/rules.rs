@@ -21,7 +21,10 @@ const EDGE: &str = "edge/src/port.rs";
 
 /// Where adapters may say vendors' words, and why.
 const SPEAKING: [(&str, &str); 2] = [
-    ("native/src/setup.rs", "writes the config of whose keys are in the environment; what is done with it core decides"),
+    (
+        "native/src/setup.rs",
+        "writes the config of whose keys are in the environment; what is done with it core decides",
+    ),
     ("native/src/command.rs", "prints how to call this gateway from the official SDK"),
 ];
 
@@ -32,8 +35,11 @@ pub(crate) const NO_STATUS: Rule = Rule {
         in_code(source, |line| {
             let named = ["is_success()", "is_client_error()", "is_server_error()", "error_for_status", ".ok)"];
             let named = named.into_iter().find(|name| line.code.contains(name)).map(str::to_owned);
-            let constant = after(&line.code, "StatusCode::").find(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()));
-            named.or_else(|| constant.map(|rest| format!("StatusCode::{}", word(rest)))).or_else(|| status_number(&line.code))
+            let constant =
+                after(&line.code, "StatusCode::").find(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()));
+            named
+                .or_else(|| constant.map(|rest| format!("StatusCode::{}", word(rest))))
+                .or_else(|| status_number(&line.code))
         })
     },
     planted: &[
@@ -59,8 +65,16 @@ pub(crate) const NO_DURATION: Rule = Rule {
     about: is_adapter,
     find: |source| {
         const MAKERS: [&str; 10] = [
-            "from_secs(", "from_millis(", "from_micros(", "from_nanos(", "from_mins(", "from_hours(", "from_secs_f64(",
-            "Millis(", "sleep(", "Timestamp(",
+            "from_secs(",
+            "from_millis(",
+            "from_micros(",
+            "from_nanos(",
+            "from_mins(",
+            "from_hours(",
+            "from_secs_f64(",
+            "Millis(",
+            "sleep(",
+            "Timestamp(",
         ];
         in_code(source, |line| {
             let literal = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
@@ -108,9 +122,22 @@ pub(crate) const NO_RETRY_WORDS: Rule = Rule {
     about: may_not_speak,
     find: |source| {
         const WORDS: [&str; 16] = [
-            "retry-after", "should-retry", "rate_limit", "ratelimit", "insufficient_quota", "context_length",
-            "content_filter", "overloaded", "invalid_api_key", "finish_reason", "include_usage", "[done]", "x-tidegate",
-            "authorization", "bearer ", "event-stream",
+            "retry-after",
+            "should-retry",
+            "rate_limit",
+            "ratelimit",
+            "insufficient_quota",
+            "context_length",
+            "content_filter",
+            "overloaded",
+            "invalid_api_key",
+            "finish_reason",
+            "include_usage",
+            "[done]",
+            "x-tidegate",
+            "authorization",
+            "bearer ",
+            "event-stream",
         ];
         in_code(source, |line| {
             let texts = line.strings.iter().map(|text| text.to_ascii_lowercase());
@@ -131,10 +158,30 @@ pub(crate) const CORE_IS_PURE: Rule = Rule {
     about: |source| source.path.starts_with("core/src/") && source.is_rust(),
     find: |source| {
         const BANNED: [&str; 24] = [
-            "std::fs", "std::env", "std::thread", "std::process", "std::os", "std::time::Instant", "std::time::SystemTime",
-            "std::sync::Mutex", "net::TcpStream", "net::TcpListener", "net::UdpSocket", "tokio::", "reqwest::", "hyper::",
-            "worker::", "js_sys::", "wasm_bindgen::", "web_sys::", "getrandom", "rand::rng", "println!", "static mut",
-            "include_bytes!", "thread_local!",
+            "std::fs",
+            "std::env",
+            "std::thread",
+            "std::process",
+            "std::os",
+            "std::time::Instant",
+            "std::time::SystemTime",
+            "std::sync::Mutex",
+            "net::TcpStream",
+            "net::TcpListener",
+            "net::UdpSocket",
+            "tokio::",
+            "reqwest::",
+            "hyper::",
+            "worker::",
+            "js_sys::",
+            "wasm_bindgen::",
+            "web_sys::",
+            "getrandom",
+            "rand::rng",
+            "println!",
+            "static mut",
+            "include_bytes!",
+            "thread_local!",
         ];
         in_code(source, |line| BANNED.into_iter().find(|banned| line.code.contains(banned)).map(str::to_owned))
     },
@@ -204,17 +251,22 @@ pub(crate) const NOTHING_IS_PUT_OFF: Rule = Rule {
     ],
     spared: &[
         (NATIVE, "// todo!() would be found\n#[expect(dead_code, reason = \"read in tests\")]"),
-        ("edge/src/lib.rs", "#![cfg_attr(test, allow(clippy::unwrap_used, reason = \"a test that fails says where\"))]"),
+        (
+            "edge/src/lib.rs",
+            "#![cfg_attr(test, allow(clippy::unwrap_used, reason = \"a test that fails says where\"))]",
+        ),
     ],
 };
 
 pub(crate) const TESTS_DO_NOT_SLEEP: Rule = Rule {
     remedy: "wait for what you wait for (tests/src/wait.rs), or pass the time in",
     about: Source::is_rust,
-    find: |source| in_lines(source.tests(), |line| {
-        let sleeps = after(&line.code, "sleep(").next().is_some() || line.code.contains("sleep_until(");
-        sleeps.then(|| "sleep".to_owned())
-    }),
+    find: |source| {
+        in_lines(source.tests(), |line| {
+            let sleeps = after(&line.code, "sleep(").next().is_some() || line.code.contains("sleep_until(");
+            sleeps.then(|| "sleep".to_owned())
+        })
+    },
     planted: &[
         ("tests/native/new.rs", "tokio::time::sleep(Duration::from_secs(1)).await;"),
         ("core/src/a.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() { std::thread::sleep(PAUSE); }\n}"),
@@ -236,9 +288,10 @@ pub(crate) const NO_PLACE_OF_ONES_OWN: Rule = Rule {
         let mut found = Vec::new();
         for (at, line) in source.text.lines().enumerate() {
             // A URL's path is no place on a disk.
-            let is_place = |place: &&String| line.match_indices(place.as_str()).any(|(at, _)| {
-                !line[..at].ends_with(|c: char| c.is_alphanumeric() || "-_.}".contains(c))
-            });
+            let is_place = |place: &&String| {
+                line.match_indices(place.as_str())
+                    .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "-_.}".contains(c)))
+            };
             found.extend(places.iter().find(is_place).map(|place| (at + 1, place.clone())));
         }
         found
@@ -274,9 +327,8 @@ fn in_lines<'s>(
 
 /// What follows each `name` that stands as a word of its own.
 fn after<'l>(line: &'l str, name: &'l str) -> impl Iterator<Item = &'l str> {
-    let places = line.match_indices(name).filter(|(at, _)| {
-        !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-    });
+    let places =
+        line.match_indices(name).filter(|(at, _)| !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
     places.map(|(at, name)| &line[at + name.len()..])
 }
 

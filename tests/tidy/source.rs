@@ -139,8 +139,8 @@ fn string<'t>(text: &'t str, before: &str) -> Option<(&'t str, usize)> {
 /// A character literal, which a lifetime is not.
 fn character(text: &str) -> Option<usize> {
     let inner = text.strip_prefix('\'')?;
-    if inner.starts_with('\\') {
-        return inner[1..].char_indices().skip(1).find(|(_, c)| *c == '\'').map(|(at, _)| at + 3);
+    if let Some(escaped) = inner.strip_prefix('\\') {
+        return escaped.char_indices().skip(1).find(|(_, c)| *c == '\'').map(|(at, _)| at + 3);
     }
     let mut chars = inner.chars();
     let first = chars.next()?;
@@ -157,7 +157,10 @@ mod tests {
         let lines = split(text);
         let code: Vec<&str> = lines.iter().map(|line| line.code.as_str()).collect();
         assert_eq!(code, ["let a = \"\"; ", "let b = \"\"", ";  f('\"', '\\'', 'g');", "&'a h"]);
-        assert_eq!((&lines[0].strings[..], &lines[1].strings[..]), (&["x // y".into()][..], &["one\n\"two".into()][..]));
+        assert_eq!(
+            (&lines[0].strings[..], &lines[1].strings[..]),
+            (&["x // y".into()][..], &["one\n\"two".into()][..])
+        );
     }
 
     #[test]
@@ -165,7 +168,8 @@ mod tests {
         let source = Source::new("a.rs", "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n".into(), false);
         assert_eq!(source.code_lines, 2);
         assert_eq!(source.tests().find(|(_, line)| line.code.contains("fn b")).map(|(at, _)| at), Some(5));
-        let modules = test_modules("core/src/x.rs", "#[cfg(test)]\nmod wire;\n#[cfg(all(test, unix))]\nmod y;\nmod z;\n");
+        let modules =
+            test_modules("core/src/x.rs", "#[cfg(test)]\nmod wire;\n#[cfg(all(test, unix))]\nmod y;\nmod z;\n");
         assert_eq!(modules, ["core/src/x/wire", "core/src/x/y"].map(str::to_owned).into());
         assert_eq!(test_modules("core/src/lib.rs", "#[cfg(test)]\nmod w;\n"), ["core/src/w".to_owned()].into());
     }
