@@ -42,6 +42,8 @@ pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
     process: Process,
+    /// Held until the process has ended, which the fields' order sees to.
+    _storage: Scratch,
 }
 
 /// A directory that is gone with its owner.
@@ -77,7 +79,7 @@ impl Gateway {
         };
         let process = Process::spawn(&mut command);
         let address = process.wait_for(START_MAX, listening_at);
-        Self { address, process }
+        Self { address, process, _storage: setup.storage.clone() }
     }
 
     /// What it has printed so far.
