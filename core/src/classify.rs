@@ -3,6 +3,8 @@
 //! Everything that follows from an attempt (the breaker's verdict, the next candidate, what the client is told) follows
 //! from its outcome, so that a vendor's habits are known in this one place.
 
+use std::fmt;
+
 use http::{HeaderMap, StatusCode};
 
 use crate::backoff::retry_after;
@@ -92,6 +94,14 @@ impl Outcome {
         }
     }
 
+    /// The vendor's status, where that is what went wrong.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Self::HardFailure(Failure::Status(status)) => Some(status),
+            _ => None,
+        }
+    }
+
     /// One word for reports and error metadata.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,6 +114,16 @@ impl Outcome {
             Self::Filtered => "content_filter",
             Self::TooLong => "too_long",
             Self::Neutral => "neutral",
+        }
+    }
+}
+
+/// For people: the word, and the status where that is what went wrong.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HardFailure(Failure::Status(status)) => write!(f, "{} {status}", self.name()),
+            _ => f.write_str(self.name()),
         }
     }
 }

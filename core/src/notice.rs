@@ -40,7 +40,7 @@ pub enum Notice {
         /// The target that failed.
         from: String,
         /// What became of the attempt.
-        outcome: &'static str,
+        outcome: String,
         /// The target that is asked instead.
         to: String,
     },

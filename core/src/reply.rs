@@ -69,6 +69,9 @@ pub struct Tried {
     pub target: String,
     /// What became of it, in one word.
     pub outcome: &'static str,
+    /// The vendor's status, where that is what went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// How long it took.
     pub ms: Millis,
 }
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!(later.headers[RETRY_AFTER_MS], "2500");
         assert!(!later.headers.contains_key(SHOULD_RETRY), "nothing was tried yet: the SDK may come back");
         let mut soon = error.with_retry_in(Some(Millis(3)));
-        soon.attempts.push(Tried { target: "a/m".into(), outcome: "cut", ms: Millis(5) });
+        soon.attempts.push(Tried { target: "a/m".into(), outcome: "cut", status: None, ms: Millis(5) });
         let soon = soon.reply();
         assert_eq!(soon.headers[RETRY_AFTER], "1");
         assert_eq!(soon.headers[SHOULD_RETRY], "false", "the whole budget was spent on it");
@@ -181,7 +184,7 @@ mod tests {
     #[test]
     fn a_stream_ends_in_an_error_that_sdks_raise() {
         let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_cut", "cut");
-        error.attempts.push(Tried { target: "a/m".into(), outcome: "cut", ms: Millis(5) });
+        error.attempts.push(Tried { target: "a/m".into(), outcome: "cut", status: None, ms: Millis(5) });
         let event = error.event();
         let data = event.strip_prefix(b"data: ").unwrap().strip_suffix(b"\n\n").unwrap();
         let body: Value = serde_json::from_slice(data).unwrap();

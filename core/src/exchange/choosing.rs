@@ -156,7 +156,7 @@ impl Exchange {
             gateway.notify(Notice::FailedOver {
                 request_id: self.request_id.clone(),
                 from: self.config.target(last.target).name.clone(),
-                outcome: last.outcome.name(),
+                outcome: last.outcome.to_string(),
                 to: target.name.clone(),
             });
         }

@@ -105,6 +105,7 @@ impl Exchange {
         let tried = self.tried.iter().map(|ending| Tried {
             target: self.config.target(ending.target).name.clone(),
             outcome: ending.outcome.name(),
+            status: ending.outcome.status(),
             ms: ending.took,
         });
         tried.collect()
