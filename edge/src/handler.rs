@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Method};
-use js_sys::Uint8Array;
 use js_sys::futures::JsFuture;
+use js_sys::{ArrayBuffer, Uint8Array};
 use tidegate_core::api::{Awaited, Incoming, Next, Reception};
 use tidegate_core::drive::drive;
 use tidegate_core::exchange::Exchange;
@@ -72,8 +72,8 @@ async fn read_body(visit: &Visit, request: &Request, awaited: &Awaited) -> Resul
     let stall = clock::to_js(visit.config().server.client_stall.0);
     let body = JsFuture::from(js::request_body(request, clock::to_js(awaited.body_max), stall)).await;
     let body = body.map_err(|_| awaited.incomplete())?;
-    match body.dyn_into::<Uint8Array>() {
-        Ok(bytes) => Ok(bytes.to_vec().into()),
+    match body.dyn_into::<ArrayBuffer>() {
+        Ok(body) => Ok(Uint8Array::new(&body).to_vec().into()),
         Err(problem) if problem.as_f64() == Some(js::TOO_LARGE) => Err(awaited.too_large()),
         Err(_) => Err(awaited.incomplete()),
     }

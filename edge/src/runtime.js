@@ -27,26 +27,22 @@ export function requestHead(request) {
 }
 
 /** Gathers a request's body, as long as it is not too large and keeps coming. */
-export async function requestBody(request, bytesMax, stallMs) {
-  if (request.body === null) return new Uint8Array();
-  let timer, stall;
-  const stalled = new Promise((resolve) => {
-    stall = () => resolve(INCOMPLETE);
-    timer = setTimeout(stall, stallMs);
+export function requestBody(request, bytesMax, stallMs) {
+  return new Promise((resolve) => {
+    const stalled = () => resolve(INCOMPLETE);
+    let timer = setTimeout(stalled, stallMs);
+    const settle = (outcome) => {
+      clearTimeout(timer);
+      resolve(outcome);
+    };
+    const progress = () => {
+      clearTimeout(timer);
+      timer = setTimeout(stalled, stallMs);
+    };
+    const { body, headers } = request;
+    const read = body === null || isSmall(headers) ? request.arrayBuffer() : gather(body, bytesMax, progress);
+    read.then(settle, () => settle(INCOMPLETE));
   });
-  const kept = () => {
-    clearTimeout(timer);
-    timer = setTimeout(stall, stallMs);
-  };
-  try {
-    const small = isSmall(request.headers);
-    const read = small ? request.arrayBuffer().then((body) => new Uint8Array(body)) : gather(request.body, bytesMax, kept);
-    return await Promise.race([read, stalled]);
-  } catch {
-    return INCOMPLETE;
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** A whole response. */
@@ -246,7 +242,7 @@ export class Port {
 }
 
 /** Reads a body piece by piece, telling of each. */
-async function gather(body, bytesMax, kept) {
+async function gather(body, bytesMax, progress) {
   const reader = body.getReader();
   const pieces = [];
   let size = 0;
@@ -259,7 +255,7 @@ async function gather(body, bytesMax, kept) {
       return TOO_LARGE;
     }
     pieces.push(value);
-    kept();
+    progress();
   }
   const whole = new Uint8Array(size);
   let at = 0;
@@ -267,7 +263,7 @@ async function gather(body, bytesMax, kept) {
     whole.set(piece, at);
     at += piece.byteLength;
   }
-  return whole;
+  return whole.buffer;
 }
 
 function isSmall(headers) {
