@@ -79,7 +79,8 @@ pub struct Server {
     pub body_max: u64,
     /// Largest reply of a vendor that is held in memory, in bytes. Default 64 MiB.
     pub reply_max: u64,
-    /// How long a client may take to send a request's head. Default 10 s.
+    /// How long a connection may be idle, and a client may take to send a request's head. Default 75 s, as nginx: clients
+    /// keep connections for their next call, and one that is closed as it begins fails it.
     pub request_head: Millis,
     /// How long a client may take to send a request's body, or to take in a piece of a reply. Default 60 s.
     pub client_stall: Millis,

@@ -15,7 +15,7 @@ impl Default for Server {
             listen: "127.0.0.1:8080".to_owned(),
             body_max: 20 << 20,
             reply_max: 64 << 20,
-            request_head: Millis::from_secs(10),
+            request_head: Millis::from_secs(75),
             client_stall: Millis::from_secs(60),
             connections_max: 10_000,
             drain: Millis::from_secs(30),
