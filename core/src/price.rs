@@ -58,12 +58,16 @@ impl Picodollars {
 impl fmt::Display for Picodollars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PER_DOLLAR: u64 = 1_000_000_000_000;
-        let (dollars, fraction) = (self.0 / PER_DOLLAR, self.0 % PER_DOLLAR);
+        let (dollars, mut fraction) = (self.0 / PER_DOLLAR, self.0 % PER_DOLLAR);
         if fraction == 0 {
             return write!(f, "{dollars}");
         }
-        let places = format!("{fraction:012}");
-        write!(f, "{dollars}.{}", places.trim_end_matches('0'))
+        let mut places = 12;
+        while fraction.is_multiple_of(10) {
+            fraction /= 10;
+            places -= 1;
+        }
+        write!(f, "{dollars}.{fraction:0places$}")
     }
 }
 
