@@ -26,6 +26,7 @@ pub mod drive;
 pub mod exchange;
 pub mod explain;
 pub mod gateway;
+pub mod gathered;
 pub mod keeper;
 pub mod notice;
 pub mod price;

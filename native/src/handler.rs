@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming as Received;
@@ -15,6 +15,7 @@ use hyper::{Request, Response};
 use tidegate_core::api::{Awaited, Incoming, Next, Reception};
 use tidegate_core::drive::drive;
 use tidegate_core::exchange::Exchange;
+use tidegate_core::gathered::Gathered;
 use tidegate_core::reply::Reply;
 
 use crate::app::App;
@@ -77,27 +78,18 @@ fn whole(reply: Reply) -> Response<ReplyBody> {
     response
 }
 
-/// Gathers a body, as far as core wants it and the client keeps it coming. A body in one piece is not copied.
+/// Gathers a body, as far as core wants it and the client keeps it coming.
 async fn read_body(app: &App, mut body: Received, awaited: &Awaited) -> Result<Bytes, Reply> {
     let stall = Duration::from_millis(app.config.server.client_stall.0);
-    let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
-    let mut size = 0;
+    let mut gathered = Gathered::default();
     while let Some(frame) = tokio::time::timeout(stall, body.frame()).await.map_err(|_| awaited.incomplete())? {
         let Ok(piece) = frame.map_err(|_| awaited.incomplete())?.into_data() else { continue };
-        size += piece.len() as u64;
-        if size > awaited.body_max {
+        if (gathered.len() + piece.len()) as u64 > awaited.body_max {
             return Err(awaited.too_large());
         }
-        if first.is_empty() {
-            first = piece;
-        } else {
-            if rest.is_empty() {
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&piece);
-        }
+        gathered.push(piece);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(gathered.join())
 }
 
 impl Body for ReplyBody {

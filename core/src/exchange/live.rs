@@ -1,6 +1,6 @@
 //! One attempt while it runs: its limits in time, and its response as it arrives.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::backoff::retry_after;
@@ -11,6 +11,7 @@ use crate::dialect::sse::EventTooLarge;
 use crate::dialect::{Operation, Reading, VendorError};
 use crate::drive::AttemptId;
 use crate::gateway::Permit;
+use crate::gathered::Gathered;
 use crate::price::Usage;
 use crate::reply::{ApiError, Reply};
 use crate::time::{Millis, Timestamp};
@@ -325,7 +326,7 @@ impl Live {
                 let ended = Ended::of(outcome, decoder.usage);
                 Some(Progress::Over(Box::new(Ended { last: passed.join(), ..ended })))
             }
-            None if passed.len() == 0 => None,
+            None if passed.is_empty() => None,
             None => Some(Progress::Write(passed.join())),
         }
     }
@@ -436,34 +437,4 @@ fn read_until_token(decoder: &mut StreamDecoder, held: &mut Gathered) -> Result<
 fn is_event_stream(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     content_type.len() >= 17 && content_type[..17].eq_ignore_ascii_case(b"text/event-stream")
-}
-
-/// Pieces of a body that are joined only when there is more than one.
-#[derive(Debug, Default)]
-struct Gathered {
-    first: Bytes,
-    rest: Option<BytesMut>,
-}
-
-impl Gathered {
-    fn len(&self) -> usize {
-        self.rest.as_ref().map_or(self.first.len(), BytesMut::len)
-    }
-
-    fn push(&mut self, bytes: Bytes) {
-        match &mut self.rest {
-            Some(rest) => rest.extend_from_slice(&bytes),
-            None if self.first.is_empty() => self.first = bytes,
-            None => {
-                let mut rest = BytesMut::with_capacity((self.first.len() + bytes.len()) * 2);
-                rest.extend_from_slice(&self.first);
-                rest.extend_from_slice(&bytes);
-                self.rest = Some(rest);
-            }
-        }
-    }
-
-    fn join(self) -> Bytes {
-        self.rest.map_or(self.first, BytesMut::freeze)
-    }
 }
