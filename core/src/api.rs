@@ -17,7 +17,7 @@ use crate::dialect::Operation;
 use crate::dialect::openai::Request;
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
-use crate::reply::{ApiError, REQUEST_ID, Reply, SDK_REQUEST_ID};
+use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Plan};
 use crate::time::{Millis, Timestamp};
 
@@ -127,7 +127,7 @@ impl Gateway {
                 if announced.is_some_and(|length: u64| length > body_max) {
                     return Ok(Reception::Reply(Box::new(awaited.too_large())));
                 }
-                if call == Call::Ask(Operation::Chat) || call == Call::Ask(Operation::Embeddings) {
+                if matches!(call, Call::Ask(_)) {
                     self.note_request(now);
                 }
                 return Ok(Reception::Body(Box::new(awaited)));
@@ -187,10 +187,7 @@ impl From<ApiError> for Box<Reply> {
 }
 
 fn marked(mut reply: Reply, request_id: &str) -> Reply {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        reply.headers.insert(REQUEST_ID, id.clone());
-        reply.headers.insert(SDK_REQUEST_ID, id);
-    }
+    name_request(&mut reply.headers, request_id);
     reply
 }
 
@@ -247,9 +244,7 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 fn unknown_path(path: &str) -> ApiError {
-    /// What is quoted of a path that a client made up.
-    const QUOTED_CHARS_MAX: usize = 100;
-    let quoted: String = path.chars().take(QUOTED_CHARS_MAX).collect();
+    let quoted = quoted(path);
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, \
          GET /healthz, GET /readyz, GET /admin/status, POST /admin/explain."

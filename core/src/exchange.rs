@@ -184,7 +184,7 @@ impl Exchange {
 
     fn settle(&mut self, gateway: &mut Gateway, live: Live, ended: Ended) {
         let (committed, whole) = (live.is_committed(), live.is_whole());
-        let farewell = live.farewell();
+        let (farewell, malformed) = (live.farewell(), live.malformed());
         let target = live.permit.target;
         let took = self.now.since(live.sent_at);
         let cost = gateway.settle(
@@ -196,7 +196,7 @@ impl Exchange {
                 took,
                 usage: ended.usage,
                 retry_after: ended.retry_after,
-                malformed: live.malformed,
+                malformed,
                 quarantine: self.plan.retry.quarantine,
             },
         );
@@ -282,9 +282,7 @@ impl Exchange {
             headers.insert(reply::TARGET, header_value(&self.config.target(target).name));
         }
         headers.insert(reply::ATTEMPTS, HeaderValue::from(self.attempts()));
-        let id = header_value(&self.request_id);
-        headers.insert(reply::REQUEST_ID, id.clone());
-        headers.insert(reply::SDK_REQUEST_ID, id);
+        reply::name_request(headers, &self.request_id);
     }
 
     // === Counting ===

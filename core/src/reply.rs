@@ -23,6 +23,20 @@ pub const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// `Retry-After` in milliseconds, which the SDKs prefer.
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// Names the request in a reply's headers.
+pub(crate) fn name_request(headers: &mut HeaderMap, request_id: &str) {
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id.clone());
+        headers.insert(SDK_REQUEST_ID, id);
+    }
+}
+
+/// The beginning of a text that a client made up, for quoting it in an error: the whole may be of any length.
+pub(crate) fn quoted(text: &str) -> String {
+    const QUOTED_CHARS_MAX: usize = 100;
+    text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
 /// A whole reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

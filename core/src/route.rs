@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::config::{Candidate, Client, Config, ContentFilter, Name, RetryPolicy, RouteId};
-use crate::reply::ApiError;
+use crate::reply::{ApiError, quoted};
 use crate::time::Millis;
 
 /// Which targets a request may use, in which order, and how often.
@@ -112,12 +112,10 @@ fn may_use(client: Option<&Client>, name: Name) -> bool {
 fn unknown_model(config: &Config, client: Option<&Client>, model: &str) -> ApiError {
     /// A long list helps nobody, and the whole is at /v1/models.
     const LISTED_MAX: usize = 30;
-    /// What is quoted of a name that a client made up.
-    const QUOTED_CHARS_MAX: usize = 100;
     let mut known: Vec<&str> = models(config, client).map(|(name, _)| name).collect();
     let more = known.len().saturating_sub(LISTED_MAX);
     known.truncate(LISTED_MAX);
-    let quoted: String = model.chars().take(QUOTED_CHARS_MAX).collect();
+    let quoted = quoted(model);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let message = format!("The model `{quoted}` does not exist. Known here: {}{more}.", known.join(", "));
     let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message);

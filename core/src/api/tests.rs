@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::*;
+use crate::reply::{REQUEST_ID, SDK_REQUEST_ID};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 

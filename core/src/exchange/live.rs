@@ -31,8 +31,6 @@ pub(super) struct Live {
     pub(super) permit: Permit,
     pub(super) sent_at: Timestamp,
     pub(super) first_token_at: Option<Timestamp>,
-    /// Events that did not read, and were left out.
-    pub(super) malformed: u32,
     terms: Terms,
     last_at: Timestamp,
     stage: Stage,
@@ -110,17 +108,7 @@ enum Limit {
 
 impl Live {
     pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
-        Self {
-            id,
-            candidate,
-            permit,
-            sent_at: now,
-            first_token_at: None,
-            malformed: 0,
-            terms,
-            last_at: now,
-            stage: Stage::Waiting,
-        }
+        Self { id, candidate, permit, sent_at: now, first_token_at: None, terms, last_at: now, stage: Stage::Waiting }
     }
 
     /// Whether bytes of it have gone to the client.
@@ -131,6 +119,14 @@ impl Live {
     /// Whether the client has been sent a whole answer: the vendor said why it stopped, or that it is done.
     pub(super) fn is_whole(&self) -> bool {
         matches!(&self.stage, Stage::Committed { decoder } if decoder.finished || decoder.done)
+    }
+
+    /// Events of the client's stream that did not read, and were left out.
+    pub(super) fn malformed(&self) -> u32 {
+        match &self.stage {
+            Stage::Committed { decoder } => decoder.malformed,
+            _ => 0,
+        }
     }
 
     /// When to stop waiting for it.
@@ -298,7 +294,6 @@ impl Live {
         let Stage::Held { decoder, held } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
             unreachable!("only a held stream is committed");
         };
-        self.malformed = decoder.malformed;
         self.stage = Stage::Committed { decoder };
         Progress::Commit(held.join())
     }
@@ -320,7 +315,6 @@ impl Live {
                 Err(EventTooLarge) => break Some(Outcome::HardFailure(Failure::TooLarge)),
             }
         };
-        self.malformed = decoder.malformed;
         match broken {
             Some(outcome) => {
                 let ended = Ended::of(outcome, decoder.usage);
