@@ -18,8 +18,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tidegate_core::classify::Outcome;
 use tidegate_core::config::{Config, TargetId};
-use tidegate_core::dialect::Operation;
-use tidegate_core::dialect::openai::Request;
+use tidegate_core::dialect::{Request, Surface};
 use tidegate_core::drive::{Action, AttemptId, Event};
 use tidegate_core::exchange::Exchange;
 use tidegate_core::gateway::{Gateway, Settlement};
@@ -99,7 +98,7 @@ fn decide(gateway: &mut Gateway, now: Timestamp) {
         outcome: Outcome::Success,
         first_token: Some(Millis(200)),
         took: Millis(900),
-        usage: Some(Usage { input: 17, cached_input: 0, output: 18 }),
+        usage: Some(Usage { input: 17, output: 18, ..Usage::default() }),
         retry_after: None,
         malformed: 0,
         quarantine: Millis(300_000),
@@ -112,7 +111,7 @@ fn exchange(config: &Arc<Config>, gateway: &mut Gateway, asked: &'static str, ki
     let now = Timestamp(1_000_000);
     let id = gateway.request_id();
     gateway.note_request(now);
-    let request = Request::read(Operation::Chat, Bytes::from_static(asked.as_bytes())).expect("a sound request");
+    let request = Request::read(Surface::Chat, Bytes::from_static(asked.as_bytes())).expect("a sound request");
     let plan = route::plan(config, None, &request.model).expect("a route of the config");
     let mut exchange = Exchange::new(Arc::clone(config), now, id, request, plan);
     let attempt = AttemptId(0);

@@ -13,8 +13,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use crate::config::{Client, Config};
-use crate::dialect::Operation;
-use crate::dialect::openai::Request;
+use crate::dialect::{Request, Surface};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::reply::{ApiError, Reply, name_request, quoted};
@@ -75,7 +74,7 @@ pub enum Next {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
-    Ask(Operation),
+    Ask(Surface),
     Explain,
 }
 
@@ -155,12 +154,12 @@ impl Awaited {
 
     /// Reads the body and plans the request. Needs no gateway, and so holds nobody up.
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
-        let operation = match self.call {
-            Call::Ask(operation) => operation,
-            Call::Explain => Operation::Chat,
+        let surface = match self.call {
+            Call::Ask(surface) => surface,
+            Call::Explain => Surface::Chat,
         };
         let client = self.client.map(|index| &self.config.clients[index]);
-        let planned = Request::read(operation, body)
+        let planned = Request::read(surface, body)
             .map_err(|bad| ApiError::invalid(bad.message, bad.param))
             .and_then(|request| Ok((route::plan(&self.config, client, &request.model)?, request)));
         match (planned, self.call) {
@@ -204,8 +203,8 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<Reply>> 
         ("/readyz", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Explain), Method::POST),
-        (_, "/chat/completions") => (Endpoint::Body(Call::Ask(Operation::Chat)), Method::POST),
-        (_, "/embeddings") => (Endpoint::Body(Call::Ask(Operation::Embeddings)), Method::POST),
+        (_, "/chat/completions") => (Endpoint::Body(Call::Ask(Surface::Chat)), Method::POST),
+        (_, "/embeddings") => (Endpoint::Body(Call::Ask(Surface::Embeddings)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
         _ => match api.strip_prefix("/models/") {
             Some(id) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn error(kind: &str, code: &str, message: &str) -> VendorError {
-        VendorError { message: message.into(), kind: kind.into(), code: code.into() }
+        VendorError { message: message.into(), kind: kind.into(), code: code.into(), ..VendorError::default() }
     }
 
     fn status(status: u16, error: &VendorError) -> Outcome {

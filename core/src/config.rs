@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dialect::{Operation, openai};
+use crate::dialect::{Operation, anthropic, gemini, openai};
 use crate::price::Price;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -22,6 +22,7 @@ mod values;
 #[cfg(all(test, feature = "toml"))]
 mod tests;
 
+pub use crate::dialect::Dialect;
 pub use error::{ConfigError, ConfigErrors, Place};
 
 use document::Node;
@@ -125,13 +126,6 @@ pub struct Key {
     pub name: String,
     /// `None` for a vendor that asks for no key.
     pub secret: Option<Secret>,
-}
-
-/// A wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// `OpenAI`'s, and everyone's who speaks it.
-    OpenAi,
 }
 
 /// `[models."vendor/model"]`: the unit that a breaker guards.
@@ -296,12 +290,15 @@ impl Config {
         &self.targets[id.0]
     }
 
-    /// Where a vendor takes an operation.
-    pub fn url(&self, vendor: VendorId, operation: Operation) -> String {
-        let vendor = &self.vendors[vendor.0];
-        match vendor.dialect {
-            Dialect::OpenAi => format!("{}{}", vendor.base_url, openai::path(operation)),
-        }
+    /// Where a target takes an operation; `None` where its dialect has no such thing.
+    pub fn url(&self, id: TargetId, operation: Operation) -> Option<String> {
+        let (target, vendor) = (self.target(id), self.vendor_of(id));
+        let path = match vendor.dialect {
+            Dialect::OpenAi => openai::path(operation)?.into(),
+            Dialect::Anthropic => anthropic::path(operation)?.into(),
+            Dialect::Gemini => gemini::path(operation, &target.upstream),
+        };
+        Some(format!("{}{path}", vendor.base_url))
     }
 
     /// The vendor of this target.

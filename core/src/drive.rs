@@ -24,9 +24,9 @@ pub struct Attempt {
     pub id: AttemptId,
     /// Whose connections to use.
     pub vendor: VendorId,
-    /// For the adapter's own log.
+    /// Whom to ask.
     pub target: TargetId,
-    /// With the vendor, it settles the URL: see [`Config::url`](crate::config::Config::url).
+    /// With the target, it settles the URL: see [`Config::url`](crate::config::Config::url).
     pub operation: Operation,
     /// All headers to send; the length is the adapter's to add.
     pub headers: HeaderMap,

@@ -17,7 +17,7 @@ mod live;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, TargetId};
-use crate::dialect::openai::Request;
+use crate::dialect::Request;
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
 use crate::price::Picodollars;

@@ -374,9 +374,10 @@ impl Gateway {
     fn charge(&mut self, id: TargetId, target: &Target, usage: Option<Usage>) -> Option<Picodollars> {
         let spending = &mut self.targets[id.0].spending;
         if let (Some(price), Some(usage)) = (target.price, usage) {
-            let cost = price.cost(usage);
-            spending.known = spending.known.plus(cost);
-            return Some(cost);
+            if let Some(cost) = price.cost(usage) {
+                spending.known = spending.known.plus(cost);
+                return Some(cost);
+            }
         }
         spending.unpriced = spending.unpriced.saturating_add(1);
         if target.price.is_none() && spending.unpriced == 1 {

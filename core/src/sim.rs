@@ -22,7 +22,7 @@ use http::{HeaderMap, Method};
 
 use crate::api::{Incoming, Next, Reception};
 use crate::config::Config;
-use crate::dialect::Operation;
+use crate::dialect::Surface;
 use crate::drive::{AttemptId, Event, drive};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -135,11 +135,11 @@ impl World {
     }
 
     /// A client asks. What is to be done at once is done before this returns.
-    pub fn ask(&mut self, operation: Operation, body: impl Into<Bytes>) -> RequestId {
+    pub fn ask(&mut self, surface: Surface, body: impl Into<Bytes>) -> RequestId {
         let id = RequestId(self.running.len());
         let mut stage = self.stage.borrow_mut();
         stage.clients.push(Client::default());
-        let next = stage.receive(operation, body.into());
+        let next = stage.receive(surface, body.into());
         let running = match next {
             Err(reply) => {
                 stage.reply(id, *reply);
@@ -258,11 +258,8 @@ impl Stage {
     }
 
     /// Hands a request to the gateway's interface, as an adapter does.
-    fn receive(&mut self, operation: Operation, body: Bytes) -> Result<Box<Exchange>, Box<crate::reply::Reply>> {
-        let path = match operation {
-            Operation::Chat => "/v1/chat/completions",
-            Operation::Embeddings => "/v1/embeddings",
-        };
+    fn receive(&mut self, surface: Surface, body: Bytes) -> Result<Box<Exchange>, Box<crate::reply::Reply>> {
+        let path = surface.path();
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
         let peer = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let incoming = Incoming { method: &Method::POST, path, headers: &headers, peer };

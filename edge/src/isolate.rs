@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Math, Reflect};
-use tidegate_core::config::{Config, VendorId};
+use tidegate_core::config::{Config, TargetId};
 use tidegate_core::dialect::Operation;
-use tidegate_core::drive::READ_HEADERS as RESPONSE_HEADERS;
+use tidegate_core::drive::{Attempt, READ_HEADERS as RESPONSE_HEADERS};
 use tidegate_core::gateway::Gateway;
 use tidegate_core::keeper::{FIRST_VIEW_WAIT, Report, View};
 use tidegate_core::notice::Notice;
@@ -40,8 +40,8 @@ pub(crate) struct Isolate {
     pub(crate) config: Arc<Config>,
     // Borrowed for one decision, never across an await.
     gateway: RefCell<Gateway>,
-    /// By [`VendorId`] and [`Operation`].
-    urls: Vec<[String; Operation::ALL.len()]>,
+    /// By [`TargetId`] and [`Operation`].
+    urls: Vec<[Option<String>; Operation::ALL.len()]>,
     /// Which keeper to tell. An isolate stays where it is, so its first request settles it.
     region: String,
     has_asked: Cell<bool>,
@@ -71,8 +71,8 @@ impl Isolate {
             }
         };
         js::read_headers(&tidegate_core::api::READ_HEADERS.join("\n"), &RESPONSE_HEADERS.join("\n"));
-        let vendors = (0..config.vendors.len()).map(VendorId);
-        let urls = vendors.map(|vendor| Operation::ALL.map(|operation| config.url(vendor, operation))).collect();
+        let targets = (0..config.targets.len()).map(TargetId);
+        let urls = targets.map(|target| Operation::ALL.map(|operation| config.url(target, operation))).collect();
         let gateway = RefCell::new(Gateway::new(Arc::clone(&config), seed(), clock::now()));
         Some(Self { config, gateway, urls, region: region(request), has_asked: Cell::new(false) })
     }
@@ -89,9 +89,10 @@ impl Visit {
         &self.isolate.config
     }
 
-    /// Where an operation is to be sent.
-    pub(crate) fn url(&self, vendor: VendorId, operation: Operation) -> &str {
-        &self.isolate.urls[vendor.0][operation as usize]
+    /// Where an attempt is to be sent.
+    pub(crate) fn url(&self, attempt: &Attempt) -> &str {
+        let url = self.isolate.urls[attempt.target.0][attempt.operation as usize].as_deref();
+        url.expect("core asks nothing of a vendor that its dialect lacks")
     }
 
     /// Lends the gateway for one step, then passes on what the step had to tell.

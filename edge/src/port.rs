@@ -58,7 +58,7 @@ impl Port for EdgePort {
     }
 
     fn send(&mut self, attempt: Attempt) {
-        let url = self.visit.url(attempt.vendor, attempt.operation);
+        let url = self.visit.url(&attempt);
         self.under_way = Some(attempt.id);
         self.hands.send(url, &js::pack(&attempt.headers), &attempt.body);
     }

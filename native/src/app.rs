@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
-use tidegate_core::config::{Config, VendorId};
+use tidegate_core::config::{Config, TargetId, Vendor};
 use tidegate_core::dialect::Operation;
+use tidegate_core::drive::Attempt;
 use tidegate_core::gateway::Gateway;
 use tracing::{info, warn};
 
@@ -17,25 +18,20 @@ pub struct App {
     pub(crate) config: Arc<Config>,
     // A plain mutex: it is held for one decision, never across an await, and then it is the fastest there is.
     gateway: Mutex<Gateway>,
-    upstreams: Vec<Upstream>,
-}
-
-/// How to reach a vendor.
-#[derive(Debug)]
-struct Upstream {
-    client: reqwest::Client,
-    /// By [`Operation`].
-    urls: [Url; Operation::ALL.len()],
+    /// By [`VendorId`]: connections are a vendor's.
+    clients: Vec<reqwest::Client>,
+    /// By [`TargetId`] and [`Operation`].
+    urls: Vec<[Option<Url>; Operation::ALL.len()]>,
 }
 
 impl App {
     /// Builds the clients. Fails on a base URL that the HTTP client cannot use, or without any TLS roots.
     pub fn new(config: Config, seed: u64) -> Result<Self, String> {
         let config = Arc::new(config);
-        let upstreams = (0..config.vendors.len()).map(|index| upstream(&config, VendorId(index)));
-        let upstreams = upstreams.collect::<Result<_, _>>()?;
+        let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
+        let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
         let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, clock::now()));
-        Ok(Self { config, gateway, upstreams })
+        Ok(Self { config, gateway, clients, urls })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.
@@ -51,10 +47,10 @@ impl App {
         result
     }
 
-    /// The client of a vendor, and where an operation is to be sent.
-    pub(crate) fn upstream(&self, vendor: VendorId, operation: Operation) -> (&reqwest::Client, &Url) {
-        let upstream = &self.upstreams[vendor.0];
-        (&upstream.client, &upstream.urls[operation as usize])
+    /// The client for an attempt, and where it is to be sent.
+    pub(crate) fn upstream(&self, attempt: &Attempt) -> (&reqwest::Client, &Url) {
+        let url = self.urls[attempt.target.0][attempt.operation as usize].as_ref();
+        (&self.clients[attempt.vendor.0], url.expect("core asks nothing of a vendor that its dialect lacks"))
     }
 
     #[cold]
@@ -71,20 +67,25 @@ impl App {
     }
 }
 
-fn upstream(config: &Config, id: VendorId) -> Result<Upstream, String> {
-    let vendor = &config.vendors[id.0];
-    let client = reqwest::Client::builder()
+fn client(vendor: &Vendor) -> Result<reqwest::Client, String> {
+    reqwest::Client::builder()
         // Attempts are counted and budgeted in core: nothing below it may try again or go elsewhere.
         .retry(reqwest::retry::never())
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_millis(vendor.connect.0))
         .build()
-        .map_err(|error| format!("vendors.{}: the HTTP client cannot be made: {error}", vendor.name))?;
-    let url = |operation| {
-        let url = config.url(id, operation);
-        Url::parse(&url).map_err(|error| format!("vendors.{}.base_url: {url} is not a URL: {error}", vendor.name))
-    };
-    let [chat, embeddings] = Operation::ALL.map(url);
-    Ok(Upstream { client, urls: [chat?, embeddings?] })
+        .map_err(|error| format!("vendors.{}: the HTTP client cannot be made: {error}", vendor.name))
+}
+
+fn urls(config: &Config, id: TargetId) -> Result<[Option<Url>; Operation::ALL.len()], String> {
+    let mut urls = Operation::ALL.map(|_| None);
+    for operation in Operation::ALL {
+        let Some(url) = config.url(id, operation) else { continue };
+        let vendor = &config.vendor_of(id).name;
+        let parsed =
+            Url::parse(&url).map_err(|error| format!("vendors.{vendor}.base_url: {url} is not a URL: {error}"))?;
+        urls[operation as usize] = Some(parsed);
+    }
+    Ok(urls)
 }

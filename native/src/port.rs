@@ -52,7 +52,7 @@ impl Port for NativePort {
     }
 
     fn send(&mut self, attempt: Attempt) {
-        let (client, url) = self.app.upstream(attempt.vendor, attempt.operation);
+        let (client, url) = self.app.upstream(&attempt);
         let mut request = Request::new(Method::POST, url.clone());
         *request.headers_mut() = attempt.headers;
         *request.body_mut() = Some(attempt.body.into());

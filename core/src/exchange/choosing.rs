@@ -122,7 +122,7 @@ impl Exchange {
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
         let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
         let terms = Terms {
-            operation: self.request.operation,
+            operation: self.request.operation(),
             stream: self.request.stream,
             wants_usage: self.request.wants_usage,
             one_choice: self.request.one_choice,
@@ -165,7 +165,7 @@ impl Exchange {
             id: live.id,
             vendor: target.vendor,
             target: id,
-            operation: self.request.operation,
+            operation: self.request.operation(),
             headers: gateway.headers_for(&live.permit),
             body: self.request.body_for(&target.upstream),
         })));

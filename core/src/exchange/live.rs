@@ -6,9 +6,9 @@ use http::{HeaderMap, StatusCode};
 use crate::backoff::retry_after;
 use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status};
 use crate::config::Timeouts;
-use crate::dialect::openai::{self, DONE, Event as StreamEvent, StreamDecoder};
+use crate::dialect::openai::{self, DONE, Watcher};
 use crate::dialect::sse::EventTooLarge;
-use crate::dialect::{Operation, Reading, VendorError};
+use crate::dialect::{Event as StreamEvent, Operation, Reading, VendorError};
 use crate::drive::AttemptId;
 use crate::gateway::Permit;
 use crate::gathered::Gathered;
@@ -59,9 +59,9 @@ enum Stage {
     /// Gathering a reply that is not streamed, or an error.
     Whole { status: StatusCode, headers: HeaderMap, body: Gathered },
     /// Before the first token: nothing has gone to the client yet.
-    Held { decoder: StreamDecoder, held: Gathered },
+    Held { decoder: Watcher, held: Gathered },
     /// The client is reading.
-    Committed { decoder: StreamDecoder },
+    Committed { decoder: Watcher },
 }
 
 /// What the exchange is to do about an event.
@@ -142,7 +142,7 @@ impl Live {
         self.last_at = now;
         let body = Gathered::default();
         self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
-            Stage::Held { decoder: StreamDecoder::new(self.terms.wants_usage, self.terms.one_choice), held: body }
+            Stage::Held { decoder: Watcher::new(self.terms.wants_usage, self.terms.one_choice), held: body }
         } else {
             Stage::Whole { status, headers, body }
         };
@@ -382,7 +382,7 @@ fn refusal_status(theirs: StatusCode) -> StatusCode {
 }
 
 /// A stream that broke off while the client was reading: what had been counted is still owed.
-fn cut(decoder: &StreamDecoder) -> Progress {
+fn cut(decoder: &Watcher) -> Progress {
     over(Outcome::HardFailure(Failure::Cut), decoder.usage)
 }
 
@@ -401,7 +401,7 @@ enum Held {
 }
 
 /// Reads on until there is something that cannot be taken back: a token, or the answer's end.
-fn read_until_token(decoder: &mut StreamDecoder, held: &mut Gathered) -> Result<Held, Progress> {
+fn read_until_token(decoder: &mut Watcher, held: &mut Gathered) -> Result<Held, Progress> {
     let mut found = Held::Nothing;
     loop {
         match decoder.next_event() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::breaker::State;
 use crate::config::{Config, TargetId};
-use crate::dialect::Operation;
+use crate::dialect::Surface;
 use crate::sim::{RequestId, Script, World};
 use crate::time::Millis;
 
@@ -58,11 +58,11 @@ fn world() -> World {
 }
 
 fn ask(world: &mut World, model: &str) -> RequestId {
-    world.ask(Operation::Chat, format!(r#"{{"model":"{model}","messages":[]}}"#))
+    world.ask(Surface::Chat, format!(r#"{{"model":"{model}","messages":[]}}"#))
 }
 
 fn ask_stream(world: &mut World, model: &str) -> RequestId {
-    world.ask(Operation::Chat, format!(r#"{{"model":"{model}","messages":[],"stream":true}}"#))
+    world.ask(Surface::Chat, format!(r#"{{"model":"{model}","messages":[],"stream":true}}"#))
 }
 
 /// One request on `chain`, to its end.

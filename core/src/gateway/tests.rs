@@ -184,7 +184,7 @@ fn time_that_goes_back_stands_still() {
 #[test]
 fn costs_add_up_and_what_is_not_known_is_not_nothing() {
     let mut gateway = gateway();
-    let usage = Some(Usage { input: 10, cached_input: 0, output: 5 });
+    let usage = Some(Usage { input: 10, output: 5, ..Usage::default() });
     let mut pay = |id, outcome, usage| {
         let permit = admit(&mut gateway, NOW, id).unwrap();
         gateway.settle(NOW, permit, &Settlement { usage, ..settlement(outcome) })

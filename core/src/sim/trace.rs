@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::{RequestId, Script, World};
 use crate::config::Config;
-use crate::dialect::Operation;
+use crate::dialect::Surface;
 use crate::rng::Rng;
 use crate::time::Millis;
 
@@ -53,13 +53,13 @@ pub fn trace(seed: u64, requests: u32) -> String {
 fn ask(world: &mut World, rng: &mut Rng) -> RequestId {
     let model = pick(rng, &MODELS);
     match rng.below(5) {
-        0 => world.ask(Operation::Embeddings, format!(r#"{{"model":"{model}","input":"x"}}"#)),
-        1 | 2 => world.ask(Operation::Chat, format!(r#"{{"model":"{model}","stream":true}}"#)),
+        0 => world.ask(Surface::Embeddings, format!(r#"{{"model":"{model}","input":"x"}}"#)),
+        1 | 2 => world.ask(Surface::Chat, format!(r#"{{"model":"{model}","stream":true}}"#)),
         3 => world.ask(
-            Operation::Chat,
+            Surface::Chat,
             format!(r#"{{"model":"{model}","stream":true,"stream_options":{{"include_usage":true}}}}"#),
         ),
-        _ => world.ask(Operation::Chat, format!(r#"{{"model":"{model}","messages":[]}}"#)),
+        _ => world.ask(Surface::Chat, format!(r#"{{"model":"{model}","messages":[]}}"#)),
     }
 }
 

@@ -33,13 +33,13 @@ impl Wanted {
     pub(super) fn answer(&self, tokens: u32, reason: &str) -> String {
         let usage = usage(tokens);
         let body = match self.operation {
-            Operation::Chat => {
+            Operation::Chat | Operation::Stream => {
                 let text: String = (1..=tokens).map(word).collect();
                 let message = json!({"role": "assistant", "content": text});
                 let choice = json!({"index": 0, "message": message, "finish_reason": reason});
                 json!({"id": "c", "object": "chat.completion", "model": self.model, "choices": [choice], "usage": usage})
             }
-            Operation::Embeddings => {
+            Operation::Embed | Operation::EmbedMany | Operation::CountTokens => {
                 let vector = json!({"object": "embedding", "index": 0, "embedding": [0.5, -0.5]});
                 json!({"object": "list", "data": [vector], "model": self.model, "usage": usage})
             }

@@ -63,6 +63,8 @@ fn prices(table: &mut Table<'_>) -> Price {
     Price {
         input: table.required("input", "2.00", price).unwrap_or_default(),
         cached_input: table.read("cached_input", price),
+        cache_write: table.read("cache_write", price),
+        cache_write_1h: table.read("cache_write_1h", price),
         output: table.required("output", "8.00", price).unwrap_or_default(),
     }
 }

@@ -24,8 +24,11 @@ pub(super) fn read(root: &mut Table<'_>, defaults: Policies) -> Vec<(Vendor, Pol
 fn vendor(name: &str, field: &Field<'_>, defaults: Policies) -> Option<(Vendor, Policies)> {
     check_name(field, name);
     field.table(&["health"], |table| {
-        let dialect =
-            table.required("dialect", "\"openai\"", choice(&[("openai", Dialect::OpenAi)], &["anthropic", "gemini"]));
+        let dialect = table.required(
+            "dialect",
+            "\"openai\"",
+            choice(&[("openai", Dialect::OpenAi), ("anthropic", Dialect::Anthropic), ("gemini", Dialect::Gemini)], &[]),
+        );
         let base_url =
             table.required("base_url", URL_EXAMPLE, |field| Ok(field.clone())).and_then(|url| base_url(&url));
         // An address that could not be read says nothing about how long a key must be.

@@ -41,12 +41,12 @@ pub fn read_reply(operation: Operation, body: &[u8]) -> Reading {
     }
     let usage = read_usage(reply.usage);
     match operation {
-        Operation::Chat => match reply.choices.as_deref() {
+        Operation::Chat | Operation::Stream => match reply.choices.as_deref() {
             None | Some([]) => Reading::Empty,
             Some(choices) if choices.iter().any(Choice::is_filtered) => Reading::Filtered(usage),
             Some(_) => Reading::Answer(usage),
         },
-        Operation::Embeddings => match reply.data.as_deref() {
+        Operation::Embed | Operation::EmbedMany | Operation::CountTokens => match reply.data.as_deref() {
             None | Some([]) => Reading::Empty,
             Some(_) => Reading::Answer(usage),
         },
@@ -72,9 +72,12 @@ pub fn read_error(body: &[u8]) -> VendorError {
     let inner = ["error", "detail"].iter().find_map(|key| outer.get(key)).unwrap_or(outer);
     match inner {
         Value::String(message) => VendorError { message: message.clone(), ..VendorError::default() },
-        fields => {
-            VendorError { message: text(&fields["message"]), kind: text(&fields["type"]), code: text(&fields["code"]) }
-        }
+        fields => VendorError {
+            message: text(&fields["message"]),
+            kind: text(&fields["type"]),
+            code: text(&fields["code"]),
+            retry_in: None,
+        },
     }
 }
 
@@ -97,13 +100,13 @@ mod tests {
     fn answers_and_what_only_looks_like_one() {
         let answer = br#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],
             "usage":{"prompt_tokens":9,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#;
-        let usage = Usage { input: 9, cached_input: 4, output: 3 };
+        let usage = Usage { input: 9, cached_input: 4, output: 3, ..Usage::default() };
         assert_eq!(read_reply(Operation::Chat, answer), Reading::Answer(Some(usage)));
         let filtered = br#"{"choices":[{"finish_reason":"content_filter"}]}"#;
         assert_eq!(read_reply(Operation::Chat, filtered), Reading::Filtered(None));
         let vectors = br#"{"data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":2,"total_tokens":2}}"#;
-        let usage = Usage { input: 2, cached_input: 0, output: 0 };
-        assert_eq!(read_reply(Operation::Embeddings, vectors), Reading::Answer(Some(usage)));
+        let usage = Usage { input: 2, ..Usage::default() };
+        assert_eq!(read_reply(Operation::Embed, vectors), Reading::Answer(Some(usage)));
         for (body, reading) in [
             (&b""[..], Reading::Empty),
             (b" \n", Reading::Empty),
@@ -128,6 +131,7 @@ mod tests {
             message: message.into(),
             kind: kind.into(),
             code: code.into(),
+            ..VendorError::default()
         };
         for (body, expected) in [
             (r#"{"error":{"message":"m","type":"t","code":"c","param":null}}"#, error("m", "t", "c")),

@@ -171,7 +171,7 @@ fn the_budget_also_holds_where_all_targets_fail() {
 fn embeddings_fail_over_too() {
     let mut world = world();
     world.script("a/m", [Script::status(503)]);
-    let id = world.ask(Operation::Embeddings, r#"{"model":"chain","input":"x"}"#);
+    let id = world.ask(Surface::Embeddings, r#"{"model":"chain","input":"x"}"#);
     world.run();
     assert_eq!(world.answer(id).json()["data"][0]["embedding"], json!([0.5, -0.5]));
     assert_eq!(world.answer(id).header("x-tidegate-target"), "b/m");

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::classify::Fault;
-use crate::dialect::openai::Request;
 use crate::dialect::sse::Splitter;
+use crate::dialect::{Request, Surface};
 use crate::drive::{Action, AttemptId, Event};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -215,7 +215,7 @@ impl Hand {
         let config = Arc::new(config(&rules.document()));
         let mut gateway = Gateway::new(Arc::clone(&config), seed, BEGINNING);
         let body = format!(r#"{{"model":"chain","stream":{streamed}}}"#);
-        let request = Request::read(Operation::Chat, body.into()).unwrap();
+        let request = Request::read(Surface::Chat, body.into()).unwrap();
         let plan = route::plan(&config, None, "chain").unwrap();
         let id = gateway.request_id();
         let exchange = Exchange::new(config, BEGINNING, id, request, plan);

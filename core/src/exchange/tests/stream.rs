@@ -18,7 +18,7 @@ fn a_stream_is_passed_on_as_it_comes() {
 #[test]
 fn usage_is_passed_on_to_those_who_ask() {
     let mut world = world();
-    world.ask(Operation::Chat, r#"{"model":"chain","stream":true,"stream_options":{"include_usage":true}}"#);
+    world.ask(Surface::Chat, r#"{"model":"chain","stream":true,"stream_options":{"include_usage":true}}"#);
     world.run();
     assert_eq!(world.story().last().unwrap(), "70 end 1 2 3 usage=3 [DONE]");
 }

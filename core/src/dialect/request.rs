@@ -1,4 +1,4 @@
-//! A client's request: read once, changed as little as possible.
+//! A client's request, whatever it speaks: read once, changed as little as possible.
 //!
 //! Only the envelope is read, in one pass over the body. What has to change for a vendor (the model's name, and that a
 //! stream must report its usage) is spliced into the original bytes, so that everything else, known to us or not, goes
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::dialect::Operation;
+use super::{BadRequest, Operation, Surface};
 
-/// A chat completion or embeddings request.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for.
-    pub operation: Operation,
+    /// The API that the client speaks.
+    pub surface: Surface,
     /// The route, target or alias that the client named.
     pub model: String,
     /// Whether the answer is to come as events.
@@ -30,15 +30,6 @@ pub struct Request {
     model_at: Range<usize>,
     /// What makes a stream report its usage, if anything must change.
     usage_edit: Option<Edit>,
-}
-
-/// Why a body is not a request: the caller's fault, in words for them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadRequest {
-    /// What is wrong and what to do.
-    pub message: String,
-    /// The parameter at fault.
-    pub param: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +63,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 impl Request {
     /// Reads a body. One pass: the rest of it is only checked for being JSON.
-    pub fn read(operation: Operation, body: Bytes) -> Result<Self, BadRequest> {
+    pub fn read(surface: Surface, body: Bytes) -> Result<Self, BadRequest> {
         let unreadable = |why: &dyn std::fmt::Display| BadRequest {
             message: format!("The request body is not a JSON object that can be read: {why}."),
             param: None,
@@ -97,20 +88,30 @@ impl Request {
         };
         let one_choice = envelope.n.is_none_or(|n| n.get() == "1");
         let model_at = place(&body, raw_model);
-        let (wants_usage, usage_edit) = match operation {
-            Operation::Chat if stream => usage_edit(&body, envelope.stream_options),
-            Operation::Chat | Operation::Embeddings => (false, None),
+        let (wants_usage, usage_edit) = match surface {
+            Surface::Chat if stream => usage_edit(&body, envelope.stream_options),
+            _ => (false, None),
         };
         Ok(Self {
-            operation,
+            surface,
             model,
-            stream: stream && operation == Operation::Chat,
+            stream: stream && !matches!(surface, Surface::Embeddings | Surface::CountTokens),
             wants_usage,
             one_choice,
             model_at,
             usage_edit,
             body,
         })
+    }
+
+    /// What a vendor is asked.
+    pub fn operation(&self) -> Operation {
+        match self.surface {
+            Surface::Embeddings => Operation::EmbedMany,
+            Surface::CountTokens => Operation::CountTokens,
+            _ if self.stream => Operation::Stream,
+            _ => Operation::Chat,
+        }
     }
 
     /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<Request, BadRequest> {
-        Request::read(Operation::Chat, Bytes::copy_from_slice(body.as_bytes()))
+        Request::read(Surface::Chat, Bytes::copy_from_slice(body.as_bytes()))
     }
 
     fn sent(body: &str, upstream: &str) -> String {
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn the_same_model_and_no_stream_is_the_same_bytes() {
         let body = Bytes::from_static(br#"{"model":"gpt-x", "n":1e400}"#);
-        let request = Request::read(Operation::Chat, body.clone()).unwrap();
+        let request = Request::read(Surface::Chat, body.clone()).unwrap();
         assert_eq!(request.body_for("gpt-x").as_ptr(), body.as_ptr());
     }
 
@@ -253,7 +254,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Request::read(Operation::Chat, body.into());
+            let _ = Request::read(Surface::Chat, body.into());
         }
 
         /// Whatever else the body holds, what is sent is the same object but for the two edits.

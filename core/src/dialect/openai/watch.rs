@@ -1,4 +1,4 @@
-//! A vendor's stream: what goes on to the client, and what it says about the answer.
+//! A stream that goes through to a client of the same dialect: what goes on, and what it says about the answer.
 
 use std::borrow::Cow;
 
@@ -8,14 +8,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{read_error, read_usage};
-use crate::dialect::VendorError;
+use crate::dialect::Event;
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
 use crate::price::Usage;
 
 /// Reads a stream as it arrives. Feed it with [`push`](Self::push), then take [`next_event`](Self::next_event) until there is none.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the stream")]
-pub struct StreamDecoder {
+pub struct Watcher {
     splitter: Splitter,
     /// Whether the chunk that holds only the usage is kept from the client, who did not ask for it.
     strips_usage: bool,
@@ -34,19 +34,6 @@ pub struct StreamDecoder {
     /// The choices that have begun and have ended, a bit for each index.
     begun: u128,
     ended: u128,
-}
-
-/// One event of the stream. The bytes, where there are any, are the vendor's own and go on to the client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A piece of the answer: text, thinking, a refusal or a tool call.
-    Content(Bytes),
-    /// The answer's last chunk, with its finish reason.
-    Finish(Bytes),
-    /// Something else to pass on: a role, a comment, the usage that was asked for, `[DONE]`.
-    Other(Bytes),
-    /// An error inside the stream. Its bytes are not passed on.
-    Error(VendorError),
 }
 
 #[derive(Deserialize)]
@@ -87,7 +74,7 @@ struct Delta<'a> {
     audio: Option<&'a RawValue>,
 }
 
-impl StreamDecoder {
+impl Watcher {
     /// A decoder for one stream. `wants_usage`: the client asked for the usage at its end. `one_choice`: it asked for a
     /// single answer.
     pub fn new(wants_usage: bool, one_choice: bool) -> Self {
@@ -238,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dialect::VendorError;
 
     const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
     const HI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}],\"usage\":null}\n\n";
@@ -246,11 +234,11 @@ mod tests {
     const END: &str = "data: [DONE]\n\n";
 
     /// All events of a stream that arrives in pieces of `size` bytes, and the decoder after it.
-    fn decode(stream: &str, wants_usage: bool, size: usize) -> (Vec<Event>, StreamDecoder) {
-        decode_with(StreamDecoder::new(wants_usage, false), stream, size)
+    fn decode(stream: &str, wants_usage: bool, size: usize) -> (Vec<Event>, Watcher) {
+        decode_with(Watcher::new(wants_usage, false), stream, size)
     }
 
-    fn decode_with(mut decoder: StreamDecoder, stream: &str, size: usize) -> (Vec<Event>, StreamDecoder) {
+    fn decode_with(mut decoder: Watcher, stream: &str, size: usize) -> (Vec<Event>, Watcher) {
         let mut events = Vec::new();
         for piece in stream.as_bytes().chunks(size) {
             decoder.push(Bytes::copy_from_slice(piece));
@@ -277,7 +265,7 @@ mod tests {
                 Event::Other(bytes(END)),
             ];
             assert_eq!(events, expected, "usage is stripped, everything else passes, in pieces of {size}");
-            assert_eq!(decoder.usage, Some(Usage { input: 5, cached_input: 0, output: 2 }));
+            assert_eq!(decoder.usage, Some(Usage { input: 5, output: 2, ..Usage::default() }));
             assert!(decoder.finished && decoder.done && decoder.malformed == 0);
         }
         let (events, _) = decode(&stream, true, 9);
@@ -313,7 +301,7 @@ mod tests {
     fn garbage_is_left_out_and_errors_are_held_back() {
         let stream = [HI, "data: {not json\n\n", "data: {\"error\":{\"message\":\"m\",\"code\":503}}\n\n"].concat();
         let (events, decoder) = decode(&stream, false, 64);
-        let error = VendorError { message: "m".into(), kind: String::new(), code: "503".into() };
+        let error = VendorError { message: "m".into(), kind: String::new(), code: "503".into(), retry_in: None };
         assert_eq!(events, [Event::Content(bytes(HI)), Event::Error(error)]);
         assert_eq!(decoder.malformed, 1);
     }
@@ -375,7 +363,7 @@ mod tests {
             let mut keys = BTreeSet::new();
             let parts: Vec<&str> = parts.into_iter().filter(|part| keys.insert(&part[..4])).collect();
             let chunk = format!("data: {{{}}}\n\n", parts.join(","));
-            let (mut short, short_state) = decode_with(StreamDecoder::new(true, true), &[HI, &chunk].concat(), 999);
+            let (mut short, short_state) = decode_with(Watcher::new(true, true), &[HI, &chunk].concat(), 999);
             let (mut long, long_state) = decode(&chunk, true, 999);
             short.remove(0);
             // A role or an empty chunk is content to the short look: both go on to the client.
@@ -394,7 +382,7 @@ mod tests {
 
         #[test]
         fn any_bytes_decode(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
-            let mut decoder = StreamDecoder::new(false, true);
+            let mut decoder = Watcher::new(false, true);
             for piece in pieces {
                 decoder.push(piece.into());
                 while let Ok(Some(_)) = decoder.next_event() {}

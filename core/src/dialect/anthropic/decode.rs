@@ -1,0 +1,1 @@
+//! Anthropic's stream, read into the shared terms.

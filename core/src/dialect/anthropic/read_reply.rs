@@ -1,0 +1,1 @@
+//! Anthropic's replies and errors that are not streamed.

@@ -1,0 +1,501 @@
+//! A chat in the terms that all dialects share.
+//!
+//! Where client and vendor speak one dialect, bytes pass through and none of this is made. Where they do not, a request is read
+//! into a [`Request`] by the client's dialect and written by the vendor's; the answer comes back as a [`Reply`], or as
+//! a stream of [`Delta`]s. What both sides can express survives; what the vendor's cannot is named (see
+//! [`Written::dropped`]) or, where leaving it out would change what was asked for, refused (see [`Unsupported`]).
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Number;
+use serde_json::value::RawValue;
+
+use super::VendorError;
+use super::sse::EventTooLarge;
+use crate::price::{Picodollars, Price, Usage};
+use crate::time::Timestamp;
+
+// === Requests ===
+
+/// What a client asks for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Request {
+    /// The conversation in its order; system messages stand where the client put them.
+    pub messages: Vec<Message>,
+    /// The tools that the model may call.
+    pub tools: Vec<Tool>,
+    /// Which of them it must call; `None`: as the vendor likes, which is [`ToolChoice::Auto`].
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether it may call several at once; `None`: as the vendor likes.
+    pub parallel_tools: Option<bool>,
+    /// The form that the answer must have; `None` is free text.
+    pub format: Option<Format>,
+    /// The longest answer, in tokens.
+    pub max_tokens: Option<u64>,
+    /// Texts at which the answer ends.
+    pub stop: Vec<String>,
+    /// As written by the client, so that no digit is lost.
+    pub temperature: Option<Number>,
+    /// Nucleus sampling.
+    pub top_p: Option<Number>,
+    /// Sampling among the likeliest tokens.
+    pub top_k: Option<u64>,
+    /// `OpenAI`'s, −2 to 2.
+    pub frequency_penalty: Option<Number>,
+    /// `OpenAI`'s, −2 to 2.
+    pub presence_penalty: Option<Number>,
+    /// For answers that repeat.
+    pub seed: Option<i64>,
+    /// How many answers (`n`); `None` is one.
+    pub choices: Option<u32>,
+    /// Log probabilities are asked for, with so many alternatives for each token.
+    pub logprobs: Option<u32>,
+    /// How the model is to think before it answers; `None`: as the vendor likes.
+    pub thinking: Option<Thinking>,
+    /// The end user on whose behalf the client asks, as an opaque id.
+    pub user: Option<String>,
+    /// Whether the answer is to come as events.
+    pub stream: bool,
+    /// Parameters that the client set and that have no form here.
+    pub others: Vec<Other>,
+}
+
+/// A parameter without a form here. A vendor of another dialect never sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// The client's name for it: `prediction`.
+    pub name: String,
+    /// Whether leaving it out would change what was asked for, as with a tool that the vendor runs, or audio.
+    pub essential: bool,
+}
+
+/// One turn of the conversation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Whose.
+    pub role: Role,
+    /// What it says. Results of tools stand in a user's message, before its text.
+    pub parts: Vec<Part>,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The app: `system` or `developer`.
+    System,
+    /// The user, or a tool that answers.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// What it is.
+    pub content: Content,
+    /// A hint that the prompt up to here is worth caching. Vendors that cache by themselves need none: it is not missed there.
+    pub cache: Option<Cache>,
+}
+
+/// How long a part of the prompt is to be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// Five minutes.
+    Short,
+    /// An hour.
+    Long,
+}
+
+/// What a part of a message is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image {
+        /// Where it is.
+        source: Source,
+        /// `OpenAI`'s hint: `low`, `high`, `auto`.
+        detail: Option<String>,
+    },
+    /// A document, such as a PDF.
+    Document {
+        /// Where it is.
+        source: Source,
+        /// Its file name or title.
+        name: Option<String>,
+    },
+    /// The model's thinking.
+    Thinking {
+        /// In its words; may be empty where the vendor shows none.
+        text: String,
+        /// The vendor's proof that it is its own, without which it takes none back.
+        signature: Option<String>,
+    },
+    /// Thinking that the vendor shows in encrypted form alone.
+    RedactedThinking(String),
+    /// The model declines, in its words.
+    Refusal(String),
+    /// The model calls a tool.
+    ToolCall(ToolCall),
+    /// A tool answers.
+    ToolResult {
+        /// The call that it answers.
+        id: String,
+        /// Text and images.
+        parts: Vec<Part>,
+        /// Whether the tool failed.
+        is_error: bool,
+    },
+    /// Something with no form here, by the client's name for it: `input_audio`. No vendor of another dialect can be asked.
+    Other(String),
+}
+
+/// A call of a tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// What its result refers to.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// A JSON object as text, as the model wrote it: it may be cut or not be JSON at all.
+    pub arguments: String,
+    /// The vendor's proof of the thinking behind it (Gemini's `thoughtSignature`).
+    pub signature: Option<String>,
+}
+
+/// Where an image or a document is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// For the vendor to fetch.
+    Url(String),
+    /// In the request.
+    Base64 {
+        /// `image/png`.
+        media_type: String,
+        /// In base64.
+        data: String,
+    },
+}
+
+/// A tool that the client runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// What the model calls it.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments; `None`: it takes none.
+    pub parameters: Option<Json>,
+    /// Whether arguments must fit the schema exactly.
+    pub strict: Option<bool>,
+    /// A hint that the prompt up to here is worth caching.
+    pub cache: Option<Cache>,
+}
+
+/// Which tools the model must call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As it likes.
+    Auto,
+    /// None.
+    Forbidden,
+    /// At least one.
+    Required,
+    /// This one.
+    Tool(String),
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Format {
+    /// Any JSON.
+    Json,
+    /// JSON by a schema.
+    Schema {
+        /// What the schema is called.
+        name: Option<String>,
+        /// What it is for.
+        description: Option<String>,
+        /// The JSON schema.
+        schema: Json,
+        /// Whether the answer must fit it exactly.
+        strict: Option<bool>,
+    },
+}
+
+/// How a model is to think before it answers. Both `None`: it is to think, as the vendor likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Thinking {
+    /// How hard, in words.
+    pub effort: Option<Effort>,
+    /// How long, in tokens; 0 is not at all.
+    pub budget_tokens: Option<u64>,
+}
+
+/// How hard a model is to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// Not at all.
+    None,
+    /// Hardly.
+    Minimal,
+    /// A little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// As much as the vendor offers (`xhigh`, `max`).
+    Max,
+}
+
+impl Thinking {
+    /// The budget that stands for it, in tokens; `None` leaves it to the vendor. Where only an effort is known, the numbers are
+    /// those of Google's `OpenAI` compatibility: minimal and low are 1024, medium 8192, high 24 576.
+    pub fn budget(self) -> Option<u64> {
+        self.budget_tokens.or(match self.effort? {
+            Effort::None => Some(0),
+            Effort::Minimal | Effort::Low => Some(1024),
+            Effort::Medium => Some(8192),
+            Effort::High | Effort::Max => Some(24_576),
+        })
+    }
+
+    /// The effort that stands for it; `None` leaves it to the vendor. The inverse of [`budget`](Self::budget), rounded up.
+    pub fn effort(self) -> Option<Effort> {
+        self.effort.or(match self.budget_tokens? {
+            0 => Some(Effort::None),
+            1..=1024 => Some(Effort::Low),
+            1025..=8192 => Some(Effort::Medium),
+            _ => Some(Effort::High),
+        })
+    }
+
+    /// Whether the model is told not to think.
+    pub fn is_off(self) -> bool {
+        self.effort == Some(Effort::None) || self.budget_tokens == Some(0)
+    }
+}
+
+/// A JSON value that goes through as it was written: the order of a schema's properties means something to a model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json(Box<RawValue>);
+
+impl Json {
+    /// Keeps a value that was borrowed from a body.
+    pub fn keep(raw: &RawValue) -> Self {
+        Self(raw.to_owned())
+    }
+
+    /// A value of our own.
+    pub fn of(value: &impl Serialize) -> Self {
+        Self(serde_json::value::to_raw_value(value).expect("our own types always have a JSON form"))
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+// === What a target can do ===
+
+/// What is known of a target when a request is written for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own")]
+pub struct Abilities {
+    /// It can call tools.
+    pub tools: bool,
+    /// It can see images.
+    pub vision: bool,
+    /// It can keep to a JSON schema.
+    pub json_schema: bool,
+    /// It goes on from an assistant's message at the end of the conversation.
+    pub prefill: bool,
+    /// The longest answer to ask for where the dialect demands a limit and the client sets none, in tokens.
+    pub max_output: u64,
+}
+
+/// Something that a target cannot honour and that must not be left out: `tools`, `messages.image`, `n`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported(pub String);
+
+/// A request as a vendor takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The body to send.
+    pub body: Bytes,
+    /// The client's parameters that the vendor has no form for, and that were left out.
+    pub dropped: Vec<String>,
+}
+
+// === Answers ===
+
+/// An answer that is not streamed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reply {
+    /// The vendor's name for it.
+    pub id: String,
+    /// The model that answered, as the vendor says.
+    pub model: String,
+    /// At least one, in their order.
+    pub choices: Vec<Choice>,
+    /// The tokens that it took.
+    pub usage: Option<Usage>,
+}
+
+/// One of the answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// Thinking, text, refusals and tool calls, in their order.
+    pub parts: Vec<Content>,
+    /// Why it ended.
+    pub stop: Stop,
+    /// Log probabilities in `OpenAI`'s form: `{"content":[{"token","logprob","bytes","top_logprobs"}]}`.
+    pub logprobs: Option<Json>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// It was complete.
+    End,
+    /// It met one of the texts that end it; which, where the vendor says.
+    Sequence(Option<String>),
+    /// It was as long as it may be.
+    Length,
+    /// It calls tools and waits for them.
+    Tools,
+    /// The vendor's content filter stopped it.
+    Filtered,
+    /// The model declined.
+    Refusal,
+    /// The vendor paused a long turn: the client is to send it back to go on (Anthropic's `pause_turn`).
+    Pause,
+}
+
+/// What happens in a stream. A stream that is translated has one choice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// It begins. Comes once, before anything else but pings.
+    Begin {
+        /// The vendor's name for the answer.
+        id: String,
+        /// The model that answers, as the vendor says.
+        model: String,
+        /// What the vendor has counted so far, where it says: Anthropic tells the prompt's tokens here.
+        usage: Option<Usage>,
+    },
+    /// The vendor is still there.
+    Ping,
+    /// More of the answer's text.
+    Text(String),
+    /// More of the model's thinking.
+    Thinking(String),
+    /// The proof of the thinking so far.
+    Signature(String),
+    /// A whole block of thinking in encrypted form.
+    RedactedThinking(String),
+    /// More of a refusal.
+    Refusal(String),
+    /// A call of a tool begins. Calls are counted from 0.
+    ToolCall {
+        /// Which call.
+        call: u32,
+        /// What its result refers to.
+        id: String,
+        /// The tool.
+        name: String,
+        /// As in [`ToolCall::signature`].
+        signature: Option<String>,
+    },
+    /// More of a call's arguments, as text.
+    Arguments {
+        /// Which call.
+        call: u32,
+        /// A piece of a JSON object.
+        json: String,
+    },
+    /// Log probabilities of the text just before it, in `OpenAI`'s form.
+    Logprobs(Json),
+    /// Why it ended. Nothing of the answer comes after it, but usage may.
+    Stop(Stop),
+    /// What the vendor counted in all; the last one counts.
+    Usage(Usage),
+    /// An error inside the stream.
+    Error(VendorError),
+}
+
+impl Delta {
+    /// Whether it is a piece of the answer: a beginning or a ping is not.
+    pub fn is_content(&self) -> bool {
+        match self {
+            Self::Text(text) | Self::Thinking(text) | Self::Refusal(text) => !text.is_empty(),
+            Self::RedactedThinking(_) | Self::ToolCall { .. } | Self::Arguments { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// A vendor's stream, read as it arrives: bytes in, [`Delta`]s out. Bounded in memory; what does not read is counted.
+pub trait Decode: std::fmt::Debug + Send {
+    /// Takes the next piece, of any size. Take all deltas before the next one is pushed.
+    fn push(&mut self, piece: Bytes);
+
+    /// The next thing that happened.
+    ///
+    /// # Errors
+    ///
+    /// An event that is larger than an event may be: the stream cannot be read on.
+    fn next_delta(&mut self) -> Result<Option<Delta>, EventTooLarge>;
+
+    /// Whether the vendor has said that nothing comes any more: `[DONE]`, `message_stop`.
+    fn is_done(&self) -> bool;
+
+    /// Events that did not read, and were left out.
+    fn malformed(&self) -> u32;
+}
+
+/// A client's stream, written as it happens.
+pub trait Encode: std::fmt::Debug + Send {
+    /// Writes what a delta comes to in the client's dialect; may be nothing yet. Errors and usage are not for it: the first end
+    /// the stream, the second is for [`end`](Self::end).
+    fn encode(&mut self, delta: &Delta, out: &mut Vec<u8>);
+
+    /// Writes the stream's good end: what was held back for it, the usage, the terminator.
+    fn end(&mut self, usage: Option<Usage>, out: &mut Vec<u8>);
+}
+
+/// What an answer is marked with, beside what the vendor said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// The gateway's name for the request, for dialects whose ids the vendor did not give.
+    pub request_id: String,
+    /// When the request came.
+    pub at: Timestamp,
+    /// What the target's tokens cost, for `usage.cost`.
+    pub price: Option<Price>,
+    /// Whether an `OpenAI` client asked for the usage at the end of its stream.
+    pub wants_usage: bool,
+}
+
+impl Stamp {
+    /// What `usage` cost, where that is known.
+    pub fn cost(&self, usage: Usage) -> Option<Picodollars> {
+        self.price.and_then(|price| price.cost(usage))
+    }
+
+    /// When the request came, in seconds since the Unix epoch.
+    pub fn created(&self) -> u64 {
+        self.at.0 / 1000
+    }
+}

@@ -1,0 +1,1 @@
+//! Gemini's stream, read into the shared terms.

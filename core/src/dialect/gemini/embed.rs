@@ -1,0 +1,1 @@
+//! Embeddings: `OpenAI`'s request written for Gemini, and its answer written for the client.

@@ -1,0 +1,1 @@
+//! Gemini's replies and errors that are not streamed.

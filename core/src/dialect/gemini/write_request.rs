@@ -1,0 +1,1 @@
+//! A request in the shared terms, written for Gemini.

@@ -1,0 +1,1 @@
+//! The completions of old: a prompt is one message of a chat.

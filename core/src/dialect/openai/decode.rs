@@ -1,0 +1,1 @@
+//! A vendor's stream of chunks, read into the shared terms.

@@ -1,0 +1,1 @@
+//! A vendor's chat completion, read into the shared terms.

@@ -1,0 +1,1 @@
+//! A client's chat completion request, read into the shared terms.

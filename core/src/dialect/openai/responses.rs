@@ -1,0 +1,1 @@
+//! The responses API, for clients that keep their own state: a chat in other words.

@@ -1,0 +1,1 @@
+//! A reply in the shared terms, written as a chat completion.

@@ -1,0 +1,1 @@
+//! A request in the shared terms, written as a chat completion.
