@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dialect::chat::Abilities;
 use crate::dialect::{Operation, anthropic, gemini, openai};
 use crate::price::Price;
 use crate::secret::Secret;
@@ -117,6 +118,11 @@ pub struct Vendor {
     pub keys: Vec<Key>,
     /// How long connecting may take: one limit per vendor, since connections are pooled per vendor.
     pub connect: Millis,
+    /// Top-level parameters of a request that it refuses, in alphabetical order. [`Parameters`] says what becomes of them.
+    pub unsupported: Vec<String>,
+    /// Top-level parameters that it calls otherwise, as (the client's name, the vendor's), in the order of the first. No
+    /// name is on both sides, nor in `unsupported`, so the order in which they are applied does not matter.
+    pub rename: Vec<(String, String)>,
 }
 
 /// One of a vendor's keys.
@@ -141,6 +147,8 @@ pub struct Target {
     pub context: Option<u64>,
     /// `None` is unknown, which is not zero.
     pub price: Option<Price>,
+    /// What it can do: a request for more goes to another candidate.
+    pub abilities: Abilities,
     /// Its limits in time, when it is called by its own name.
     pub timeouts: Timeouts,
     /// When it is shut off, and how it comes back.
@@ -160,6 +168,8 @@ pub struct Route {
     pub retry: RetryPolicy,
     /// What happens to an answer that the vendor's content filter stopped.
     pub content_filter: ContentFilter,
+    /// What happens to parameters that a candidate cannot honour.
+    pub parameters: Parameters,
 }
 
 /// A target as a route uses it.
@@ -179,6 +189,17 @@ pub enum ContentFilter {
     Return,
     /// The next candidate is asked.
     Reroute,
+}
+
+/// `routes.NAME.parameters`: what happens to a parameter that a candidate cannot honour. Tools, images and schemas are
+/// not among them: without those the answer would be another one, so a candidate that lacks them is always passed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Parameters {
+    /// It is left out, and named in `x-tidegate-dropped`.
+    #[default]
+    Lenient,
+    /// The candidate is passed over.
+    Strict,
 }
 
 /// `[*.timeouts]`: each limit its own.

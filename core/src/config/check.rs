@@ -8,6 +8,7 @@ use super::{Config, ConfigErrors};
 
 mod clients;
 mod names;
+mod parameters;
 mod policies;
 mod routes;
 mod server;

@@ -1,6 +1,7 @@
 //! What holds where the config says nothing.
 
 use super::{BreakerPolicy, RetryPolicy, Server, Timeouts, Window};
+use crate::dialect::chat::Abilities;
 use crate::time::Millis;
 
 /// How long connecting to a vendor may take.
@@ -21,6 +22,14 @@ impl Default for Server {
             drain: Millis::from_secs(30),
             admin_key: None,
         }
+    }
+}
+
+/// What most models can do. Going on from a given beginning is not among it: few vendors say that theirs do, and the
+/// others answer as if it were somebody else's.
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { tools: true, vision: true, json_schema: true, prefill: false, max_output: 8192 }
     }
 }
 

@@ -4,7 +4,7 @@ use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, text};
-use crate::config::{Candidate, ContentFilter, Route, Target, TargetId};
+use crate::config::{Candidate, ContentFilter, Parameters, Route, Target, TargetId};
 
 /// Reads `[routes]`.
 pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies) -> Vec<Route> {
@@ -15,6 +15,7 @@ pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies)
 fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) -> Option<Route> {
     const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
         [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];
+    const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
     field.table(&["stream_cut", "canned", "tasks"], |table| {
         // The only values there are so far: read, so that a config may say them.
@@ -33,6 +34,7 @@ fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) 
             candidates: models.iter().flat_map(|models| candidates(models, targets)).map(candidate).collect(),
             retry: policies::retry(table, defaults.retry),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
+            parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
         }
     })
 }

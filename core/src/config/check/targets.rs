@@ -3,8 +3,9 @@
 use super::names::check_printable;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
-use crate::config::values::{integer, price, text};
+use crate::config::values::{choice, integer, price, text};
 use crate::config::{Target, Vendor, VendorId};
+use crate::dialect::chat::Abilities;
 use crate::price::Price;
 
 /// Reads `[models]`.
@@ -27,7 +28,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     // Without its vendor the table is still read, for what else may be wrong with it.
     let owner = owner.unwrap_or_default();
     let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| *policies);
-    field.table(&["strengths", "capabilities", "typical_first_token", "health"], |table| {
+    field.table(&["strengths", "typical_first_token", "health"], |table| {
         let policies = policies::model(table, inherited);
         Target {
             name: name.to_owned(),
@@ -35,6 +36,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
             context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
             price: table.table("price", &[], prices),
+            abilities: abilities(table),
             timeouts: policies.timeouts,
             breaker: policies.breaker,
             retry: policies.retry,
@@ -56,6 +58,38 @@ fn upstream<'a>(field: &Field<'a>) -> Result<&'a str, Refusal> {
         "" => Err(Refusal::new("empty", "Write what the vendor calls the model, or remove it.")),
         upstream => Ok(upstream),
     }
+}
+
+/// A capability as the config calls it, and where it is kept.
+type Capability = (&'static str, fn(&mut Abilities) -> &mut bool);
+
+const CAPABILITIES: [Capability; 4] = [
+    ("tools", |abilities| &mut abilities.tools),
+    ("vision", |abilities| &mut abilities.vision),
+    ("json_schema", |abilities| &mut abilities.json_schema),
+    ("prefill", |abilities| &mut abilities.prefill),
+];
+
+fn abilities(table: &mut Table<'_>) -> Abilities {
+    let mut abilities = table.field("capabilities").map(|field| capabilities(&field)).unwrap_or_default();
+    let max_output = table.read("max_output", integer(1..=u32::MAX));
+    abilities.max_output = max_output.map_or(abilities.max_output, u64::from);
+    abilities
+}
+
+/// What the list at `field` names, and nothing else.
+fn capabilities(field: &Field<'_>) -> Abilities {
+    let mut abilities = Abilities::default();
+    for (_, part) in CAPABILITIES {
+        *part(&mut abilities) = false;
+    }
+    for item in field.items().unwrap_or_default() {
+        let Some(part) = item.read(choice(&CAPABILITIES, &[])) else { continue };
+        if std::mem::replace(part(&mut abilities), true) {
+            item.refuse_key("this capability stands here twice", "Remove one of them.");
+        }
+    }
+    abilities
 }
 
 fn prices(table: &mut Table<'_>) -> Price {

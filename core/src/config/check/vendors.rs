@@ -3,6 +3,7 @@
 use http::Uri;
 
 use super::names::check_name;
+use super::parameters;
 use super::policies::{self, Policies};
 use super::server::is_loopback;
 use crate::config::document::Value;
@@ -35,12 +36,15 @@ fn vendor(name: &str, field: &Field<'_>, defaults: Policies) -> Option<(Vendor, 
         let local = base_url.as_ref().is_none_or(|(_, local)| *local);
         let keys = table.field("keys").map(|field| keys(&field, local)).unwrap_or_default();
         let policies = policies::vendor(table, defaults);
+        let (unsupported, rename) = parameters::read(table);
         let vendor = Vendor {
             name: name.to_owned(),
             dialect: dialect.unwrap_or(Dialect::OpenAi),
             base_url: base_url.map(|(url, _)| url).unwrap_or_default(),
             keys: if keys.is_empty() { vec![Key { name: "none".to_owned(), secret: None }] } else { keys },
             connect: policies.connect,
+            unsupported,
+            rename,
         };
         (vendor, policies)
     })
