@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::chat::Abilities;
 use crate::price::Picodollars;
 
 mod every_key;
@@ -44,20 +45,23 @@ fn small(more: &str) -> String {
 }
 
 #[test]
-fn the_example_works_with_two_keys_set() {
-    let secrets =
-        |name: &str| ["OPENAI_API_KEY", "DEEPSEEK_API_KEY"].contains(&name).then(|| format!("sk-0123456789-{name}"));
+fn the_example_works_with_three_keys_set() {
+    let set = ["OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"];
+    let secrets = |name: &str| set.contains(&name).then(|| format!("sk-0123456789-{name}"));
     let config = Config::from_toml(EXAMPLE, "tidegate.toml", &secrets).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.server, Server::default(), "the example shows the defaults");
     assert_eq!(config.retry_share_permille, 200);
     let Name::Route(RouteId(route)) = config.names["default"] else { panic!("a route") };
     let served_by: Vec<_> =
         config.routes[route].candidates.iter().map(|candidate| config.target(candidate.target).name.as_str()).collect();
-    assert_eq!(served_by, ["openai/gpt-4.1", "deepseek/deepseek-chat", "openai/gpt-4.1-mini"]);
+    assert_eq!(served_by, ["openai/gpt-4.1", "anthropic/claude-sonnet-5-5", "gemini/gemini-3.5-flash"]);
     let gpt = config.targets.iter().find(|target| target.name == "openai/gpt-4.1").unwrap();
     assert_eq!(gpt.upstream, "gpt-4.1-2025-04-14");
     assert_eq!((gpt.timeouts, gpt.retry, gpt.breaker), Default::default(), "the example shows the defaults");
     assert_eq!(gpt.price.unwrap().cached_input, Some(Picodollars(500_000)));
+    assert_eq!(gpt.abilities, Abilities::default(), "the example shows the defaults");
+    let dialects: Vec<_> = config.vendors.iter().map(|vendor| vendor.dialect).collect();
+    assert_eq!(dialects, [Dialect::Anthropic, Dialect::Gemini, Dialect::OpenAi]);
 }
 
 #[test]
@@ -68,7 +72,10 @@ fn what_is_left_out_has_the_defaults_the_example_shows() {
     assert_eq!((target.timeouts, target.retry, target.breaker), Default::default());
     assert_eq!((target.context, target.price), (None, None), "absent is not zero");
     assert_eq!(target.upstream, "m");
+    let abilities = Abilities { tools: true, vision: true, json_schema: true, prefill: false, max_output: 8192 };
+    assert_eq!(target.abilities, abilities);
     let vendor = config.vendor_of(TargetId(0));
+    assert_eq!((vendor.unsupported.len(), vendor.rename.len()), (0, 0));
     assert_eq!(vendor.base_url, "https://api.example.com/v1");
     assert_eq!(vendor.keys, [Key { name: "none".into(), secret: None }]);
 }
@@ -134,7 +141,7 @@ fn json_has_the_same_errors_by_key_alone() {
         errors.unwrap_err().to_string(),
         "c.json: there is no model. Add a [models.\"vendor/model\"] table for each model to be used.\n\
          c.json: vendors.v: `base_url` is missing. Add base_url = \"https://api.openai.com/v1\".\n\
-         c.json: vendors.v.dialect: not one of the choices. Known here: `openai`.\n\
+         c.json: vendors.v.dialect: not one of the choices. Known here: `openai`, `anthropic`, `gemini`.\n\
          c.json: vendors.v.keys: must be a list, not a number. Write it in [square brackets]."
     );
     let errors = Config::from_json("[]", "c.json", &all_set).unwrap_err();
@@ -156,7 +163,6 @@ base_url = "https://example.com"
 keys = [{ env = "K", rpm = 1, tpm = 1, weight = 1 }]
 [models."v/m"]
 strengths = ["code"]
-capabilities = ["tools"]
 typical_first_token = "1s"
 [routes.r]
 strategy = "weighted"
@@ -173,7 +179,62 @@ budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 19, "{errors}");
+    assert_eq!(errors.iter().count(), 17, "{errors}");
+}
+
+#[test]
+fn vendors_may_refuse_and_rename_parameters() {
+    let config = load(&small(
+        r#"vendors.v.unsupported = ["logit_bias", "frequency_penalty"]
+vendors.v.rename = { seed = "random_seed", max_completion_tokens = "max_tokens" }"#,
+    ));
+    let vendor = config.vendor_of(TargetId(0));
+    assert_eq!(vendor.unsupported, ["frequency_penalty", "logit_bias"], "in alphabetical order");
+    let renamed = [("max_completion_tokens", "max_tokens"), ("seed", "random_seed")];
+    assert_eq!(vendor.rename, renamed.map(|(from, to)| (from.to_owned(), to.to_owned())));
+    for (wrong, problem) in [
+        (r#"unsupported = ["seed", "seed"]"#, "unsupported[1]: this parameter stands here twice. Remove"),
+        (r#"unsupported = ["stream"]"#, "unsupported[0]: no request is without `stream`. Remove"),
+        (r#"unsupported = ["tools"]"#, "Set the `capabilities` of the vendor's models, without \"tools\"."),
+        (r#"unsupported = ["response_format"]"#, "models, without \"json_schema\"."),
+        (r#"unsupported = ["stream_options.include_usage"]"#, "unsupported[0]: not the name of a parameter. Write"),
+        (r#"rename = { seed = "" }"#, "rename.seed: not the name of a parameter. Write"),
+        (r#"rename = { model = "name" }"#, "rename.model: no request is without `model`. Remove"),
+        (r#"rename = { input = "messages" }"#, "rename.input: no request is without `messages`. Remove"),
+        (r#"rename = { seed = "seed" }"#, "rename.seed: `seed` is renamed as well. Write the last name at once."),
+        (r#"rename = { a = "b", b = "c" }"#, "rename.a: `b` is renamed as well. Write the last name at once."),
+        (r#"rename = { a = "c", b = "c" }"#, "rename.b: `a` has this name already. Remove"),
+        ("unsupported = [\"a\"]\nvendors.v.rename = { a = \"b\" }", "rename.a: `a` stands in `unsupported`. Remove"),
+        ("unsupported = [\"b\"]\nvendors.v.rename = { a = \"b\" }", "rename.a: `b` stands in `unsupported`. Remove"),
+        ("rename = [\"a\"]", "rename: must be a table, not a list."),
+    ] {
+        let errors = errors_of(&small(&format!("vendors.v.{wrong}")));
+        assert!(errors.contains(problem) && errors.lines().count() == 1, "{wrong}: {errors}");
+    }
+}
+
+#[test]
+fn targets_say_what_they_can_do_and_routes_what_becomes_of_the_rest() {
+    let routes = "[routes.a]\nmodels = [\"v/m\"]\n[routes.b]\nmodels = [\"v/m\"]\nparameters = \"strict\"";
+    let config = load(&small(&format!(
+        "models.\"v/able\" = {{ capabilities = [\"prefill\", \"tools\"], max_output = 64_000 }}\n\
+         models.\"v/plain\".capabilities = []\n{routes}"
+    )));
+    let abilities: Vec<_> = config.targets.iter().map(|target| target.abilities).collect();
+    let none = Abilities { tools: false, vision: false, json_schema: false, prefill: false, max_output: 8192 };
+    let able = Abilities { tools: true, prefill: true, max_output: 64_000, ..none };
+    assert_eq!(abilities, [able, Abilities::default(), none]);
+    let parameters: Vec<_> = config.routes.iter().map(|route| route.parameters).collect();
+    assert_eq!(parameters, [Parameters::Lenient, Parameters::Strict]);
+    for (wrong, problem) in [
+        ("capabilities = [\"tool\"]", "capabilities[0]: not one of the choices. Did you mean `tools`?"),
+        ("capabilities = [\"tools\", \"tools\"]", "capabilities[1]: this capability stands here twice. Remove"),
+        ("capabilities = \"tools\"", "capabilities: must be a list, not a string."),
+        ("max_output = 0", "max_output: out of range. It may be from 1 to 4294967295."),
+    ] {
+        let errors = errors_of(&small("").replace("\"v/m\" = {}", &format!("\"v/m\".{wrong}")));
+        assert!(errors.contains(problem) && errors.lines().count() == 1, "{wrong}: {errors}");
+    }
 }
 
 #[test]

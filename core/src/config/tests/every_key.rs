@@ -44,8 +44,9 @@ fn cases() -> Vec<(&'static str, Value)> {
         (
             "vendors/*",
             json!({
-                "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
+                "dialect": "gemini", "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "unsupported": ["other"],
+                "rename": { "other": "another" },
             }),
         ),
         ("keys/*", json!({ "env": "OTHER" })),
@@ -54,15 +55,15 @@ fn cases() -> Vec<(&'static str, Value)> {
             "models/*",
             json!({
                 "upstream": "other", "context": 7, "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "max_output": 7,
             }),
         ),
-        ("price", json!({ "input": 7, "cached_input": 7, "output": 7 })),
+        ("price", json!({ "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 })),
         (
             "routes/*",
             json!({
-                "models": ["openai/gpt-4.1"], "content_filter": "reroute", "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 },
+                "models": ["openai/gpt-4.1"], "content_filter": "reroute", "parameters": "strict",
+                "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 },
             }),
         ),
         ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),
@@ -80,11 +81,10 @@ fn other_value(table: &str, key: &str) -> Option<((&'static str, String), Value)
 }
 
 /// Keys with a single value in this version, so that there is none to change to: any other is refused.
-const ONLY_ONE_VALUE: [(&str, &str); 3] =
-    [("vendors/*", "dialect"), ("routes/*", "strategy"), ("routes/*", "exhausted")];
+const ONLY_ONE_VALUE: [(&str, &str); 2] = [("routes/*", "strategy"), ("routes/*", "exhausted")];
 
 /// Tables whose keys are names of the operator's choice.
-const NAMED: [&str; 5] = ["vendors", "models", "routes", "aliases", "clients"];
+const NAMED: [&str; 6] = ["vendors", "vendors/*/rename", "models", "routes", "aliases", "clients"];
 
 #[test]
 fn every_accepted_key_changes_the_config() {
@@ -98,6 +98,9 @@ fn every_accepted_key_changes_the_config() {
                 let errors = load(&with(&example, &pointer, &key, json!("another"))).unwrap_err();
                 assert!(errors.contains(&format!("{key}: not one of the choices")), "{place}: {errors}");
             } else if let Some((case, other)) = other_value(&table, &key) {
+                if example.pointer(&pointer).unwrap().get(&key) == Some(&other) {
+                    continue; // Another table of its kind has to show that the key does something.
+                }
                 let changed = with(&example, &pointer, &key, other);
                 let after = load(&changed).unwrap_or_else(|errors| panic!("{place}: {errors}"));
                 assert!(after != before, "{place} changes nothing");
