@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use libtest_mimic::Failed;
 
 use crate::gateway::Runtime;
-use crate::world::World;
+use crate::world::{self, World};
 
 thread_local! {
     /// What the scenario on this thread failed with, and where.
@@ -21,6 +21,8 @@ thread_local! {
 pub struct Stage {
     /// Where its gateway runs.
     pub runtime: Runtime,
+    /// The config of its gateway, a file of `tests/data`.
+    config: &'static str,
     tokio: tokio::runtime::Handle,
     /// `None`: it could not be started.
     world: OnceLock<Option<World>>,
@@ -30,17 +32,25 @@ pub struct Stage {
 pub type Told<'w> = Pin<Box<dyn Future<Output = ()> + 'w>>;
 
 impl Stage {
-    /// A stage for each runtime.
+    /// A stage for each runtime, with the config of the scenarios.
     pub fn all(tokio: &tokio::runtime::Runtime) -> [Arc<Self>; 2] {
+        Self::with(tokio, world::CONFORMANCE)
+    }
+
+    /// A stage for each runtime, with another config: the name of a file of `tests/data`.
+    pub fn with(tokio: &tokio::runtime::Runtime, config: &'static str) -> [Arc<Self>; 2] {
         // Each failure is shown once, with the gateway's log, instead of in the midst of the others.
         std::panic::set_hook(Box::new(|panic| LAST_PANIC.set(panic.to_string())));
         let tokio = tokio.handle();
-        Runtime::ALL.map(|runtime| Arc::new(Self { runtime, tokio: tokio.clone(), world: OnceLock::new() }))
+        Runtime::ALL.map(|runtime| Arc::new(Self { runtime, config, tokio: tokio.clone(), world: OnceLock::new() }))
     }
 
     /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
     pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w World) -> Told<'w>) -> Result<(), Failed> {
-        let start = || catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(World::start(self.runtime)))).ok();
+        let start = || {
+            let world = World::start(self.runtime, self.config);
+            catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(world))).ok()
+        };
         let Some(world) = self.world.get_or_init(start) else {
             return Err(format!("the {} gateway has not started. {}", self.runtime.name(), LAST_PANIC.take()).into());
         };

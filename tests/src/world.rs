@@ -8,6 +8,8 @@ use crate::gateway::{Gateway, Runtime, Scratch, Setup};
 use crate::http::{Opened, Reply, Request};
 use crate::vendors::{Vendor, Vendors};
 
+/// The config of the scenarios, in `tests/data`.
+pub const CONFORMANCE: &str = "conformance.toml";
 /// Opens every model.
 pub const CLIENT_KEY: &str = "client-key-for-everything";
 /// Opens the route `guests` alone.
@@ -50,10 +52,11 @@ pub struct World {
 }
 
 impl World {
-    /// Starts all of it with the config of the scenarios.
-    pub async fn start(runtime: Runtime) -> Self {
+    /// Starts all of it with a config of `tests/data`.
+    pub async fn start(runtime: Runtime, config: &str) -> Self {
         let vendors = Vendors::start().await;
-        let gateway = Gateway::start(&setup(runtime, &vendors, Scratch::new()));
+        let setup = Setup { config: data(config), ..setup(runtime, &vendors, Scratch::new()) };
+        let gateway = Gateway::start(&setup);
         let [a, b, c, slow] = [&vendors.a, &vendors.b, &vendors.c, &vendors.slow].map(Vendor::clone);
         Self { runtime, a, b, c, slow, gateway, _vendors: vendors }
     }
@@ -127,8 +130,14 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
         ("SANDBOX_C", &vendors.c),
         ("SANDBOX_SLOW", &vendors.slow),
     ];
-    let addresses = addresses.map(|(name, vendor)| (name.to_owned(), vendor.base_url()));
-    Setup { runtime, config: data("conformance.toml"), variables: fixed.chain(addresses).collect(), storage }
+    // Each vendor speaks all dialects; a config says at which address it is spoken to in which.
+    let addresses = addresses.into_iter().flat_map(|(name, vendor)| {
+        let openai = vendor.base_url();
+        let root = openai.trim_end_matches("/v1").to_owned();
+        let gemini = format!("{root}/v1beta");
+        [(name.to_owned(), openai), (format!("{name}_ANTHROPIC"), root), (format!("{name}_GEMINI"), gemini)]
+    });
+    Setup { runtime, config: data(CONFORMANCE), variables: fixed.chain(addresses).collect(), storage }
 }
 
 /// A file of `tests/data`.

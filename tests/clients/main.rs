@@ -1,12 +1,13 @@
-//! The official `OpenAI` clients for Python and Node, unmodified, against both runtimes: one test per case, client and
-//! runtime.
+//! Clients that people have, unmodified, against both runtimes and vendors of every dialect: one test per case.
 //!
-//! A client's script (`python/client_openai.py`, `node/client_openai.mjs`) tells all of its cases in one go and prints a line
-//! of JSON for each; the tests read those lines, and ask the vendor about what a client cannot know.
+//! A client's script (see `python/cases.py` and `node/cases.mjs`) tells all of its cases in one go and prints a line of
+//! JSON for each; the tests read those lines, and ask the vendor about what a client cannot know.
+
+mod sdks;
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 
@@ -17,38 +18,10 @@ use tidegate_tests::vendors::Seen;
 use tidegate_tests::wait;
 use tidegate_tests::world::{SDK_KEY, World, root};
 
-/// What both clients tell.
-const CASES: [&str; 14] = [
-    "plain",
-    "headers",
-    "request_id",
-    "stream",
-    "stream_with_usage",
-    "embeddings",
-    "models_list",
-    "models_retrieve",
-    "unknown_model",
-    "bad_request",
-    "all_down",
-    "cut_stream",
-    "cancel",
-    "many_at_once",
-];
+use crate::sdks::{DIALECTS, SDKS, Sdk};
 
-/// An official client.
-struct Sdk {
-    name: &'static str,
-    /// The variable in which `cargo xtask test` says where its interpreter is.
-    interpreter: &'static str,
-    script: &'static str,
-    /// Cases that only it has.
-    more: &'static [&'static str],
-}
-
-const SDKS: [Sdk; 2] = [
-    Sdk { name: "python", interpreter: "TIDEGATE_PYTHON", script: "python/client_openai.py", more: &[] },
-    Sdk { name: "node", interpreter: "TIDEGATE_NODE", script: "node/client_openai.mjs", more: &["abort"] },
-];
+/// What the vendors say of a request that they refuse; the scripts look for it.
+const REFUSAL: &str = "the tide table has no such page";
 
 /// A client's run against one gateway, made when the first of its cases is asked for.
 struct Run {
@@ -62,17 +35,17 @@ type Results = Result<BTreeMap<String, Value>, String>;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Two clients, two runtimes.
+    // Two runtimes, and two clients at once on each.
     arguments.test_threads.get_or_insert(4);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut trials = Vec::new();
-    for stage in Stage::all(&tokio) {
+    for stage in Stage::with(&tokio, "clients.toml") {
         for sdk in &SDKS {
             let run = Arc::new(Run { stage: Arc::clone(&stage), sdk, results: OnceLock::new() });
             let name = |case: &str| format!("{}::{}::{case}", stage.runtime.name(), sdk.name);
-            for case in CASES.iter().chain(sdk.more) {
+            for case in sdk.cases() {
                 let run = Arc::clone(&run);
-                trials.push(Trial::test(name(case), move || run.passed(case)));
+                trials.push(Trial::test(name(&case), move || run.passed(&case)));
             }
             let rest = Arc::clone(&run);
             trials.push(Trial::test(name("nothing_else"), move || rest.has_no_other_case()));
@@ -93,8 +66,8 @@ impl Run {
 
     /// A case that nobody asks for could fail unseen.
     fn has_no_other_case(&self) -> Result<(), Failed> {
-        let known = |case: &&String| CASES.iter().chain(self.sdk.more).any(|known| known == case);
-        match self.results()?.keys().find(|case| !known(case)) {
+        let known = self.sdk.cases();
+        match self.results()?.keys().find(|case| !known.contains(case)) {
             Some(case) => Err(format!("{case} is not in the list of cases").into()),
             None => Ok(()),
         }
@@ -126,25 +99,31 @@ impl Run {
     }
 }
 
-/// Puts the vendor into the states that the scripts ask for. Twice is as good as once.
+/// Puts the vendors into the states that the scripts ask for. Twice is as good as once.
 async fn prepare(world: &World) {
-    world.a.answers("sdk-down-1", 503).await;
-    world.a.fault("sdk-cut-1", json!({"kind": "cut", "after_tokens": 3})).await;
+    for dialect in DIALECTS {
+        let model = |state: &str| format!("{dialect}-{state}");
+        let refusal = match dialect {
+            "anthropic" => json!({"type": "error", "error": {"type": "invalid_request_error", "message": REFUSAL}}),
+            "gemini" => json!({"error": {"code": 400, "message": REFUSAL, "status": "INVALID_ARGUMENT"}}),
+            _ => {
+                json!({"error": {"message": REFUSAL, "type": "invalid_request_error", "param": null, "code": null}})
+            }
+        };
+        world.a.fault(&model("refused"), json!({"kind": "status", "status": 400, "body": refusal})).await;
+        world.a.answers(&model("down"), 503).await;
+        world.a.fault(&model("cut"), json!({"kind": "cut", "after_tokens": 3})).await;
+        world.a.fault(&model("error"), json!({"kind": "error_in_200", "after_tokens": 3})).await;
+    }
 }
 
 /// Runs a client's script. It blocks: nothing else happens on this test's thread meanwhile.
-fn tell(interpreter: &PathBuf, sdk: &Sdk, world: &World) -> Results {
+fn tell(interpreter: &Path, sdk: &Sdk, world: &World) -> Results {
     let mut command = Command::new(interpreter);
-    command.arg(root().join("tests").join(sdk.script)).arg(format!("http://{}/v1", world.gateway.address));
-    for (option, route) in [
-        ("--model", "sdk"),
-        ("--embedding", "sdk-vectors"),
-        ("--down", "sdk-down"),
-        ("--cut", "sdk-cut"),
-        ("--cancel", "sdk-cancel"),
-        ("--key", SDK_KEY),
-    ] {
-        command.args([option, route]);
+    command.arg(root().join("tests").join(sdk.script)).arg(format!("http://{}", world.gateway.address));
+    command.args(["--key", SDK_KEY]).args(sdk.arguments);
+    for dialect in DIALECTS {
+        command.args(["--vendor", dialect]);
     }
     // Neither a proxy nor another key of whoever runs the tests.
     let output = command.env_clear().output().map_err(|error| format!("{command:?}: {error}"))?;
@@ -160,11 +139,14 @@ fn tell(interpreter: &PathBuf, sdk: &Sdk, world: &World) -> Results {
     Ok(results)
 }
 
-/// The clients have left, and so the vendor has been told to stop.
+/// The clients have left, and so the vendors have been told to stop.
 async fn all_cancelled(world: &World) {
-    wait::until("every request that a client left to be cancelled at the vendor", async || {
-        let requests = world.slow.requests("sdk-cancel-1").await;
-        (!requests.is_empty() && requests.iter().all(Seen::aborted)).then_some(())
-    })
-    .await;
+    for dialect in DIALECTS {
+        let what = format!("every request that a client left to be cancelled at the {dialect} vendor");
+        wait::until(&what, async || {
+            let requests = world.slow.requests(&format!("{dialect}-cancel")).await;
+            (!requests.is_empty() && requests.iter().all(Seen::aborted)).then_some(())
+        })
+        .await;
+    }
 }
