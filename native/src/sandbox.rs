@@ -1,25 +1,35 @@
-//! Simulated AI vendors on real loopback sockets, speaking OpenAI's wire format.
+//! Simulated AI vendors on real loopback sockets, each speaking OpenAI's, Anthropic's and Gemini's wire formats.
 //!
 //! One thing serves three ends: a first run with no keys has vendors to talk to, the conformance tests have vendors
 //! that fail on command, and `tidegate sandbox` lets anyone try their own client against both. So the sandbox is a
-//! real server, down to the reset and the half-written chunk, and it says in every answer that it is simulated.
+//! real server, down to the reset and the half-written chunk, and it says in every answer that it is simulated. It is as
+//! strict as the vendors are: what they do not document, they do not take.
 //!
-//! A request is logged on arrival (`log`), meets the first fault that fits it (`fault`), gets the answer a vendor would
-//! give (`chat`, `embed`), and the fault then spoils that answer (`spoil`). What goes to the socket is a list of steps
+//! A request is logged on arrival (`log`), meets the first fault that fits it (`fault`), is read by the dialect that its
+//! path belongs to (`dialect`; `openai`, `anthropic`, `gemini`) into what it asks for (`ask`), and gets words that are the
+//! same in every dialect (`words`). The fault then spoils the answer (`spoil`). What goes to the socket is a list of steps
 //! (`reply`), so that every misbehaviour is data before it is bytes. Everything kept is bounded.
 
-mod chat;
+mod answer;
+mod anthropic;
+mod ask;
 mod control;
-mod embed;
-mod error;
+mod dialect;
 mod fault;
+mod gemini;
 mod log;
 mod noise;
+mod openai;
 mod reply;
+#[cfg(test)]
+mod sample;
+mod schema;
 mod serve;
 mod spoil;
+mod vector;
 #[cfg(test)]
 mod wire;
+mod words;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -109,9 +119,19 @@ impl Drop for Sandbox {
 }
 
 impl Vendor<'_> {
-    /// What a client takes for the vendor's API: `http://127.0.0.1:PORT/v1`.
+    /// What an OpenAI client takes for the vendor's API: `http://127.0.0.1:PORT/v1`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// What an Anthropic client takes for it: `http://127.0.0.1:PORT`.
+    pub fn anthropic_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What a Gemini client takes for it: `http://127.0.0.1:PORT/v1beta`.
+    pub fn gemini_url(&self) -> String {
+        format!("http://{}/v1beta", self.address)
     }
 }
 

@@ -59,12 +59,13 @@ fn response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
 }
 
 /// The value of a query parameter.
-fn parameter(query: &str, name: &str) -> Option<String> {
+pub(super) fn parameter(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| decoded(value)).next()
 }
 
-fn decoded(text: &str) -> String {
+/// A text without its `%` escapes.
+pub(super) fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -11,26 +11,28 @@ use serde_json::{Value, json};
 
 use super::noise;
 
-/// What goes wrong. `after_tokens` counts content tokens; 0 is after the role chunk and before any content.
+/// What goes wrong, in every dialect alike. `after_tokens` counts content tokens; 0 is after what comes before any
+/// content: OpenAI's role chunk, Anthropic's `message_start`, nothing at Gemini's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Fault {
-    /// A 400 as OpenAI words it or, with `finish_reason`, an answer that ends for that reason.
+    /// The prompt is refused as the vendor does it (OpenAI a 400, Anthropic an empty answer with `refusal`, Gemini a
+    /// `blockReason`) or, with `finish_reason`, an answer ends for that reason.
     ContentFilter {
         #[serde(default)]
         finish_reason: bool,
     },
-    /// A 400 as OpenAI words it.
+    /// A 400 as the vendor words it.
     ContextLength {},
     /// The connection closes inside the body: no terminating chunk, or half of the announced length.
     Cut {
         #[serde(default)]
         after_tokens: usize,
     },
-    /// A 200 with no body, or a stream with nothing but `[DONE]`.
+    /// A 200 with no body, or a stream with nothing but its end.
     #[serde(rename = "empty_200")]
     Empty200 {},
-    /// `{"error":…}` as the body of a 200 or, in a stream, as its last event; `error` replaces the usual one.
+    /// The vendor's error body as the body of a 200 or, in a stream, as its last event; `error` replaces the usual one.
     #[serde(rename = "error_in_200")]
     ErrorIn200 {
         #[serde(default)]
@@ -48,22 +50,23 @@ pub(super) enum Fault {
         #[serde(default)]
         after_tokens: usize,
     },
-    /// A stream without `[DONE]`.
+    /// A stream without what says that it is over: `[DONE]`, `message_stop`; Gemini's have no such thing.
     NoDone {},
-    /// A stream that ends cleanly with neither finish reason nor `[DONE]`; a plain answer without finish reason.
+    /// A stream that ends cleanly with neither finish reason nor `[DONE]` or the like; a plain answer without finish
+    /// reason.
     NoFinish {},
     /// A 200 with a page of HTML, as a captive proxy would send it.
     NotJson {},
     /// The connection is reset before any byte of a response.
     Reset {},
-    /// A wait before the first content token, after head and role chunk; in a plain answer, before the head.
+    /// A wait before the first content token, after the head and what opens the stream; in a plain answer, before the head.
     SlowFirstToken { ms: u64 },
     /// The body falls silent, and the socket stays open until the client leaves.
     Stall {
         #[serde(default)]
         after_tokens: usize,
     },
-    /// An error status. `body` is sent as it is if it is a string, else as JSON; absent, as OpenAI words it.
+    /// An error status. `body` is sent as it is if it is a string, else as JSON; absent, as the vendor words it.
     Status {
         status: u16,
         #[serde(default)]
@@ -79,7 +82,7 @@ pub(super) struct Order {
     fault: Fault,
     /// Only for requests that ask for this model.
     model: Option<String>,
-    /// Only for requests to this path; with neither model nor path, for every request under `/v1`.
+    /// Only for requests to this path; with neither model nor path, for every request.
     path: Option<String>,
     /// Used up after so many requests.
     times: Option<u32>,

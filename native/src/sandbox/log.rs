@@ -1,15 +1,17 @@
 //! What reached a vendor: a test's evidence of what a gateway really sent, and whether it hung up.
 //!
 //! Requests are counted on arrival, before any fault. Bodies are kept up to a size, the last hundred requests are
-//! kept in full, and keys are never kept: only their last four characters, to tell one key from another.
+//! kept in full, and keys are never kept: only their last four characters, to tell one key from another, and where they
+//! stood.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
+use super::dialect::Place;
 use super::serve::Server;
 
 /// The requests of one vendor.
@@ -26,6 +28,7 @@ pub(super) struct Log {
 pub(super) struct Arrival {
     pub(super) method: Method,
     pub(super) path: String,
+    pub(super) query: String,
     pub(super) model: Option<String>,
     pub(super) stream: bool,
     pub(super) headers: HeaderMap,
@@ -46,7 +49,9 @@ struct Seen {
     arrival: Arrival,
     /// The body's real size: a large body itself is not kept.
     body_bytes: usize,
+    /// As much of the key as may be shown, and all places where a key stood.
     key: Option<String>,
+    key_in: Vec<&'static str>,
     fault: Option<&'static str>,
     ending: Ending,
 }
@@ -78,7 +83,11 @@ impl Log {
         let place = if known { place } else { ("(other)".to_owned(), None) };
         *self.counts.entry(place).or_default() += 1;
 
-        let key = arrival.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).map(hint);
+        let keys: Vec<(Place, String)> =
+            Place::ALL.into_iter().filter_map(|at| Some((at, at.key(&arrival.headers, &arrival.query)?))).collect();
+        let key = keys.first().map(|(_, key)| hint(key));
+        let key_in = keys.iter().map(|(place, _)| place.name()).collect();
+        arrival.query = without_key(&arrival.query);
         for secret in SECRETS {
             arrival.headers.remove(secret);
         }
@@ -89,7 +98,7 @@ impl Log {
         if self.seen.len() == SEEN_MAX {
             self.seen.pop_front();
         }
-        self.seen.push_back(Seen { number, arrival, body_bytes, key, fault, ending: Ending::Open });
+        self.seen.push_back(Seen { number, arrival, body_bytes, key, key_in, fault, ending: Ending::Open });
         number
     }
 
@@ -152,7 +161,7 @@ impl Drop for Visit {
 
 impl Seen {
     fn show(&self) -> Value {
-        let Arrival { method, path, model, stream, headers, body } = &self.arrival;
+        let Arrival { method, path, query, model, stream, headers, body } = &self.arrival;
         let headers: BTreeMap<&str, String> = headers
             .iter()
             .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -161,11 +170,14 @@ impl Seen {
             "number": self.number,
             "method": method.as_str(),
             "path": path,
+            "query": query,
             "model": model,
             "stream": stream,
             "headers": headers,
             "key": self.key,
+            "key_in": self.key_in,
             "body": body_shown(body),
+            "body_text": String::from_utf8_lossy(body),
             "body_bytes": self.body_bytes,
             "fault": self.fault,
             "open": self.ending == Ending::Open,
@@ -174,11 +186,19 @@ impl Seen {
     }
 }
 
-/// As much of an `Authorization` header as may be shown.
-pub(super) fn hint(authorization: &str) -> String {
-    let count = authorization.chars().count();
-    let last: String = authorization.chars().skip(count.saturating_sub(4)).collect();
-    if count < "Bearer ".len() + 8 { "…".to_owned() } else { format!("…{last}") }
+/// As much of a key as may be shown.
+pub(super) fn hint(key: &str) -> String {
+    let count = key.chars().count();
+    let last: String = key.chars().skip(count.saturating_sub(4)).collect();
+    if count < 8 { "…".to_owned() } else { format!("…{last}") }
+}
+
+/// A query, without the key that may be in it.
+fn without_key(query: &str) -> String {
+    let is_key = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| name == Place::Query.name());
+    let mut kept = query.split('&').filter(|pair| !is_key(pair)).collect::<Vec<_>>().join("&");
+    kept.truncate(kept.floor_char_boundary(NAME_KEPT_MAX));
+    kept
 }
 
 fn body_shown(body: &Bytes) -> Value {

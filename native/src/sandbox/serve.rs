@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -13,17 +13,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::chat::{Chat, Speaker};
-use super::error::VendorError;
+use super::answer::{Answer, Plain, VendorError};
+use super::dialect::{Head, Operation, Place, Request as Asked, Route, Trouble, Turn};
 use super::fault::{Fault, Script};
 use super::log::{Arrival, Log, Visit, hint};
 use super::reply::{Playback, Reply};
-use super::spoil::{Act, Answer, Plain};
-use super::{Profile, control, embed, noise};
+use super::spoil::{Act, Voice};
+use super::{Profile, control, noise};
 
 /// What all connections of one vendor share.
 #[derive(Debug)]
@@ -45,9 +45,11 @@ pub(super) struct State {
 /// A request, read and sorted.
 #[derive(Debug)]
 struct Call {
+    route: Route,
     method: Method,
     path: String,
-    key: Result<(), VendorError>,
+    query: String,
+    headers: HeaderMap,
     body: Result<Value, VendorError>,
 }
 
@@ -59,9 +61,6 @@ pub(super) type Body = Either<Playback, Full<Bytes>>;
 
 const BODY_MAX: usize = 20 * 1024 * 1024;
 const CONNECTIONS_MAX: usize = 4096;
-const CHAT: &str = "/v1/chat/completions";
-const EMBEDDINGS: &str = "/v1/embeddings";
-const MODELS: &str = "/v1/models";
 
 /// Serves connections until it is dropped, and them with it.
 pub(super) async fn accept(listener: TcpListener, server: Arc<Server>) {
@@ -101,22 +100,29 @@ async fn respond(server: Arc<Server>, request: Request<Incoming>) -> Result<Resp
     let (parts, body) = request.into_parts();
     let read = Limited::new(body, BODY_MAX).collect().await.map(http_body_util::Collected::to_bytes);
     let bytes = read.as_ref().map_or_else(|_| Bytes::new(), Bytes::clone);
+    let route = Route::of(parts.uri.path(), &parts.headers);
+    let refuse = |trouble| route.dialect.refuse(&trouble);
+    let body = read
+        .map_err(|error| refuse(if error.is::<LengthLimitError>() { Trouble::TooLarge } else { Trouble::NotJson }))
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|_| refuse(Trouble::NotJson)));
     let call = Call {
-        key: check_key(&parts.headers),
-        body: read
-            .map_err(|error| refuse_body(&*error))
-            .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|_| VendorError::not_json())),
-        path: parts.uri.path().to_owned(),
+        route,
         method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().unwrap_or_default().to_owned(),
+        headers: parts.headers,
+        body,
     };
-    let (fault, mut visit) = server.arrive(&call, parts.headers, bytes);
-    match server.answer(&call, fault.as_ref()).spoil(fault.as_ref()) {
+    let (fault, mut visit) = server.arrive(&call, bytes);
+    let request_id = format!("req_{:016x}", noise::mix(server.seed.wrapping_add(visit.number())));
+    let voice = Voice { dialect: call.route.dialect, request_id: &request_id };
+    match server.answer(&call, fault.as_ref(), voice).spoil(fault.as_ref(), voice) {
         Act::Hang => std::future::pending().await,
         Act::Play(reply) => {
             if reply.wait > Duration::ZERO {
                 tokio::time::sleep(reply.wait).await;
             }
-            Ok(server.response(reply, visit))
+            Ok(server.response(reply, visit, voice))
         }
         Act::Reset => {
             visit.end();
@@ -136,79 +142,82 @@ impl Server {
     }
 
     /// Logs a request, and finds the fault it meets.
-    fn arrive(self: &Arc<Self>, call: &Call, headers: HeaderMap, bytes: Bytes) -> (Option<Fault>, Visit) {
-        let (model, stream) = match &call.body {
-            Ok(body) => (body["model"].as_str().map(str::to_owned), body["stream"] == true),
-            Err(_) => (None, false),
-        };
+    fn arrive(self: &Arc<Self>, call: &Call, bytes: Bytes) -> (Option<Fault>, Visit) {
+        let model = call.model().map(str::to_owned);
+        let in_body = call.body.as_ref().is_ok_and(|body| body["stream"] == true);
+        let stream = in_body || call.route.operation == Operation::ChatStream;
         let State { log, script } = &mut *self.state();
         let fault = script.meet(Instant::now(), &call.path, model.as_deref());
-        let (method, path) = (call.method.clone(), call.path.clone());
-        let arrival = Arrival { method, path, model, stream, headers, body: bytes };
+        let arrival = Arrival {
+            method: call.method.clone(),
+            path: call.path.clone(),
+            query: call.query.clone(),
+            model,
+            stream,
+            headers: call.headers.clone(),
+            body: bytes,
+        };
         let number = log.arrive(arrival, fault.as_ref().map(Fault::kind));
         (fault, Visit::new(Arc::clone(self), number))
     }
 
     /// What it would answer if nothing went wrong.
-    fn answer(&self, call: &Call, fault: Option<&Fault>) -> Answer {
-        self.try_answer(call, fault).unwrap_or_else(|error| Answer::Plain(Plain::error(&error)))
+    fn answer(&self, call: &Call, fault: Option<&Fault>, voice: Voice<'_>) -> Answer {
+        self.try_answer(call, fault).unwrap_or_else(|error| Answer::Plain(voice.error(&error)))
     }
 
     fn try_answer(&self, call: &Call, fault: Option<&Fault>) -> Result<Answer, VendorError> {
-        let serves = match call.path.as_str() {
-            CHAT | EMBEDDINGS => Method::POST,
-            MODELS => Method::GET,
-            path => return Err(VendorError::unknown_path(&call.method, path)),
-        };
-        if call.method != serves {
-            return Err(VendorError::wrong_method(&call.method, &call.path));
+        let Call { route, method, path, query, headers, body } = call;
+        let refuse = |trouble| route.dialect.refuse(&trouble);
+        if route.operation == Operation::Unknown {
+            return Err(refuse(Trouble::UnknownPath(method, path)));
         }
-        call.key.clone()?;
-        if call.path == MODELS {
-            return Ok(Answer::Plain(Plain::ok(&self.models(), Duration::ZERO)));
+        if *method != route.method() {
+            return Err(refuse(Trouble::WrongMethod(method, path)));
         }
-        let body = call.body.as_ref().map_err(Clone::clone)?;
-        let model = model_asked(body)?;
+        call.check_key()?;
+        route.dialect.admit(headers)?;
+        if route.operation == Operation::Models {
+            let models = route.dialect.models(&self.profile.models, &self.name);
+            return Ok(Answer::Plain(Plain::ok(&models, Duration::ZERO)));
+        }
+        let body = body.as_ref().map_err(Clone::clone)?;
+        let model = call.model().ok_or_else(|| refuse(Trouble::NoModel))?;
         if !self.profile.models.is_empty() && !self.profile.models.iter().any(|served| served == model) {
-            return Err(VendorError::unknown_model(model));
+            return Err(refuse(Trouble::UnknownModel(model)));
         }
         let number = self.calls.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         if self.profile.fails_every.is_some_and(|every| number % every == 0) {
-            return Err(VendorError::fitting(StatusCode::SERVICE_UNAVAILABLE));
+            return Err(refuse(Trouble::Status(StatusCode::SERVICE_UNAVAILABLE, None)));
         }
         let draw = self.seed.wrapping_add(number);
-        let first_token = self.profile.first_token(noise::mix(draw));
-        if call.path == EMBEDDINGS {
-            return embed::answer(body, first_token).map(Answer::Plain);
-        }
-        let speaker = Speaker { vendor: &self.name, draw, first_token, token_gap: self.profile.token_gap() };
-        Ok(Chat::check(body)?.answer(speaker, fault))
+        let turn = Turn {
+            vendor: &self.name,
+            draw,
+            created: unix_seconds(),
+            first_token: self.profile.first_token(noise::mix(draw)),
+            token_gap: self.profile.token_gap(),
+            fault,
+        };
+        let asked = Asked { operation: route.operation, model, body, headers, query };
+        route.dialect.answer(&asked, &turn)
     }
 
-    fn models(&self) -> Value {
-        let model = |id: &String| json!({"id": id, "object": "model", "created": 0, "owned_by": self.name});
-        json!({"object": "list", "data": self.profile.models.iter().map(model).collect::<Vec<_>>()})
-    }
-
-    fn response(&self, reply: Reply, visit: Visit) -> Response<Body> {
-        let id = noise::mix(self.seed.wrapping_add(visit.number()));
+    fn response(&self, reply: Reply, visit: Visit, voice: Voice<'_>) -> Response<Body> {
+        let head = Head {
+            vendor: &self.name,
+            request_id: voice.request_id,
+            success: reply.status.is_success(),
+            now: unix_seconds(),
+            wait: reply.wait,
+        };
         let mut response = Response::new(Either::Left(Playback::new(reply.steps, reply.length, visit)));
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
-        let mut set = |name: &'static str, value: Result<HeaderValue, _>| {
-            if let Ok(value) = value {
+        headers.insert(header::SERVER, HeaderValue::from_static("tidegate-sandbox"));
+        for (name, value) in voice.dialect.headers(&head) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
                 headers.insert(HeaderName::from_static(name), value);
-            }
-        };
-        set("server", HeaderValue::from_str("tidegate-sandbox"));
-        set("openai-organization", HeaderValue::from_str(&self.name));
-        set("openai-version", HeaderValue::from_str("2020-10-01"));
-        set("openai-processing-ms", HeaderValue::from_str(&reply.wait.as_millis().to_string()));
-        set("x-request-id", HeaderValue::from_str(&format!("req_{id:016x}")));
-        // Only on success: on a refusal they would say when to come back, which is for the script to say.
-        if reply.status.is_success() {
-            for (name, value) in RATE_LIMITS {
-                set(name, HeaderValue::from_str(value));
             }
         }
         headers.extend(reply.headers);
@@ -216,38 +225,29 @@ impl Server {
     }
 }
 
-const RATE_LIMITS: [(&str, &str); 6] = [
-    ("x-ratelimit-limit-requests", "10000"),
-    ("x-ratelimit-limit-tokens", "2000000"),
-    ("x-ratelimit-remaining-requests", "9999"),
-    ("x-ratelimit-remaining-tokens", "1999000"),
-    ("x-ratelimit-reset-requests", "6ms"),
-    ("x-ratelimit-reset-tokens", "30ms"),
-];
+impl Call {
+    /// The model it asks for, in its path or in its body.
+    fn model(&self) -> Option<&str> {
+        let in_body = || self.body.as_ref().ok()?.get("model")?.as_str().filter(|model| !model.is_empty());
+        self.route.model.as_deref().or_else(in_body)
+    }
 
-/// The model a body asks for.
-pub(super) fn model_asked(body: &Value) -> Result<&str, VendorError> {
-    let missing = || VendorError::parameter("model", None, "you must provide a model parameter");
-    body.get("model").and_then(Value::as_str).filter(|model| !model.is_empty()).ok_or_else(missing)
-}
-
-/// Any bearer is a good key, but for those that say what is wrong with them.
-fn check_key(headers: &HeaderMap) -> Result<(), VendorError> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some((authorization, key)) = given.and_then(|given| Some((given, given.strip_prefix("Bearer ")?.trim())))
-    else {
-        return Err(VendorError::no_key());
-    };
-    match key {
-        "" => Err(VendorError::no_key()),
-        key if key.starts_with("bad-") => Err(VendorError::bad_key(&hint(authorization))),
-        key if key.starts_with("broke-") => Err(VendorError::no_quota()),
-        _ => Ok(()),
+    /// Any key is a good one, but for those that say what is wrong with them.
+    fn check_key(&self) -> Result<(), VendorError> {
+        let dialect = self.route.dialect;
+        let at = |place: &Place| place.key(&self.headers, &self.query);
+        let trouble = match dialect.key_places().iter().find_map(at) {
+            None => Trouble::NoKey,
+            Some(key) if key.starts_with("bad-") => Trouble::BadKey(hint(&key)),
+            Some(key) if key.starts_with("broke-") => Trouble::Broke,
+            Some(_) => return Ok(()),
+        };
+        Err(dialect.refuse(&trouble))
     }
 }
 
-fn refuse_body(error: &(dyn Error + Send + Sync + 'static)) -> VendorError {
-    if error.is::<LengthLimitError>() { VendorError::too_large() } else { VendorError::not_json() }
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl fmt::Display for Reset {

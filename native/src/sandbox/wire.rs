@@ -1,6 +1,8 @@
 //! The sandbox as a client sees it: bytes on real sockets. Nothing here sleeps; what must not happen is made
 //! impossible to miss by waits far longer than any test.
 
+mod dialects;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
@@ -36,10 +38,14 @@ impl Client {
     }
 
     async fn open(&self, method: &str, target: &str, key: &str, body: &str) -> TcpStream {
+        self.open_with(method, target, &format!("authorization: Bearer {key}\r\n"), body).await
+    }
+
+    /// Sends a request with header lines of the test's own.
+    async fn open_with(&self, method: &str, target: &str, headers: &str, body: &str) -> TcpStream {
         let mut socket = TcpStream::connect(self.address).await.unwrap();
         let request = format!(
-            "{method} {target} HTTP/1.1\r\nhost: acme\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
-             content-length: {}\r\n\r\n{body}",
+            "{method} {target} HTTP/1.1\r\nhost: acme\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n{body}",
             body.len()
         );
         socket.write_all(request.as_bytes()).await.unwrap();

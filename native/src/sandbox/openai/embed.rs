@@ -1,11 +1,12 @@
-//! Embeddings: vectors that repeat and in which texts with words in common lie close together.
+//! Embeddings in OpenAI's format, as numbers or in base64.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::error::VendorError;
-use super::noise;
-use super::spoil::Plain;
+use super::super::answer::{Plain, VendorError};
+use super::super::dialect::{Request, Turn};
+use super::super::vector::vector;
+use super::error;
 
 #[derive(Debug, Serialize)]
 struct List<'a> {
@@ -37,12 +38,13 @@ enum Vector {
 const INPUTS_MAX: usize = 2048;
 const DIMENSIONS: usize = 1536;
 const DIMENSIONS_MAX: u64 = 3072;
-/// Words after these do not move the vector, so that a huge text costs no more than a long one.
-const WORDS_MAX: usize = 128;
+/// The parameters that are documented.
+const FIELDS: [&str; 5] = ["dimensions", "encoding_format", "input", "model", "user"];
 
-/// Answers a request, `wait` after it came.
-pub(super) fn answer(body: &Value, wait: std::time::Duration) -> Result<Plain, VendorError> {
-    let model = super::serve::model_asked(body)?;
+/// Answers a request.
+pub(super) fn answer(request: &Request<'_>, turn: &Turn<'_>) -> Result<Plain, VendorError> {
+    let Request { body, model, .. } = *request;
+    error::unknown_fields(body, &FIELDS)?;
     let inputs = inputs(body)?;
     let dimensions = dimensions(body)?;
     let base64 = match body.get("encoding_format").and_then(Value::as_str) {
@@ -50,7 +52,7 @@ pub(super) fn answer(body: &Value, wait: std::time::Duration) -> Result<Plain, V
         Some("base64") => true,
         Some(_) => {
             let message = "Invalid value for 'encoding_format': expected one of 'float' or 'base64'.";
-            return Err(VendorError::parameter("encoding_format", Some("invalid_value"), message));
+            return Err(error::parameter("encoding_format", Some("invalid_value"), message));
         }
     };
     let embedding = |(index, text): (usize, &String)| {
@@ -61,7 +63,7 @@ pub(super) fn answer(body: &Value, wait: std::time::Duration) -> Result<Plain, V
     let tokens = inputs.iter().map(|text| text.split_whitespace().count().max(1)).sum();
     let data = inputs.iter().enumerate().map(embedding).collect();
     let usage = Usage { prompt_tokens: tokens, total_tokens: tokens };
-    Ok(Plain::ok(&List { object: "list", data, model, usage }, wait))
+    Ok(Plain::ok(&List { object: "list", data, model, usage }, turn.first_token))
 }
 
 impl Serialize for Vector {
@@ -84,18 +86,17 @@ fn inputs(body: &Value) -> Result<Vec<String>, VendorError> {
         Value::Array(tokens) if !tokens.is_empty() => words(tokens),
         _ => None,
     };
-    let wrong = || {
-        VendorError::parameter("input", Some("invalid_type"), "'input' must be a non-empty string or array of strings.")
-    };
+    let wrong =
+        || error::parameter("input", Some("invalid_type"), "'input' must be a non-empty string or array of strings.");
     match body.get("input") {
         None | Some(Value::Null) => {
             let message = "Missing required parameter: 'input'.";
-            Err(VendorError::parameter("input", Some("missing_required_parameter"), message))
+            Err(error::parameter("input", Some("missing_required_parameter"), message))
         }
         Some(Value::Array(items)) if items.first().is_some_and(|first| !first.is_number()) => {
             if items.len() > INPUTS_MAX {
                 let message = format!("'input' array must be {INPUTS_MAX} dimensions or less.");
-                return Err(VendorError::parameter("input", Some("array_above_max_length"), message));
+                return Err(error::parameter("input", Some("array_above_max_length"), message));
             }
             items.iter().map(one).collect::<Option<Vec<String>>>().ok_or_else(wrong)
         }
@@ -111,30 +112,10 @@ fn dimensions(body: &Value) -> Result<usize, VendorError> {
             asked.and_then(|asked| usize::try_from(asked).ok()).ok_or_else(|| {
                 let message =
                     format!("Invalid value for 'dimensions': expected an integer from 1 to {DIMENSIONS_MAX}.");
-                VendorError::parameter("dimensions", Some("invalid_value"), message)
+                error::parameter("dimensions", Some("invalid_value"), message)
             })
         }
     }
-}
-
-/// The sum of one noise vector per word, at length 1.
-fn vector(text: &str, dimensions: usize) -> Vec<f32> {
-    let mut sum = vec![0.0_f32; dimensions];
-    for word in text.split_whitespace().take(WORDS_MAX) {
-        let mut state = noise::seed(&word.to_lowercase());
-        for place in &mut sum {
-            state = noise::mix(state);
-            let [high, low, ..] = state.to_be_bytes();
-            *place += f32::from(i16::from_be_bytes([high, low])) / 32_768.0;
-        }
-    }
-    let length = sum.iter().map(|place| place * place).sum::<f32>().sqrt();
-    if length > 0.0 {
-        for place in &mut sum {
-            *place /= length;
-        }
-    }
-    sum
 }
 
 /// Little-endian floats in base64, which the official clients ask for.
@@ -155,31 +136,26 @@ fn base64_of(vector: &[f32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::sample::{TURN, request};
     use super::*;
     use serde_json::json;
-    use std::time::Duration;
+
+    fn try_answer(body: &Value) -> Result<Plain, VendorError> {
+        answer(&request(body), &TURN)
+    }
 
     fn answered(body: &Value) -> Value {
-        serde_json::from_slice(&answer(body, Duration::ZERO).unwrap().body).unwrap()
+        serde_json::from_slice(&try_answer(body).unwrap().body).unwrap()
     }
 
     #[test]
     fn several_texts_give_vectors_in_order() {
         let list = answered(&json!({"model": "e", "input": ["one two", "three"], "dimensions": 8}));
-        assert_eq!(list["model"], "e");
+        assert_eq!(list["model"], "m");
         assert_eq!(list["data"].as_array().map(Vec::len), Some(2));
         assert_eq!(list["data"][1]["index"], 1);
         assert_eq!(list["data"][0]["embedding"].as_array().map(Vec::len), Some(8));
         assert_eq!(list["usage"], json!({"prompt_tokens": 3, "total_tokens": 3}));
-    }
-
-    #[test]
-    fn common_words_bring_texts_together() {
-        let [tide, gate, other] =
-            ["the tide is high", "the tide is low", "purple elephants dance"].map(|text| vector(text, 256));
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        assert!((dot(&tide, &tide) - 1.0).abs() < 1e-3);
-        assert!(dot(&tide, &gate) > dot(&tide, &other) + 0.4);
     }
 
     #[test]
@@ -200,7 +176,6 @@ mod tests {
     #[test]
     fn bad_requests_name_their_parameter() {
         for (body, param) in [
-            (json!({"input": "x"}), "model"),
             (json!({"model": "e"}), "input"),
             (json!({"model": "e", "input": ""}), "input"),
             (json!({"model": "e", "input": ["x", 5]}), "input"),
@@ -208,7 +183,7 @@ mod tests {
             (json!({"model": "e", "input": "x", "dimensions": 0}), "dimensions"),
             (json!({"model": "e", "input": "x", "encoding_format": "hex"}), "encoding_format"),
         ] {
-            assert_eq!(answer(&body, Duration::ZERO).unwrap_err().body()["error"]["param"], param);
+            assert_eq!(try_answer(&body).unwrap_err().error["param"], param);
         }
     }
 }
