@@ -185,7 +185,7 @@ mod tests {
         };
         let expected = [
             begin("tOoLs", "gemini-4-argon"),
-            call(0, "k7w2", Some("CiQB0e2Kb4=")),
+            call(0, "k7w2", Some("CiQB0e2Kbw==")),
             Delta::Arguments { call: 0, json: r#"{"city": "Zürich"}"#.into() },
             usage(80, 12, 0),
             Delta::Ping,

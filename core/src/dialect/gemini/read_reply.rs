@@ -267,6 +267,7 @@ mod tests {
         for (parts, reason, stop) in [
             ("[]", "STOP", Stop::End),
             (calls, "STOP", Stop::Tools),
+            (calls, "FUNCTION_CALL", Stop::Tools),
             (calls, "MAX_TOKENS", Stop::Length),
             ("null", "CONTINUATION", Stop::Length),
         ] {

@@ -148,11 +148,11 @@ impl Parts {
         if self.id.is_empty() { format!("call_{call}") } else { format!("call_{}_{call}", self.id) }
     }
 
-    /// Why the answer ended, as `finishReason` says; an error where it ended in a way that no answer should.
+    /// Why the answer ended, as `finishReason` says; an error where it ended in a way that no answer should. Google says
+    /// `STOP` after calls too; others who speak its dialect say `FUNCTION_CALL`.
     pub(super) fn ending(&self, reason: String, message: Option<String>) -> Result<Stop, VendorError> {
         match reason.as_str() {
-            "STOP" if self.calls > 0 => Ok(Stop::Tools),
-            "STOP" => Ok(Stop::End),
+            "STOP" | "FUNCTION_CALL" => Ok(if self.calls > 0 { Stop::Tools } else { Stop::End }),
             // `CONTINUATION`: the request's own limit was met before the one that was set.
             "MAX_TOKENS" | "CONTINUATION" => Ok(Stop::Length),
             reason if is_filter(reason) => Ok(Stop::Filtered),
@@ -183,7 +183,7 @@ pub(super) fn is_filter(reason: &str) -> bool {
 /// (`MALFORMED_FUNCTION_CALL`, `UNEXPECTED_TOOL_CALL`), a response that is none (`MALFORMED_RESPONSE`), `OTHER`, and whatever
 /// Google adds. All come with a 200, and asking again often helps, so they are errors: not one is a clean end.
 pub(super) fn is_broken(reason: &str) -> bool {
-    !matches!(reason, "STOP" | "MAX_TOKENS" | "CONTINUATION") && !is_filter(reason)
+    !matches!(reason, "STOP" | "FUNCTION_CALL" | "MAX_TOKENS" | "CONTINUATION") && !is_filter(reason)
 }
 
 /// The error that such an ending is.
