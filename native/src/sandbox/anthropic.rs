@@ -23,7 +23,7 @@ impl Dialect for Anthropic {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), VendorError> {
-        const VERSIONS: [&str; 2] = ["2023-06-01", "2023-01-01"];
+        const VERSIONS: [&str; 3] = ["2026-10-21", "2023-06-01", "2023-01-01"];
         let Some(version) = headers.get("anthropic-version") else {
             return Err(error::invalid("anthropic-version: header is required"));
         };
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(message(&headers).as_deref(), Some("anthropic-version: header is required"));
         headers.insert("anthropic-version", HeaderValue::from_static("2026-01-01"));
         assert!(message(&headers).is_some_and(|text| text.contains("not a valid version")));
-        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+        headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
         assert_eq!(message(&headers), None);
     }
 }

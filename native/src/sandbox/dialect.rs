@@ -155,7 +155,7 @@ impl Route {
             "/v1/messages" => to(&anthropic::Anthropic, Operation::Chat),
             "/v1/messages/count_tokens" => to(&anthropic::Anthropic, Operation::CountTokens),
             "/v1beta/models" => to(&gemini::Gemini, Operation::Models),
-            path => match path.strip_prefix("/v1beta/") {
+            path => match path.strip_prefix("/v1beta/").or_else(|| generally_available(path)) {
                 Some(rest) => Self::of_gemini(rest),
                 None if path.starts_with("/v1/messages/") => to(&anthropic::Anthropic, Operation::Unknown),
                 None => to(&openai::OpenAi, Operation::Unknown),
@@ -183,6 +183,11 @@ impl Route {
     pub(super) fn method(&self) -> Method {
         if self.operation == Operation::Models { Method::GET } else { Method::POST }
     }
+}
+
+/// What follows `/v1/` in the paths of Gemini's generally available version: its methods stand after a colon.
+fn generally_available(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/").filter(|rest| rest.starts_with("models/") && rest.contains(':'))
 }
 
 impl Place {
@@ -221,6 +226,7 @@ mod tests {
         assert_eq!((route.operation, route.model.as_deref()), (Operation::ChatStream, Some("gemini-3-pro")));
         let route = Route::of("/v1beta/models/a%2Fb:free:countTokens", &none);
         assert_eq!((route.operation, route.model.as_deref()), (Operation::CountTokens, Some("a/b:free")));
+        assert_eq!(Route::of("/v1/models/x:generateContent", &none).operation, Operation::Chat);
         for path in ["/v1beta/models/x", "/v1beta/models/:generateContent", "/v1beta/models/x:dance", "/v1beta/x"] {
             assert_eq!(Route::of(path, &none).operation, Operation::Unknown, "{path}");
         }

@@ -31,7 +31,7 @@ const MESSAGE_FIELDS: [&str; 12] = [
     "service_tier",
     "stop_sequences",
     "stream",
-    // Deprecated with the newest models, and taken by all others.
+    // Gone from the newest clients, and still taken by all but the newest models.
     "temperature",
     "top_k",
     "top_p",
