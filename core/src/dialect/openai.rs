@@ -4,24 +4,36 @@ pub mod completions;
 mod decode;
 mod encode;
 mod read_chat;
+mod read_messages;
 mod read_request;
+mod reasoning;
 mod reply;
 pub mod responses;
+mod usage;
 mod watch;
+mod write_messages;
 mod write_reply;
 mod write_request;
 
+pub use decode::Decoder;
+pub use encode::Encoder;
+pub use read_chat::read_chat;
+pub use read_request::read_request;
 pub use reply::{read_error, read_reply};
+pub use usage::with_cost;
 pub use watch::Watcher;
+pub use write_reply::write_reply;
+pub use write_request::write_request;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use usage::read_usage;
 
 use super::Operation;
-use crate::price::Usage;
 
 /// The last event of a stream.
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// What an event begins with.
+const DATA: &[u8] = b"data: ";
 
 /// Where an operation is under a vendor's base URL; `None` where the dialect has no such thing.
 pub fn path(operation: Operation) -> Option<&'static str> {
@@ -32,45 +44,5 @@ pub fn path(operation: Operation) -> Option<&'static str> {
     }
 }
 
-/// `usage`, with the names that `OpenAI` and `DeepSeek` use.
-#[derive(Deserialize)]
-struct WireUsage {
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-    #[serde(default)]
-    completion_tokens_details: Option<CompletionDetails>,
-    #[serde(default)]
-    prompt_tokens_details: Option<PromptDetails>,
-    #[serde(default)]
-    prompt_cache_hit_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct PromptDetails {
-    #[serde(default)]
-    cached_tokens: Option<u64>,
-    #[serde(default)]
-    cache_write_tokens: Option<u64>,
-}
-
-#[derive(Deserialize)]
-struct CompletionDetails {
-    #[serde(default)]
-    reasoning_tokens: Option<u64>,
-}
-
-/// Reads `usage`. One that does not read is unknown: it never spoils an answer.
-fn read_usage(raw: Option<&RawValue>) -> Option<Usage> {
-    let wire: WireUsage = serde_json::from_str(raw?.get()).ok()?;
-    let details = wire.prompt_tokens_details.as_ref();
-    let cached = details.and_then(|details| details.cached_tokens).or(wire.prompt_cache_hit_tokens);
-    Some(Usage {
-        input: wire.prompt_tokens,
-        cached_input: cached.unwrap_or(0),
-        cache_write: details.and_then(|details| details.cache_write_tokens).unwrap_or(0),
-        cache_write_1h: 0,
-        output: wire.completion_tokens,
-        reasoning: wire.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ impl Live {
         self.last_at = now;
         let body = Gathered::default();
         self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
-            Stage::Held { decoder: Watcher::new(self.terms.wants_usage, self.terms.one_choice), held: body }
+            Stage::Held { decoder: Watcher::new(self.terms.wants_usage, self.terms.one_choice, None), held: body }
         } else {
             Stage::Whole { status, headers, body }
         };

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{read_error, read_usage};
+use super::usage::{end_of_string, read_usage, with_cost};
+use super::{DATA, read_error};
 use crate::dialect::Event;
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
-use crate::price::Usage;
+use crate::price::{Price, Usage};
 
 /// Reads a stream as it arrives. Feed it with [`push`](Self::push), then take [`next_event`](Self::next_event) until there is none.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Watcher {
     strips_usage: bool,
     /// Whether the request asked for one choice alone: then, once it has begun, only its end is news.
     one_choice: bool,
+    /// What the tokens cost, to be told beside the usage; `None` tells nothing.
+    price: Option<Price>,
     /// What the vendor counted, once it has said so.
     pub usage: Option<Usage>,
     /// Whether a finish reason has come for every choice that has begun.
@@ -76,12 +78,13 @@ struct Delta<'a> {
 
 impl Watcher {
     /// A decoder for one stream. `wants_usage`: the client asked for the usage at its end. `one_choice`: it asked for a
-    /// single answer.
-    pub fn new(wants_usage: bool, one_choice: bool) -> Self {
+    /// single answer. `price`: what the target's tokens cost, for a client who wants the usage to be told with it.
+    pub fn new(wants_usage: bool, one_choice: bool, price: Option<Price>) -> Self {
         Self {
             splitter: Splitter::default(),
             strips_usage: !wants_usage,
             one_choice,
+            price: price.filter(|_| wants_usage),
             usage: None,
             finished: false,
             filtered: false,
@@ -128,8 +131,12 @@ impl Watcher {
         if chunk.error.is_some() {
             return Some(Event::Error(read_error(&data)));
         }
+        let mut raw = block.raw;
         if let Some(usage) = read_usage(chunk.usage) {
             self.usage = Some(usage);
+            if let Some(cost) = self.price.and_then(|price| price.cost(usage)) {
+                raw = event_with(raw, &data, &with_cost(data.clone(), cost));
+            }
         }
         let choices = chunk.choices.unwrap_or_default();
         if choices.is_empty() && chunk.usage.is_some() && self.strips_usage {
@@ -148,11 +155,23 @@ impl Watcher {
         }
         self.finished = self.ended != 0 && self.ended == self.begun;
         if finishes {
-            return Some(Event::Finish(block.raw));
+            return Some(Event::Finish(raw));
         }
         let has_content = choices.iter().filter_map(|choice| choice.delta.as_ref()).any(Delta::has_content);
-        Some(if has_content { Event::Content(block.raw) } else { Event::Other(block.raw) })
+        Some(if has_content { Event::Content(raw) } else { Event::Other(raw) })
     }
+}
+
+/// An event for data that has changed; the one that came, if it has not.
+fn event_with(raw: Bytes, data: &Bytes, changed: &Bytes) -> Bytes {
+    if changed.len() == data.len() {
+        return raw;
+    }
+    let mut event = [DATA, changed, b"\n\n"].concat();
+    // Data of several lines becomes one of a single line. In JSON a line's end is as good as a blank.
+    let last = event.len() - 2;
+    event[..last].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+    event.into()
 }
 
 /// Whether a chunk is whole and holds no error, no usage and no finish reason. Nearly all of a stream is like that, and one
@@ -185,17 +204,6 @@ fn says_nothing_new(data: &[u8]) -> bool {
     false
 }
 
-/// Where the string that `from` is inside of ends: the place of its closing quote.
-fn end_of_string(data: &[u8], mut from: usize) -> Option<usize> {
-    loop {
-        let at = from + memchr2(b'"', b'\\', data.get(from..)?)?;
-        if data[at] == b'"' {
-            return Some(at);
-        }
-        from = at + 2;
-    }
-}
-
 /// Whether what follows a key gives it `null`.
 fn is_null(after_key: &[u8]) -> bool {
     let value = after_key.trim_ascii_start().strip_prefix(b":");
@@ -226,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::dialect::VendorError;
+    use crate::price::Picodollars;
 
     const ROLE: &str = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}],\"usage\":null}\n\n";
     const HI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}],\"usage\":null}\n\n";
@@ -235,7 +244,7 @@ mod tests {
 
     /// All events of a stream that arrives in pieces of `size` bytes, and the decoder after it.
     fn decode(stream: &str, wants_usage: bool, size: usize) -> (Vec<Event>, Watcher) {
-        decode_with(Watcher::new(wants_usage, false), stream, size)
+        decode_with(Watcher::new(wants_usage, false, None), stream, size)
     }
 
     fn decode_with(mut decoder: Watcher, stream: &str, size: usize) -> (Vec<Event>, Watcher) {
@@ -278,6 +287,32 @@ mod tests {
         let (events, decoder) = decode(last, false, 11);
         assert_eq!(events.len(), 1);
         assert_eq!(decoder.usage.unwrap().input, 1);
+    }
+
+    #[test]
+    fn the_cost_is_told_beside_the_usage_where_both_are_wanted_and_known() {
+        let price = Price { input: Picodollars(1_000_000), output: Picodollars(2_000_000), ..Price::default() };
+        let told =
+            "data: {\"choices\":[],\"usage\":{\"cost\":0.000009,\"prompt_tokens\":5,\"completion_tokens\":2}}\n\n";
+        let stream = [HI, USAGE].concat();
+        for size in [1, 10_000] {
+            let (events, decoder) = decode_with(Watcher::new(true, true, Some(price)), &stream, size);
+            assert_eq!(events, [Event::Content(bytes(HI)), Event::Other(bytes(told))]);
+            assert_eq!(decoder.usage.unwrap().output, 2);
+        }
+        let (events, _) = decode_with(Watcher::new(true, true, None), &stream, 99);
+        assert_eq!(events[1], Event::Other(bytes(USAGE)), "a price that is not known tells nothing");
+        let beside =
+            "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1}}\n\n";
+        let (events, _) = decode_with(Watcher::new(false, true, Some(price)), beside, 99);
+        assert_eq!(events, [Event::Finish(bytes(beside))], "nobody asked");
+        let theirs = "data: {\"choices\":[],\n\r\ndata: \"usage\":{\"prompt_tokens\":1,\"cost\":7}}\n\n";
+        let theirs = theirs.replace("\n\r\n", "\r\n");
+        let (events, _) = decode_with(Watcher::new(true, true, Some(price)), &theirs, 99);
+        assert_eq!(events, [Event::Other(theirs.into())], "the vendor's own word stands");
+        let lines = "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":1}}\n\n";
+        let joined = "data: {\"choices\":[], \"usage\":{\"cost\":0.000001,\"prompt_tokens\":1}}\n\n";
+        assert_eq!(decode_with(Watcher::new(true, true, Some(price)), lines, 99).0, [Event::Other(bytes(joined))]);
     }
 
     #[test]
@@ -363,7 +398,7 @@ mod tests {
             let mut keys = BTreeSet::new();
             let parts: Vec<&str> = parts.into_iter().filter(|part| keys.insert(&part[..4])).collect();
             let chunk = format!("data: {{{}}}\n\n", parts.join(","));
-            let (mut short, short_state) = decode_with(Watcher::new(true, true), &[HI, &chunk].concat(), 999);
+            let (mut short, short_state) = decode_with(Watcher::new(true, true, None), &[HI, &chunk].concat(), 999);
             let (mut long, long_state) = decode(&chunk, true, 999);
             short.remove(0);
             // A role or an empty chunk is content to the short look: both go on to the client.
@@ -382,7 +417,7 @@ mod tests {
 
         #[test]
         fn any_bytes_decode(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8)) {
-            let mut decoder = Watcher::new(false, true);
+            let mut decoder = Watcher::new(false, true, None);
             for piece in pieces {
                 decoder.push(piece.into());
                 while let Ok(Some(_)) = decoder.next_event() {}
