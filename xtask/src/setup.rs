@@ -1,4 +1,4 @@
-//! Set-up: the wasm target, the two cargo tools of the edge, npm packages, the Python environment.
+//! Set-up: the wasm target, the two cargo tools of the edge, npm packages, the Python environment, a mock vendor.
 //!
 //! Each part has its own directory in the cache, named by what is in it (a version, or the hash of a lock file), and a
 //! marker file that is written last. A part whose marker exists is never touched again, so that the usual case costs a few
@@ -13,6 +13,7 @@ use std::process::Command;
 
 /// The version that works with the `worker` crate of the same number.
 const WORKER_BUILD: &str = "0.8.7";
+const VIDAIMOCK: &str = "0.3.1";
 const WASM: &str = "wasm32-unknown-unknown";
 const MARKER: &str = ".complete";
 
@@ -28,10 +29,12 @@ pub(crate) struct Tools {
 pub(crate) fn everything() -> Result<()> {
     let tools = edge()?;
     let python = python()?;
+    let vidaimock = vidaimock()?;
     eprintln!("worker-build  {}", tools.worker_build.display());
     eprintln!("wasm-bindgen  {}", tools.wasm_bindgen.display());
     eprintln!("npm           {}", tools.node_bin.display());
     eprintln!("python        {}", python.display());
+    eprintln!("vidaimock     {}", vidaimock.display());
     Ok(())
 }
 
@@ -39,16 +42,27 @@ pub(crate) fn everything() -> Result<()> {
 pub(crate) fn edge() -> Result<Tools> {
     wasm_target()?;
     let node_bin = node()?;
-    let worker_build = cargo_tool("worker-build", WORKER_BUILD)?.join("bin/worker-build");
-    let wasm_bindgen = cargo_tool("wasm-bindgen-cli", &wasm_bindgen_version()?)?.join("bin/wasm-bindgen");
+    let worker_build = cargo_tool("worker-build", WORKER_BUILD, |_| ())?.join("bin/worker-build");
+    let wasm_bindgen = cargo_tool("wasm-bindgen-cli", &wasm_bindgen_version()?, |_| ())?.join("bin/wasm-bindgen");
     Ok(Tools { worker_build, wasm_bindgen, node_bin })
 }
 
-/// The Python environment with the official client; returns its interpreter.
+/// A mock vendor that the tests put behind the gateway; returns its program.
+///
+/// A program and not a dependency of the tests: it would bring 136 packages into our lock file, and more than double the
+/// time of its build, because ours is optimized.
+pub(crate) fn vidaimock() -> Result<PathBuf> {
+    let dir = cargo_tool("vidaimock", VIDAIMOCK, |install| {
+        install.arg("--debug").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    })?;
+    Ok(dir.join("bin/vidaimock"))
+}
+
+/// The Python environment with the clients and llmock; returns its interpreter.
 pub(crate) fn python() -> Result<PathBuf> {
     let wanted = place::root()?.join("tests/python/requirements.txt");
     let name = format!("venv-{}", place::hash_of(std::slice::from_ref(&wanted))?);
-    let dir = part(&name, "the Python environment (about 10 s)", |dir| {
+    let dir = part(&name, "the Python environment (about 20 s)", |dir| {
         let made = run(Command::new("python3").args(["-m", "venv"]).arg(dir));
         made.context("python3 with its venv module is needed (on Debian: python3-venv)")?;
         let mut pip = Command::new(dir.join("bin/python"));
@@ -90,7 +104,7 @@ fn link(to: &Path, at: &Path) -> Result<()> {
     fs::rename(&fresh, at).with_context(|| format!("cannot replace {}", at.display()))
 }
 
-fn cargo_tool(package: &str, version: &str) -> Result<PathBuf> {
+fn cargo_tool(package: &str, version: &str, how: impl FnOnce(&mut Command)) -> Result<PathBuf> {
     let name = format!("tools/{package}-{version}");
     part(&name, &format!("{package} {version} (2 to 4 minutes)"), |dir| {
         let mut install = cargo();
@@ -98,6 +112,7 @@ fn cargo_tool(package: &str, version: &str) -> Result<PathBuf> {
         install.arg("install").arg(format!("{package}@{version}")).arg("--root").arg(dir);
         // A temporary target directory and no workspace: the tool is not part of this build.
         install.env_remove("CARGO_TARGET_DIR").current_dir(dir);
+        how(&mut install);
         run(&mut install)
     })
 }

@@ -95,9 +95,10 @@ fn worker() -> Result<()> {
 fn cargo_test(filter: Option<&str>, this: PathBuf, tally: &mut Tally) -> Result<()> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
-    // What the tests of `tests/` start: the server, the worker (by this program), the official clients.
+    // What the tests of `tests/` start: the server, the worker (by this program), the clients, the mock vendors.
     command.env("TIDEGATE_XTASK", this).env("TIDEGATE_BIN", place::target()?.join("debug/tidegate"));
     command.env("TIDEGATE_NODE", setup::edge()?.node_bin.join("node")).env("TIDEGATE_PYTHON", setup::python()?);
+    command.env("TIDEGATE_VIDAIMOCK", setup::vidaimock()?);
     let status = pass_on(command.stdout(Stdio::piped()), |line| tally.read(line))?;
     anyhow::ensure!(status || tally.failed > 0, "cargo test failed, though no test that ran did");
     Ok(())
