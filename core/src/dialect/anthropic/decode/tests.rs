@@ -32,8 +32,8 @@ fn decode<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Delta>, Decode
 
 /// What events with `data` say.
 fn say(data: &[&str]) -> (Vec<Delta>, Decoder) {
-    let stream: String = data.iter().map(|data| format!("data: {data}\n\n")).collect();
-    decode([stream.as_bytes()])
+    let events: Vec<String> = data.iter().map(|data| format!("data: {data}\n\n")).collect();
+    decode([events.concat().as_bytes()])
 }
 
 fn begin() -> Delta {
@@ -44,8 +44,8 @@ fn begin() -> Delta {
 fn documented_streams() {
     for (name, stream, expected) in GOLDEN {
         let (deltas, decoder) = decode([stream.as_bytes()]);
-        let lines: String = deltas.iter().map(|delta| format!("{delta:?}\n")).collect();
-        assert_eq!(lines, expected, "{name}");
+        let lines: Vec<String> = deltas.iter().map(|delta| format!("{delta:?}")).collect();
+        assert_eq!(lines, expected.lines().collect::<Vec<_>>(), "{name}");
         assert_eq!(decoder.malformed(), 0, "{name}");
         assert_eq!(decoder.is_done(), name != "overloaded", "{name}");
     }
