@@ -3,6 +3,8 @@
 //! The same schema gives the same value. A schema comes from outside, so a value has a bound on its nodes and on its
 //! depth, whatever references and least lengths say; within that bound it fits, but for patterns, which it does not read.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Number, Value};
 
 /// A value that fits `schema`: JSON schema, or the part of `OpenAPI`'s that Gemini takes, with types in capitals.
@@ -22,8 +24,8 @@ const DEPTH_MAX: usize = 24;
 const OPTIONAL_DEPTH_MAX: usize = 4;
 const LENGTH_MAX: u64 = 1000;
 
-impl Maker<'_> {
-    fn value(&mut self, schema: &Value, name: &str, depth: usize) -> Value {
+impl<'a> Maker<'a> {
+    fn value(&mut self, schema: &'a Value, name: &str, depth: usize) -> Value {
         if self.nodes_left == 0 || depth > DEPTH_MAX {
             return Value::Null;
         }
@@ -32,7 +34,7 @@ impl Maker<'_> {
             return given;
         }
         if let Some(target) = self.target(schema) {
-            return self.value(&target, name, depth + 1);
+            return self.value(target, name, depth + 1);
         }
         for key in ["anyOf", "oneOf"] {
             let is_null = |branch: &&Value| type_of(branch).as_deref() == Some("null");
@@ -56,13 +58,13 @@ impl Maker<'_> {
     }
 
     /// What a local reference points to.
-    fn target(&self, schema: &Value) -> Option<Value> {
+    fn target(&self, schema: &Value) -> Option<&'a Value> {
         let reference = schema["$ref"].as_str().or(schema["ref"].as_str())?;
-        self.root.pointer(reference.strip_prefix('#')?).cloned()
+        self.root.pointer(reference.strip_prefix('#')?)
     }
 
     /// The objects of all parts in one; other types are the first part's.
-    fn all_of(&mut self, schema: &Value, parts: &[Value], name: &str, depth: usize) -> Value {
+    fn all_of(&mut self, schema: &'a Value, parts: &'a [Value], name: &str, depth: usize) -> Value {
         let mut whole = Map::new();
         let own = schema["properties"].is_object().then(|| self.object(schema, depth));
         let values: Vec<Value> = parts.iter().map(|part| self.value(part, name, depth + 1)).collect();
@@ -75,13 +77,13 @@ impl Maker<'_> {
         Value::Object(whole)
     }
 
-    fn object(&mut self, schema: &Value, depth: usize) -> Value {
-        let required: Vec<&str> =
+    fn object(&mut self, schema: &'a Value, depth: usize) -> Value {
+        let required: BTreeSet<&str> =
             schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let mut fields = Map::new();
         let properties = schema["properties"].as_object().into_iter().flatten();
         // What is required comes first, so that a bound takes the rest.
-        let (first, rest): (Vec<_>, Vec<_>) = properties.partition(|(name, _)| required.contains(&name.as_str()));
+        let (first, rest): (Vec<_>, Vec<_>) = properties.partition(|(name, _)| required.contains(name.as_str()));
         for (name, property) in first {
             fields.insert(name.clone(), self.value(property, name, depth + 1));
         }
@@ -93,7 +95,7 @@ impl Maker<'_> {
         Value::Object(fields)
     }
 
-    fn array(&mut self, schema: &Value, name: &str, depth: usize) -> Value {
+    fn array(&mut self, schema: &'a Value, name: &str, depth: usize) -> Value {
         let mut items = Vec::new();
         for item in schema["prefixItems"].as_array().into_iter().flatten() {
             items.push(self.value(item, name, depth + 1));

@@ -48,6 +48,8 @@ const BETA_FIELDS: [&str; 7] = [
     "thread",
 ];
 
+const STOPS_MAX: usize = 8191;
+
 /// Checks a request, and reads it.
 pub(super) fn read(request: &Request<'_>) -> Result<Reading, VendorError> {
     let body = request.body;
@@ -141,6 +143,9 @@ fn stops(stops: &Value) -> Result<Vec<String>, VendorError> {
         return Ok(Vec::new());
     }
     let Some(stops) = stops.as_array() else { return Err(invalid("stop_sequences: Input should be a valid list")) };
+    if stops.len() > STOPS_MAX {
+        return Err(invalid(format!("stop_sequences: List should have at most {STOPS_MAX} items after validation")));
+    }
     let stop = |(at, stop): (usize, &Value)| match stop.as_str() {
         None => Err(invalid(format!("stop_sequences.{at}: Input should be a valid string"))),
         Some(stop) if stop.trim().is_empty() => {

@@ -1,5 +1,7 @@
 //! The messages of a messages request: their roles, their content blocks, and that uses and results of tools match.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::answer::VendorError;
@@ -32,7 +34,7 @@ pub(super) fn hear(messages: &Value, ask: &mut Ask) -> Result<(), VendorError> {
         Value::Array(messages) => messages,
         _ => return Err(invalid("messages: Input should be a valid list")),
     };
-    let mut used: Vec<&str> = Vec::new();
+    let mut used: BTreeSet<&str> = BTreeSet::new();
     for (at, message) in messages.iter().enumerate() {
         let speaker = speaker(at, &message["role"])?;
         if let Some(name) = super::ask::unlisted(message, &["content", "role"]) {
@@ -43,13 +45,13 @@ pub(super) fn hear(messages: &Value, ask: &mut Ask) -> Result<(), VendorError> {
             speaker,
             ask: &mut *ask,
             used: &used,
-            results: Vec::new(),
-            uses: Vec::new(),
+            results: BTreeSet::new(),
+            uses: BTreeSet::new(),
             texts: Vec::new(),
         };
         heard.content(&message["content"], at + 1 == messages.len())?;
         let Heard { results, uses, texts, .. } = heard;
-        if let Some(open) = used.iter().find(|id| !results.contains(id)) {
+        if let Some(open) = used.difference(&results).next() {
             return Err(unanswered(at - 1, open));
         }
         used = uses;
@@ -91,9 +93,9 @@ struct Heard<'a, 'b> {
     speaker: Speaker,
     ask: &'b mut Ask,
     /// The uses of tools in the message before.
-    used: &'b [&'a str],
-    results: Vec<&'a str>,
-    uses: Vec<&'a str>,
+    used: &'b BTreeSet<&'a str>,
+    results: BTreeSet<&'a str>,
+    uses: BTreeSet<&'a str>,
     texts: Vec<&'a str>,
 }
 
@@ -130,7 +132,11 @@ impl<'a> Heard<'a, '_> {
                 self.ask.images += 1;
             }
             ("tool_result", Speaker::User) => self.result(number, block, &place)?,
-            ("tool_use", Speaker::Assistant) => self.uses.push(use_of(block, &place)?),
+            ("tool_use", Speaker::Assistant) => {
+                if !self.uses.insert(use_of(block, &place)?) {
+                    return Err(invalid("messages: `tool_use` ids must be unique"));
+                }
+            }
             ("thinking", Speaker::Assistant) => {
                 let signed = block["signature"].is_string() && block["thinking"].is_string();
                 if !signed {
@@ -170,7 +176,7 @@ impl<'a> Heard<'a, '_> {
         if number != self.results.len() {
             return Err(invalid(format!("{place}: `tool_result` blocks must come before all other content")));
         }
-        self.results.push(id);
+        self.results.insert(id);
         let text = match &block["content"] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),

@@ -63,6 +63,8 @@ const TOOL_FIELDS: [&str; 9] = [
 const DECLARATION_FIELDS: [&str; 7] =
     ["behavior", "description", "name", "parameters", "parametersJsonSchema", "response", "responseJsonSchema"];
 const THINKING_LEVELS: [&str; 6] = ["THINKING_LEVEL_UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH"];
+/// More than any documented limit, and few enough to look a name up in.
+const TOOLS_MAX: usize = 512;
 const CANDIDATES_MAX: u64 = 8;
 const STOPS_MAX: usize = 5;
 
@@ -75,6 +77,9 @@ pub(super) fn read(request: &Request<'_>) -> Result<Reading, VendorError> {
     let thoughts_shown = config(at(body, "generationConfig"), &mut ask)?;
     for (number, tool) in list(body, "tools", "")?.iter().enumerate() {
         read_tool(tool, &format!("tools[{number}]"), &mut ask.tools)?;
+    }
+    if ask.tools.len() > TOOLS_MAX {
+        return Err(invalid(format!("At most {TOOLS_MAX} function declarations can be specified.")));
     }
     ask.tool_choice = tool_choice(at(body, "toolConfig"), &ask.tools)?;
     let system = at(body, "systemInstruction");
@@ -219,6 +224,8 @@ fn tool_choice(config: &Value, tools: &[Tool]) -> Result<ToolChoice, VendorError
     known(calling, &["allowedFunctionNames", "mode"], PLACE)?;
     let mode = calling["mode"].as_str().unwrap_or("AUTO");
     let names = list(calling, "allowedFunctionNames", PLACE)?;
+    // Each name once makes no more names than there are tools; the rest would be looked up for nothing.
+    let names = &names[..names.len().min(tools.len() + 1)];
     let names: Vec<String> = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     if let Some(name) = names.iter().find(|name| !tools.iter().any(|tool| tool.name == **name)) {
         return Err(invalid(format!(

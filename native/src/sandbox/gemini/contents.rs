@@ -1,5 +1,7 @@
 //! The contents of a request: their roles, their parts, and that calls and responses of functions match.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::super::answer::VendorError;
@@ -16,6 +18,9 @@ pub(super) enum Part<'a> {
     Response(&'a str, String),
     Other,
 }
+
+/// How often each function is called, and has yet to respond.
+type Calls<'a> = BTreeMap<&'a str, usize>;
 
 const PART_FIELDS: [&str; 14] = [
     "codeExecutionResult",
@@ -39,7 +44,7 @@ pub(super) fn hear(contents: &[Value], ask: &mut Ask) -> Result<(), VendorError>
     if contents.is_empty() {
         return Err(invalid("* GenerateContentRequest.contents: contents is not specified\n"));
     }
-    let mut called: Vec<&str> = Vec::new();
+    let mut called = Calls::new();
     let mut last = Speaker::User;
     for (number, content) in contents.iter().enumerate() {
         let place = format!("contents[{number}]");
@@ -54,7 +59,7 @@ pub(super) fn hear(contents: &[Value], ask: &mut Ask) -> Result<(), VendorError>
                 "* GenerateContentRequest.{place}.parts: contents.parts must not be empty.\n"
             )));
         }
-        called = turn(parts, last, &called, ask)?;
+        called = turn(parts, last, called, ask)?;
     }
     if last == Speaker::Assistant {
         return Err(invalid("Please ensure that multiturn requests end with a user role or a function response."));
@@ -66,23 +71,22 @@ pub(super) fn hear(contents: &[Value], ask: &mut Ask) -> Result<(), VendorError>
 fn turn<'a>(
     parts: Vec<Part<'a>>,
     speaker: Speaker,
-    called: &[&str],
+    mut open: Calls<'a>,
     ask: &mut Ask,
-) -> Result<Vec<&'a str>, VendorError> {
-    let mut open = called.to_vec();
-    let (mut calls, mut texts, mut results) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<Calls<'a>, VendorError> {
+    let (mut calls, mut texts, mut results) = (Calls::new(), Vec::new(), Vec::new());
     for part in parts {
         match (part, speaker) {
             (Part::Text(text), _) => texts.push(text),
             (Part::Image, _) => ask.images += 1,
-            (Part::Call(name), Speaker::Assistant) => calls.push(name),
+            (Part::Call(name), Speaker::Assistant) => *calls.entry(name).or_default() += 1,
             (Part::Response(name, text), Speaker::User) => {
-                let Some(place) = open.iter().position(|open| *open == name) else {
+                let Some(left) = open.get_mut(name).filter(|left| **left > 0) else {
                     return Err(invalid(
                         "Please ensure that function response turn comes immediately after a function call turn.",
                     ));
                 };
-                open.remove(place);
+                *left -= 1;
                 results.push(text);
             }
             (Part::Call(_) | Part::Response(..), _) => {
@@ -93,7 +97,7 @@ fn turn<'a>(
             (Part::Other, _) => {}
         }
     }
-    if !open.is_empty() {
+    if open.values().any(|left| *left > 0) {
         return Err(invalid(
             "Please ensure that the number of function response parts is equal to the number of function call parts of \
              the function call turn.",

@@ -50,6 +50,7 @@ const FIELDS: [&str; 38] = [
 ];
 const CHOICES_MAX: u64 = 128;
 const STOPS_MAX: usize = 4;
+const TOOLS_MAX: usize = 128;
 
 /// Checks a body, and reads it.
 pub(super) fn read(body: &Value, model: &str) -> Result<Chat, VendorError> {
@@ -205,6 +206,14 @@ fn tools(body: &Value) -> Result<Vec<Tool>, VendorError> {
                        instead.";
         return Err(error::parameter("tools", Some("empty_array"), message));
     }
+    if tools.len() > TOOLS_MAX {
+        let message = format!(
+            "Invalid 'tools': array too long. Expected an array with maximum length {TOOLS_MAX}, but got an array with \
+             length {} instead.",
+            tools.len()
+        );
+        return Err(error::parameter("tools", Some("array_above_max_length"), message));
+    }
     let read = |(at, tool): (usize, &Value)| {
         if tool["type"] != "function" {
             let message = format!(
@@ -309,6 +318,7 @@ mod tests {
             ("stop", json!(7), json!("invalid_type")),
             ("stop", json!(["a", "b", "c", "d", "e"]), json!("array_above_max_length")),
             ("tools", json!([]), json!("empty_array")),
+            ("tools", json!(vec![0; 129]), json!("array_above_max_length")),
             ("tool_choice", json!("auto"), Value::Null),
             ("top_logprobs", json!(2), Value::Null),
         ] {

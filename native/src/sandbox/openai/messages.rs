@@ -1,5 +1,7 @@
 //! The messages of a chat completion request: their roles, their parts, and that calls and results of tools match.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::answer::VendorError;
@@ -24,7 +26,7 @@ pub(super) fn list(body: &Value) -> Result<&[Value], VendorError> {
 
 /// Takes in all messages.
 pub(super) fn hear(messages: &[Value], ask: &mut Ask) -> Result<(), VendorError> {
-    let mut expected: Vec<&str> = Vec::new();
+    let mut expected: BTreeSet<&str> = BTreeSet::new();
     for (at, message) in messages.iter().enumerate() {
         let role = message["role"].as_str().unwrap_or_default();
         let speaker = match role {
@@ -59,10 +61,9 @@ pub(super) fn hear(messages: &[Value], ask: &mut Ask) -> Result<(), VendorError>
 }
 
 /// Strikes out the call that a tool's message answers.
-fn answered(expected: &mut Vec<&str>, id: &Value, at: usize) -> Result<(), VendorError> {
+fn answered(expected: &mut BTreeSet<&str>, id: &Value, at: usize) -> Result<(), VendorError> {
     let Some(id) = id.as_str() else { return Err(missing(&format!("messages[{at}].tool_call_id"))) };
-    if let Some(place) = expected.iter().position(|expected| *expected == id) {
-        expected.remove(place);
+    if expected.remove(id) {
         return Ok(());
     }
     let message =
@@ -70,20 +71,20 @@ fn answered(expected: &mut Vec<&str>, id: &Value, at: usize) -> Result<(), Vendo
     Err(error::parameter(&format!("messages.[{at}].role"), None, message))
 }
 
-fn unanswered(expected: &[&str]) -> Result<(), VendorError> {
+fn unanswered(expected: &BTreeSet<&str>) -> Result<(), VendorError> {
     if expected.is_empty() {
         return Ok(());
     }
     let message = format!(
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. \
          The following tool_call_ids did not have response messages: {}",
-        expected.join(", ")
+        expected.iter().copied().collect::<Vec<_>>().join(", ")
     );
     Err(error::parameter("messages", None, message))
 }
 
 /// The ids of the calls that an assistant's message made.
-fn calls(message: &Value, at: usize) -> Result<Vec<&str>, VendorError> {
+fn calls(message: &Value, at: usize) -> Result<BTreeSet<&str>, VendorError> {
     let calls = message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
     let id = |(number, call): (usize, &'_ Value)| {
         let place = format!("messages[{at}].tool_calls[{number}]");
