@@ -1,13 +1,19 @@
 //! Streams as a strict client reads them: one that raises where Anthropic's protocol is broken.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::Decoder;
 use super::*;
+use crate::dialect::chat::Decode;
 use crate::price::{Picodollars, Price};
 use crate::time::Timestamp;
 
 const GOLDEN: &str = include_str!("../../../../../tests/data/golden/anthropic-client/stream.sse");
+
+/// What a vendor says after its answer's end.
+const LATE: &str = "nothing comes after the end";
 
 fn stamp() -> Stamp {
     let price = Price {
@@ -31,6 +37,21 @@ fn encode(deltas: &[Delta], usage: Option<Usage>) -> String {
     }
     encoder.end(usage, &mut out);
     String::from_utf8(out).unwrap()
+}
+
+/// What a decoder makes of a stream that arrives in pieces of so many bytes.
+fn decode(stream: &str, bytes: usize) -> Vec<Delta> {
+    let mut decoder = Decoder::default();
+    let mut deltas = Vec::new();
+    for piece in stream.as_bytes().chunks(bytes) {
+        decoder.push(Bytes::copy_from_slice(piece));
+        while let Some(delta) = decoder.next_delta().unwrap() {
+            deltas.push(delta);
+        }
+    }
+    assert!(decoder.is_done());
+    assert_eq!(decoder.malformed(), 0);
+    deltas
 }
 
 fn begin() -> Delta {
@@ -152,12 +173,16 @@ fn the_documented_stream() {
         call(1, "clock"),
         arguments(1, "{}"),
         Delta::Stop(Stop::Tools),
-        Delta::Text("nothing comes after the end".into()),
+        Delta::Text(LATE.into()),
         Delta::Usage(usage()),
     ];
     let stream = encode(&deltas, Some(usage()));
     assert_eq!(stream, GOLDEN);
     read(&stream);
+    let told =
+        deltas.into_iter().filter(|delta| !matches!(delta, Delta::Text(text) if text.is_empty() || text == LATE));
+    let begin = Delta::Begin { id: "msg_7f3a".into(), model: "deepseek-v4".into(), usage: Some(Usage::default()) };
+    assert_eq!(decode(&stream, 1), std::iter::once(begin).chain(told.skip(1)).collect::<Vec<_>>());
 }
 
 #[test]
@@ -318,5 +343,23 @@ proptest! {
         prop_assert_eq!(trimmed(texts(&message, "tool_use", "input")), trimmed(calls));
         let text = joined(&deltas, |delta| if let Delta::Text(text) = delta { Some(text) } else { None });
         prop_assert_eq!(texts(&message, "text", "text").concat(), text);
+    }
+    /// What is written reads as deltas that write the same message, but that a call without arguments has an empty object.
+    #[test]
+    fn a_stream_that_is_read_writes_the_same_message(
+        deltas in prop::collection::vec(any_delta(), 0..40),
+        stop in prop::sample::select(vec![Stop::End, Stop::Length, Stop::Tools, Stop::Refusal, Stop::Pause]),
+        bytes in 1..50_usize,
+    ) {
+        let begin = Delta::Begin { id: "msg_01".into(), model: "m".into(), usage: Some(usage()) };
+        let deltas: Vec<_> = [vec![begin], deltas, vec![Delta::Stop(stop)]].concat();
+        let stream = encode(&deltas, Some(usage()));
+        let mut message = read(&stream);
+        for block in message["content"].as_array_mut().unwrap() {
+            if block["input"] == "" {
+                block["input"] = "{}".into();
+            }
+        }
+        prop_assert_eq!(read(&encode(&decode(&stream, bytes), Some(usage()))), message);
     }
 }
