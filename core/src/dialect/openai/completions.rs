@@ -82,7 +82,7 @@ struct WireReply<'a> {
 struct WireChoice<'a> {
     text: &'a str,
     index: usize,
-    logprobs: Option<Logprobs<'a>>,
+    logprobs: Option<Columns<'a>>,
     finish_reason: Option<&'static str>,
 }
 
@@ -92,7 +92,7 @@ pub fn write_reply(reply: &Reply, stamp: &Stamp) -> Bytes {
     let choices = reply.choices.iter().zip(&texts).enumerate().map(|(index, (choice, text))| WireChoice {
         text,
         index,
-        logprobs: choice.logprobs.as_ref().and_then(|logprobs| Logprobs::read(logprobs, &mut 0)),
+        logprobs: choice.logprobs.as_ref().and_then(|logprobs| Columns::read(logprobs, &mut 0)),
         finish_reason: Some(why(&choice.stop)),
     });
     let wire = WireReply {
@@ -124,7 +124,7 @@ fn why(stop: &Stop) -> &'static str {
 
 /// Log probabilities in the form of old, which was laid out in columns.
 #[derive(Debug, Serialize)]
-struct Logprobs<'a> {
+struct Columns<'a> {
     tokens: Vec<String>,
     token_logprobs: Vec<&'a RawValue>,
     top_logprobs: Vec<Top<'a>>,
@@ -134,24 +134,24 @@ struct Logprobs<'a> {
 
 /// The likeliest tokens and their log probabilities, as the members of an object.
 #[derive(Debug)]
-struct Top<'a>(Vec<Token<'a>>);
+struct Top<'a>(Vec<Likely<'a>>);
 
 #[derive(Debug, Deserialize)]
-struct Token<'a> {
+struct Likely<'a> {
     token: String,
     #[serde(borrow)]
     logprob: &'a RawValue,
     #[serde(borrow, default)]
-    top_logprobs: Vec<Token<'a>>,
+    top_logprobs: Vec<Self>,
 }
 
-impl<'a> Logprobs<'a> {
+impl<'a> Columns<'a> {
     /// From the form of chats. `offset` is where the first token begins, and then where the next one will.
     fn read(logprobs: &'a Json, offset: &mut usize) -> Option<Self> {
         #[derive(Deserialize)]
         struct Wire<'a> {
             #[serde(borrow, default)]
-            content: Option<Vec<Token<'a>>>,
+            content: Option<Vec<Likely<'a>>>,
         }
 
         let wire: Wire<'a> = serde_json::from_str(logprobs.text()).ok()?;
@@ -205,12 +205,12 @@ impl Encode for Encoder {
             Delta::Begin { id, model, .. } => self.head = head(id, model, &self.stamp),
             Delta::Text(text) | Delta::Refusal(text) => self.write(WireChoice { text, ..WireChoice::default() }, out),
             Delta::Logprobs(logprobs) => {
-                if let Some(logprobs) = Logprobs::read(logprobs, &mut self.offset) {
+                if let Some(logprobs) = Columns::read(logprobs, &mut self.offset) {
                     self.write(WireChoice { logprobs: Some(logprobs), ..WireChoice::default() }, out);
                 }
             }
             Delta::Stop(stop) => {
-                self.write(WireChoice { finish_reason: Some(why(stop)), ..WireChoice::default() }, out)
+                self.write(WireChoice { finish_reason: Some(why(stop)), ..WireChoice::default() }, out);
             }
             // Nothing is written while the model thinks: that keeps the connection, too.
             Delta::Ping | Delta::Thinking(_) => out.extend_from_slice(b": tidegate\n\n"),

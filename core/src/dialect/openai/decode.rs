@@ -178,23 +178,24 @@ impl Decoder {
         for wire in new.unwrap_or_default().into_iter().chain(old) {
             let WireFunction { name, arguments } = wire.function.unwrap_or_default();
             let (id, name) = (wire.id.unwrap_or_default(), name.unwrap_or_default());
-            let call = match self.calls.find(wire.index, &id, &name) {
-                Some(call) => call,
-                None => {
-                    let Some(call) = self.calls.begin(wire.index, &id) else {
-                        self.malformed = self.malformed.saturating_add(1);
-                        continue;
-                    };
-                    self.seen.calls = true;
-                    let id = if id.is_empty() { call_id(call as usize) } else { id };
-                    let signature = wire.extra_content.and_then(signature);
-                    self.deltas.push_back(Delta::ToolCall { call, id, name, signature });
-                    call
-                }
+            let known = self.calls.find(wire.index, &id, &name);
+            let begin = || self.begin_call(wire.index, id, name, wire.extra_content.and_then(signature));
+            let Some(call) = known.or_else(begin) else {
+                self.malformed = self.malformed.saturating_add(1);
+                continue;
             };
             let json = arguments.filter(|json| !json.is_empty());
             self.deltas.extend(json.map(|json| Delta::Arguments { call, json }));
         }
+    }
+
+    /// `None` where there are too many.
+    fn begin_call(&mut self, index: Option<u64>, id: String, name: String, signature: Option<String>) -> Option<u32> {
+        let call = self.calls.begin(index, &id)?;
+        self.seen.calls = true;
+        let id = if id.is_empty() { call_id(call as usize) } else { id };
+        self.deltas.push_back(Delta::ToolCall { call, id, name, signature });
+        Some(call)
     }
 }
 
@@ -429,7 +430,7 @@ mod tests {
     fn calls_have_a_bound() {
         let call =
             |at: u32| chunk(&format!(r#"{{"tool_calls":[{{"index":{at},"id":"{at}","function":{{"name":"f"}}}}]}}"#));
-        let stream: String = (0..300).map(call).collect();
+        let stream = (0..300).map(call).collect::<Vec<_>>().concat();
         let (deltas, decoder) = decode_in(9999, &stream);
         assert_eq!((deltas.len(), decoder.malformed()), (1 + Calls::MAX, 44));
     }
@@ -454,7 +455,7 @@ mod tests {
             ]), 0..8),
             cut in any::<prop::sample::Index>(), size in 1_usize..50,
         ) {
-            let stream = parts.iter().map(|part| chunk(part)).collect::<String>() + &finish("stop") + "data: [DONE]\n\n";
+            let stream = parts.iter().map(|part| chunk(part)).collect::<Vec<_>>().concat() + &finish("stop") + "data: [DONE]\n\n";
             let (whole, _) = decode_in(9999, &stream);
             prop_assert_eq!(&decode_in(size, &stream).0, &whole);
             let (cut, _) = decode_in(9999, std::str::from_utf8(&stream.as_bytes()[..stream.floor_char_boundary(cut.index(stream.len()))]).unwrap());

@@ -176,7 +176,9 @@ mod tests {
     fn encoded(deltas: &[Delta], usage: Option<Usage>, stamp: Stamp) -> String {
         let mut encoder = Encoder::new(stamp);
         let mut out = Vec::new();
-        deltas.iter().for_each(|delta| encoder.encode(delta, &mut out));
+        for delta in deltas {
+            encoder.encode(delta, &mut out);
+        }
         encoder.end(usage, &mut out);
         String::from_utf8(out).unwrap()
     }

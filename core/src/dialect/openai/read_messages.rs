@@ -7,7 +7,7 @@ use super::read_request::{Others, cache};
 use super::reasoning;
 use crate::dialect::BadRequest;
 use crate::dialect::chat::{Cache, Content, Message, Part, Role, Source, ToolCall};
-use crate::dialect::fields::Fields;
+use crate::dialect::fields::{Fields, unreadable};
 
 /// Reads the messages. Results of tools that follow each other become one message of the user's.
 pub(super) fn read_messages(wires: Vec<Fields<'_>>, others: &mut Others) -> Result<Vec<Message>, BadRequest> {
@@ -152,7 +152,7 @@ fn content(at: usize, wire: &mut Fields<'_>) -> Result<Vec<Part>, BadRequest> {
 }
 
 pub(super) fn parts(content: &RawValue) -> Result<Vec<Part>, BadRequest> {
-    let unreadable = |error| crate::dialect::fields::unreadable("content", &error);
+    let unreadable = |error| unreadable("content", &error);
     if content.get().starts_with('"') {
         let text: String = serde_json::from_str(content.get()).map_err(unreadable)?;
         return Ok(if text.is_empty() { Vec::new() } else { vec![plain(Content::Text(text))] });
@@ -190,15 +190,13 @@ fn image(wire: &mut Fields<'_>) -> Result<Content, BadRequest> {
         detail: Option<String>,
     }
 
-    // Mistral takes the URL alone.
-    let bare = wire.take_raw("image_url");
-    let image = match bare.and_then(reasoning::text) {
-        Some(url) => Image { url, detail: None },
-        None => {
-            let missing = || BadRequest { message: "You must provide `image_url`.".into(), param: Some("image_url") };
-            let text = bare.ok_or_else(missing)?.get();
-            serde_json::from_str(text).map_err(|error| crate::dialect::fields::unreadable("image_url", &error))?
-        }
+    let missing = || BadRequest { message: "You must provide `image_url`.".into(), param: Some("image_url") };
+    let raw = wire.take_raw("image_url").ok_or_else(missing)?;
+    let image = if let Some(url) = reasoning::text(raw) {
+        // Mistral takes the URL alone.
+        Image { url, detail: None }
+    } else {
+        serde_json::from_str(raw.get()).map_err(|error| unreadable("image_url", &error))?
     };
     Ok(Content::Image { source: source(image.url), detail: image.detail })
 }

@@ -404,7 +404,9 @@ mod tests {
         assert_eq!(found.len(), Others::MAX);
         assert!(found[0].1);
         let mut notes = Others::default();
-        (0..100).for_each(|at| notes.note(&at.to_string()));
+        for at in 0..100 {
+            notes.note(&at.to_string());
+        }
         notes.essential("audio".into());
         assert!(notes.0.last().unwrap().essential);
     }

@@ -50,7 +50,7 @@ fn user<'a>(parts: &'a [Part], wires: &mut Vec<Message<'a>>) -> Result<(), Unsup
             continue;
         };
         answers = true;
-        let (texts, shown): (Vec<_>, Vec<_>) = pieces(parts)?.into_iter().partition(|piece| piece.is_text());
+        let (texts, shown): (Vec<_>, Vec<_>) = pieces(parts)?.into_iter().partition(Piece::is_text);
         if !shown.is_empty() {
             // A tool's message holds text alone: what it has to show is shown by the user.
             said.push(Piece::Text { text: format!("The tool call {id} returned this:").into() });

@@ -278,7 +278,7 @@ mod tests {
             match (joined.last_mut(), part) {
                 (Some(Content::Text(text)), Content::Text(more)) => text.push_str(&more),
                 (Some(Content::Thinking { text, .. }), Content::Thinking { text: more, .. }) if !has_proof => {
-                    text.push_str(&more)
+                    text.push_str(&more);
                 }
                 (_, part) => joined.push(part),
             }

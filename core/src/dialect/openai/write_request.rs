@@ -6,8 +6,8 @@ use serde_json::Number;
 
 use super::write_messages::{Message, write_messages};
 use crate::dialect::chat::{
-    Abilities, Content, Effort, Format, Json, Message as ChatMessage, Part, Request, Role, ToolChoice, Unsupported,
-    Written,
+    Abilities, Content, Effort, Format, Json, Message as ChatMessage, Part, Request, Role, Thinking, ToolChoice,
+    Unsupported, Written,
 };
 
 /// Writes a request for the model `upstream`.
@@ -20,7 +20,7 @@ pub fn write_request(request: &Request, upstream: &str, abilities: &Abilities) -
     let tools: Vec<Tool<'_>> = request.tools.iter().map(Tool::from).collect();
     // `OpenAI` refuses to be told how to use tools that are not there.
     let has_tools = !tools.is_empty();
-    let effort = request.thinking.and_then(|thinking| thinking.effort());
+    let effort = request.thinking.and_then(Thinking::effort);
     let wire = Wire {
         model: upstream,
         messages: write_messages(&request.messages)?,
@@ -206,11 +206,11 @@ impl Serialize for Choice<'_> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ResponseFormat<'a> {
     JsonObject,
-    JsonSchema { json_schema: Schema<'a> },
+    JsonSchema { json_schema: JsonSchema<'a> },
 }
 
 #[derive(Serialize)]
-struct Schema<'a> {
+struct JsonSchema<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
@@ -224,7 +224,7 @@ impl<'a> From<&'a Format> for ResponseFormat<'a> {
         match format {
             Format::Json => Self::JsonObject,
             Format::Schema { name, description, schema, strict } => Self::JsonSchema {
-                json_schema: Schema {
+                json_schema: JsonSchema {
                     // `OpenAI` insists on a name.
                     name: name.as_deref().unwrap_or("answer"),
                     description: description.as_deref(),
