@@ -8,14 +8,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
 use crate::config::{Client, Config};
-use crate::dialect::{Request, Surface};
+use crate::dialect::headers::{ANTHROPIC_VERSION, X_API_KEY};
+use crate::dialect::{Dialect, Request, Surface};
 use crate::exchange::Exchange;
+use crate::explain::Inquiry;
 use crate::gateway::Gateway;
+use crate::hints::{self, Hints, retry_count};
 use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Plan};
 use crate::time::{Millis, Timestamp};
@@ -27,14 +30,17 @@ pub struct Incoming<'a> {
     pub method: &'a Method,
     /// Its path, without the query.
     pub path: &'a str,
-    /// Its headers, or those of them that [`READ_HEADERS`] names.
+    /// Its headers, or those of them that [`read_headers`] names.
     pub headers: &'a HeaderMap,
     /// Where it came from, where the platform tells; the worker's does not.
     pub peer: Option<IpAddr>,
 }
 
 /// The request headers that the core reads: an adapter for which headers are dear hands over these alone.
-pub const READ_HEADERS: [&str; 3] = ["authorization", "content-length", "host"];
+pub fn read_headers() -> impl Iterator<Item = &'static str> {
+    let own = ["anthropic-beta", "anthropic-version", "authorization", "content-length", "host", "x-api-key"];
+    own.into_iter().chain(hints::HEADERS)
+}
 
 /// How long to leave the listener alone after it could not accept a connection. Running out of file descriptors heals when
 /// connections end; trying again at once would only spin.
@@ -58,6 +64,10 @@ pub struct Awaited {
     /// Index into the config's clients.
     client: Option<usize>,
     call: Call,
+    /// What a vendor of the client's own dialect is sent along.
+    forwarded: HeaderMap,
+    /// The headers with hints.
+    hints: HeaderMap,
     request_id: String,
 }
 
@@ -69,7 +79,7 @@ pub enum Next {
     /// Carry it out.
     Exchange(Box<Exchange>),
     /// Ask [`Gateway::explain`].
-    Explain(Box<Plan>),
+    Explain(Box<Inquiry>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,11 +104,11 @@ impl Gateway {
         let request_id = self.request_id();
         match self.answer(now, incoming, &request_id) {
             Ok(reception) => reception,
-            Err(refusal) => Reception::Reply(Box::new(marked(*refusal, &request_id))),
+            Err(error) => Reception::Reply(Box::new(error.reply(spoken(incoming), &request_id))),
         }
     }
 
-    fn answer(&mut self, now: Timestamp, incoming: &Incoming<'_>, request_id: &str) -> Result<Reception, Box<Reply>> {
+    fn answer(&mut self, now: Timestamp, incoming: &Incoming<'_>, request_id: &str) -> Result<Reception, ApiError> {
         let config = Arc::clone(self.config());
         let endpoint = find(incoming.method, incoming.path)?;
         let client = authorize(&config, incoming, &endpoint)?;
@@ -109,25 +119,29 @@ impl Gateway {
             Endpoint::Status => Reply::json(StatusCode::OK, &self.status(now)),
             Endpoint::Models => {
                 let client = client.map(|index| &config.clients[index]);
-                let data: Vec<_> = route::models(&config, client).map(|(id, owner)| model_object(id, owner)).collect();
-                Reply::json(StatusCode::OK, &json!({"object": "list", "data": data}))
+                Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
             }
             Endpoint::Model(id) => {
                 let client = client.map(|index| &config.clients[index]);
-                route::plan(&config, client, &id)?;
+                route::plan(&config, client, &id, &Hints::default())?;
                 let owner = route::models(&config, client).find(|(name, _)| *name == id).map_or("", |(_, owner)| owner);
                 Reply::json(StatusCode::OK, &model_object(&id, owner))
             }
             Endpoint::Body(call) => {
                 let body_max = config.server.body_max;
-                let awaited = Awaited { body_max, config, client, call, request_id: request_id.to_owned() };
+                let (forwarded, hints) =
+                    (select(incoming.headers, FORWARDED), select(incoming.headers, hints::HEADERS));
+                let request_id = request_id.to_owned();
+                let awaited = Awaited { body_max, config, client, call, forwarded, hints, request_id };
                 let announced =
                     incoming.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 if announced.is_some_and(|length: u64| length > body_max) {
                     return Ok(Reception::Reply(Box::new(awaited.too_large())));
                 }
-                if matches!(call, Call::Ask(_)) {
-                    self.note_request(now);
+                match call {
+                    Call::Ask(_) if retry_count(incoming.headers) > 0 => self.note_client_retry(now),
+                    Call::Ask(_) => self.note_request(now),
+                    Call::Explain => {}
                 }
                 return Ok(Reception::Body(Box::new(awaited)));
             }
@@ -141,34 +155,46 @@ impl Awaited {
     pub fn too_large(&self) -> Reply {
         let message = format!("The request body is larger than the {} bytes that this gateway takes.", self.body_max);
         let kind = "invalid_request_error";
-        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "request_too_large", message);
-        marked(error.reply(), &self.request_id)
+        self.refuse(&ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "request_too_large", message))
     }
 
     /// The body stopped coming, or broke off.
     pub fn incomplete(&self) -> Reply {
         let message = "The request body did not arrive in whole.";
-        let error = ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "incomplete_body", message);
-        marked(error.reply(), &self.request_id)
+        self.refuse(&ApiError::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", "incomplete_body", message))
+    }
+
+    fn refuse(&self, error: &ApiError) -> Reply {
+        let dialect = match self.call {
+            Call::Ask(surface) => surface.dialect(),
+            Call::Explain => Dialect::OpenAi,
+        };
+        error.reply(dialect, &self.request_id)
     }
 
     /// Reads the body and plans the request. Needs no gateway, and so holds nobody up.
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
+        match (self.plan(body), self.call) {
+            (Err(error), _) => Next::Reply(Box::new(self.refuse(&error))),
+            (Ok((plan, request)), Call::Explain) => Next::Explain(Box::new(Inquiry::new(&self.config, &request, plan))),
+            (Ok((plan, mut request)), Call::Ask(_)) => {
+                request.forwarded = self.forwarded;
+                Next::Exchange(Box::new(Exchange::new(self.config, now, self.request_id, request, plan)))
+            }
+        }
+    }
+
+    fn plan(&self, body: Bytes) -> Result<(Plan, Request), ApiError> {
         let surface = match self.call {
             Call::Ask(surface) => surface,
             Call::Explain => Surface::Chat,
         };
         let client = self.client.map(|index| &self.config.clients[index]);
-        let planned = Request::read(surface, body)
-            .map_err(|bad| ApiError::invalid(bad.message, bad.param))
-            .and_then(|request| Ok((route::plan(&self.config, client, &request.model)?, request)));
-        match (planned, self.call) {
-            (Err(error), _) => Next::Reply(Box::new(marked(error.reply(), &self.request_id))),
-            (Ok((plan, _)), Call::Explain) => Next::Explain(Box::new(plan)),
-            (Ok((plan, request)), Call::Ask(_)) => {
-                Next::Exchange(Box::new(Exchange::new(self.config, now, self.request_id, request, plan)))
-            }
-        }
+        let mut request = Request::read(surface, body)?;
+        let hints = Hints::read(&self.hints, &request.controls)?;
+        let plan = route::plan(&self.config, client, &request.model, &hints)?;
+        request.wants_usage |= hints.wants_usage;
+        Ok((plan, request))
     }
 }
 
@@ -176,13 +202,24 @@ impl Awaited {
 /// What is wrong with it is for the operator's log, not for whoever calls.
 pub fn misconfigured() -> Reply {
     let message = "This gateway's configuration cannot be used. Its operator finds the reason in its log.";
-    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "misconfigured", message).reply()
+    let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "misconfigured", message);
+    error.reply(Dialect::OpenAi, "")
 }
 
-impl From<ApiError> for Box<Reply> {
-    fn from(error: ApiError) -> Self {
-        Self::new(error.reply())
-    }
+/// The dialect that a client expects its errors in, as far as its request's head tells.
+fn spoken(incoming: &Incoming<'_>) -> Dialect {
+    let of_anthropic = |surface: &Surface| surface.dialect() == Dialect::Anthropic && is_at(*surface, incoming.path);
+    let says_so = incoming.headers.contains_key(ANTHROPIC_VERSION);
+    if says_so || Surface::ALL.iter().any(of_anthropic) { Dialect::Anthropic } else { Dialect::OpenAi }
+}
+
+/// The headers that a vendor of the client's own dialect understands.
+const FORWARDED: [&str; 2] = ["anthropic-beta", "anthropic-version"];
+
+/// Those of a request's headers that have these names.
+fn select<const N: usize>(headers: &HeaderMap, names: [&'static str; N]) -> HeaderMap {
+    let found = names.into_iter().filter_map(|name| Some((name, headers.get(name)?)));
+    found.map(|(name, value)| (HeaderName::from_static(name), value.clone())).collect()
 }
 
 fn marked(mut reply: Reply, request_id: &str) -> Reply {
@@ -190,25 +227,41 @@ fn marked(mut reply: Reply, request_id: &str) -> Reply {
     reply
 }
 
+/// A model as both `OpenAI`'s and Anthropic's clients read it: each passes over what only the other knows.
 fn model_object(id: &str, owner: &str) -> serde_json::Value {
     // The SDKs insist on a date; the gateway knows of none.
-    json!({"id": id, "object": "model", "created": 0, "owned_by": owner})
+    json!({
+        "id": id, "object": "model", "created": 0, "owned_by": owner,
+        "type": "model", "display_name": id, "created_at": "1970-01-01T00:00:00Z",
+    })
 }
 
-/// The endpoint at a path. The `/v1` may be left out, since some apps are configured without it.
-fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<Reply>> {
+fn model_list<'c>(models: impl Iterator<Item = (&'c str, &'c str)>) -> serde_json::Value {
+    let data: Vec<_> = models.map(|(id, owner)| model_object(id, owner)).collect();
+    let id_of = |model: Option<&serde_json::Value>| model.map(|model| model["id"].clone());
+    let (first, last) = (id_of(data.first()), id_of(data.last()));
+    json!({"object": "list", "has_more": false, "first_id": first, "last_id": last, "data": data})
+}
+
+/// Whether this is where a surface is offered. The `/v1` may be left out, since some apps are configured without it.
+fn is_at(surface: Surface, path: &str) -> bool {
+    path == surface.path() || surface.path().strip_prefix("/v1") == Some(path)
+}
+
+/// The endpoint at a path.
+fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, ApiError> {
     let api = path.strip_prefix("/v1").unwrap_or(path);
     let (endpoint, allowed) = match (path, api) {
-        ("/healthz", _) => (Endpoint::Live, Method::GET),
-        ("/readyz", _) => (Endpoint::Ready, Method::GET),
+        // The longer names are those that Helm charts for `LiteLLM` ask for.
+        ("/healthz" | "/health/liveliness" | "/health/liveness", _) => (Endpoint::Live, Method::GET),
+        ("/readyz" | "/health/readiness", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Explain), Method::POST),
-        (_, "/chat/completions") => (Endpoint::Body(Call::Ask(Surface::Chat)), Method::POST),
-        (_, "/embeddings") => (Endpoint::Body(Call::Ask(Surface::Embeddings)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
-        _ => match api.strip_prefix("/models/") {
-            Some(id) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),
-            _ => return Err(unknown_path(path).into()),
+        _ => match (Surface::ALL.into_iter().find(|surface| is_at(*surface, path)), api.strip_prefix("/models/")) {
+            (Some(surface), _) => (Endpoint::Body(Call::Ask(surface)), Method::POST),
+            (None, Some(id)) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),
+            _ => return Err(unknown_path(path)),
         },
     };
     if *method == allowed || (*method == Method::HEAD && allowed == Method::GET) {
@@ -216,9 +269,8 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<Reply>> 
     }
     let message = format!("{path} takes {allowed}, not {method}.");
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message);
-    let mut reply = error.reply();
-    reply.headers.extend(HeaderValue::from_str(allowed.as_str()).map(|value| (ALLOW, value)));
-    Err(Box::new(reply))
+    let allowed = if allowed == Method::GET { "GET, HEAD" } else { "POST" };
+    Err(error.with_header(ALLOW, HeaderValue::from_static(allowed)))
 }
 
 /// A part of a path without its percent escapes: the SDKs write the slash of `vendor/model` as `%2F`. What does not decode
@@ -245,37 +297,33 @@ fn decoded(text: &str) -> Cow<'_, str> {
 fn unknown_path(path: &str) -> ApiError {
     let quoted = quoted(path);
     let message = format!(
-        "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, \
-         GET /healthz, GET /readyz, GET /admin/status, POST /admin/explain."
+        "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
+         /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /healthz, GET /readyz, \
+         GET /admin/status, POST /admin/explain."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }
 
 /// Lets a request in, as one of the config's clients where there are any.
-fn authorize(config: &Config, incoming: &Incoming<'_>, endpoint: &Endpoint<'_>) -> Result<Option<usize>, Box<Reply>> {
-    let sent = incoming.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer =
-        sent.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = bearer.map_or("", |(_, token)| token.trim());
+fn authorize(config: &Config, incoming: &Incoming<'_>, endpoint: &Endpoint<'_>) -> Result<Option<usize>, ApiError> {
+    let token = token(incoming.headers);
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
         Endpoint::Status | Endpoint::Body(Call::Explain) => match &config.server.admin_key {
             Some(key) if key.matches(token) => Ok(None),
-            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
+            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.")),
             None if is_local(incoming) => Ok(None),
-            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
+            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.")),
         },
         Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";
-                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why).into()) };
+                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why)) };
             }
             let known = |client: &Client| client.key.matches(token);
             match config.clients.iter().position(known) {
                 Some(index) => Ok(Some(index)),
-                None => {
-                    Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.").into())
-                }
+                None => Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.")),
             }
         }
     }
@@ -296,15 +344,22 @@ fn is_local(incoming: &Incoming<'_>) -> bool {
     names_loopback && incoming.peer.is_none_or(|peer| peer.to_canonical().is_loopback())
 }
 
-fn unauthorized(message: &str) -> Reply {
-    let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message);
-    let mut reply = error.reply();
-    reply.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    reply
+/// The key that a client sends: as a bearer token, or as Anthropic's clients do.
+fn token(headers: &HeaderMap) -> &str {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let bearer = text(AUTHORIZATION)
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    bearer.map(|(_, token)| token).or_else(|| text(X_API_KEY)).unwrap_or("").trim()
 }
 
-fn forbidden(message: &str) -> Reply {
-    ApiError::new(StatusCode::FORBIDDEN, "permission_error", "loopback_only", message).reply()
+fn unauthorized(message: &str) -> ApiError {
+    let error = ApiError::new(StatusCode::UNAUTHORIZED, "invalid_request_error", "invalid_api_key", message);
+    error.with_header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+fn forbidden(message: &str) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "permission_error", "loopback_only", message)
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@ use crate::time::Millis;
 
 mod budget;
 mod retry_after;
+mod rfc3339;
 
 pub use budget::RetryBudget;
+pub(crate) use retry_after::go_duration;
 pub use retry_after::{RETRY_AFTER_MAX, retry_after};
+pub(crate) use rfc3339::{rfc3339, rfc3339_of};
 
 /// The pause before the `nth` retry (from 0): anything from nothing to `base`·2ⁿ, at most `max`.
 ///

@@ -158,12 +158,13 @@ impl Failure {
 
 /// A response whose status is not a success.
 pub fn classify_status(status: StatusCode, headers: &HeaderMap, error: &VendorError, now: Timestamp) -> Outcome {
-    if let Some(outcome) = by_words(error, retry_after(headers, now)) {
+    let retry_in = retry_after(headers, now).or(error.retry_in);
+    if let Some(outcome) = by_words(error, retry_in) {
         return outcome;
     }
     match status.as_u16() {
         401..=403 => Outcome::CredentialFault,
-        429 => Outcome::RateLimited(retry_after(headers, now)),
+        429 => Outcome::RateLimited(retry_in),
         408 | 409 | 425 => Outcome::HardFailure(Failure::Status(status.as_u16())),
         400..=499 => Outcome::CallerFault,
         other => Outcome::HardFailure(Failure::Status(other)),
@@ -172,34 +173,86 @@ pub fn classify_status(status: StatusCode, headers: &HeaderMap, error: &VendorEr
 
 /// An error inside a response whose status was a success: the words tell what the status should have been.
 pub fn classify_in_body(error: &VendorError) -> Outcome {
-    by_words(error, None).unwrap_or(match error.code.parse::<u16>() {
-        Ok(429) => Outcome::RateLimited(None),
+    let by_kind = || match error.kind.as_str() {
+        "invalid_request_error" | "not_found_error" | "request_too_large" | "INVALID_ARGUMENT" | "NOT_FOUND" => {
+            Outcome::CallerFault
+        }
+        _ => Outcome::HardFailure(Failure::ErrorInBody),
+    };
+    by_words(error, error.retry_in).unwrap_or_else(|| match error.code.parse::<u16>() {
+        Ok(429) => Outcome::RateLimited(error.retry_in),
         Ok(401..=403) => Outcome::CredentialFault,
         Ok(400 | 404 | 413 | 422) => Outcome::CallerFault,
-        _ => Outcome::HardFailure(Failure::ErrorInBody),
+        Ok(_) => Outcome::HardFailure(Failure::ErrorInBody),
+        Err(_) => by_kind(),
     })
 }
 
-/// The cases that codes and kinds tell apart better than a status does.
+/// The cases that a vendor's codes, kinds and words tell apart better than its status does.
 fn by_words(error: &VendorError, retry_in: Option<Millis>) -> Option<Outcome> {
-    match error.code.as_str() {
-        "context_length_exceeded" => return Some(Outcome::TooLong),
-        "content_filter" | "content_policy_violation" => return Some(Outcome::Filtered),
-        "insufficient_quota" | "billing_hard_limit_reached" | "invalid_api_key" | "account_deactivated" => {
-            return Some(Outcome::CredentialFault);
+    by_code(&error.code, retry_in).or_else(|| by_kind(&error.kind, retry_in)).or_else(|| by_message(&error.message))
+}
+
+fn by_code(code: &str, retry_in: Option<Millis>) -> Option<Outcome> {
+    Some(match code {
+        "context_length_exceeded" => Outcome::TooLong,
+        "content_filter" | "content_policy_violation" => Outcome::Filtered,
+        // OpenAI: nothing left to spend, by whatever name.
+        "insufficient_quota"
+        | "billing_hard_limit_reached"
+        | "billing_not_active"
+        | "credit_balance_exhausted"
+        | "project_spend_limit_exceeded"
+        | "invalid_api_key"
+        | "account_deactivated"
+        // Google: under the status 400.
+        | "API_KEY_INVALID"
+        | "API_KEY_EXPIRED" => Outcome::CredentialFault,
+        "rate_limit_exceeded" => Outcome::RateLimited(retry_in),
+        _ => return None,
+    })
+}
+
+fn by_kind(kind: &str, retry_in: Option<Millis>) -> Option<Outcome> {
+    Some(match kind {
+        "insufficient_quota" | "authentication_error" | "permission_error" | "billing_error" => {
+            Outcome::CredentialFault
         }
-        "rate_limit_exceeded" => return Some(Outcome::RateLimited(retry_in)),
-        _ => {}
+        // Google: the last is a region or a billing plan that the key does not have.
+        "UNAUTHENTICATED" | "PERMISSION_DENIED" | "FAILED_PRECONDITION" => Outcome::CredentialFault,
+        "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => Outcome::RateLimited(retry_in),
+        "exceed_context_size_error" => Outcome::TooLong,
+        _ => return None,
+    })
+}
+
+/// What vendors say in prose alone.
+fn by_message(message: &str) -> Option<Outcome> {
+    const TOO_LONG: [&str; 10] = [
+        "maximum context length",
+        "maximum prompt length",
+        "context length exceeded",
+        "exceeds the available context size",
+        "exceeds the context length",
+        "exceed context limit",
+        "exceeds the context window",
+        "prompt is too long",
+        "input token count",
+        "must be <= the context",
+    ];
+    const NO_CREDIT: [&str; 3] = ["credit balance is too low", "insufficient balance", "insufficient credits"];
+    const FILTERED: [&str; 2] = ["blocked by content filtering policy", "content management policy"];
+    let words = message.to_ascii_lowercase();
+    let has = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
+    if has(&TOO_LONG) {
+        Some(Outcome::TooLong)
+    } else if has(&NO_CREDIT) {
+        Some(Outcome::CredentialFault)
+    } else if has(&FILTERED) {
+        Some(Outcome::Filtered)
+    } else {
+        None
     }
-    match error.kind.as_str() {
-        "insufficient_quota" | "authentication_error" => return Some(Outcome::CredentialFault),
-        "rate_limit_error" | "rate_limit_exceeded" => return Some(Outcome::RateLimited(retry_in)),
-        _ => {}
-    }
-    // Vendors that only speak OpenAI's dialect seldom send its code for this one.
-    let words = error.message.to_ascii_lowercase();
-    let too_long = ["maximum context length", "context length exceeded", "exceeds the available context size"];
-    too_long.iter().any(|phrase| words.contains(phrase)).then_some(Outcome::TooLong)
 }
 
 #[cfg(test)]
@@ -247,6 +300,150 @@ mod tests {
         ] {
             assert_eq!(status(code, &error), outcome, "{error:?}");
         }
+    }
+
+    /// The vendors' documented errors, and those that their users report word by word.
+    #[test]
+    fn every_vendors_own_words() {
+        let credential = Outcome::CredentialFault;
+        let throttled = Outcome::RateLimited(None);
+        let failed = |status| Outcome::HardFailure(Failure::Status(status));
+        for (vendor, code, error, outcome) in [
+            // OpenAI
+            ("openai", 429, error("requests", "rate_limit_exceeded", "Rate limit reached for gpt-x"), throttled),
+            ("openai", 429, error("tokens", "credit_balance_exhausted", ""), credential),
+            ("openai", 429, error("billing", "project_spend_limit_exceeded", ""), credential),
+            ("openai", 401, error("invalid_request_error", "invalid_api_key", "Incorrect API key"), credential),
+            ("openai", 403, error("", "unsupported_country_region_territory", ""), credential),
+            ("openai", 404, error("invalid_request_error", "model_not_found", ""), Outcome::CallerFault),
+            ("openai", 503, error("server_error", "", "The engine is currently overloaded"), failed(503)),
+            // Anthropic
+            (
+                "anthropic",
+                400,
+                error("invalid_request_error", "", "messages: at least one message is required"),
+                Outcome::CallerFault,
+            ),
+            (
+                "anthropic",
+                400,
+                error("invalid_request_error", "", "Your credit balance is too low to access the Anthropic API."),
+                credential,
+            ),
+            (
+                "anthropic",
+                400,
+                error("invalid_request_error", "", "prompt is too long: 210000 tokens > 200000 maximum"),
+                Outcome::TooLong,
+            ),
+            (
+                "anthropic",
+                400,
+                error("invalid_request_error", "", "input length and `max_tokens` exceed context limit: 1 + 2 > 2"),
+                Outcome::TooLong,
+            ),
+            (
+                "anthropic",
+                400,
+                error("invalid_request_error", "", "Output blocked by content filtering policy"),
+                Outcome::Filtered,
+            ),
+            ("anthropic", 401, error("authentication_error", "", "invalid x-api-key"), credential),
+            ("anthropic", 402, error("billing_error", "", ""), credential),
+            ("anthropic", 403, error("permission_error", "", ""), credential),
+            ("anthropic", 404, error("not_found_error", "", "model: claude-x"), Outcome::CallerFault),
+            ("anthropic", 413, error("request_too_large", "", ""), Outcome::CallerFault),
+            ("anthropic", 429, error("rate_limit_error", "", ""), throttled),
+            ("anthropic", 500, error("api_error", "", ""), failed(500)),
+            ("anthropic", 504, error("timeout_error", "", ""), failed(504)),
+            ("anthropic", 529, error("overloaded_error", "", "Overloaded"), failed(529)),
+            // Gemini
+            ("gemini", 400, error("INVALID_ARGUMENT", "API_KEY_INVALID", "API key not valid."), credential),
+            ("gemini", 400, error("INVALID_ARGUMENT", "400", "Invalid value at 'contents'"), Outcome::CallerFault),
+            (
+                "gemini",
+                400,
+                error(
+                    "INVALID_ARGUMENT",
+                    "400",
+                    "The input token count (9) exceeds the maximum number of tokens allowed (8).",
+                ),
+                Outcome::TooLong,
+            ),
+            (
+                "gemini",
+                400,
+                error("FAILED_PRECONDITION", "400", "User location is not supported for the API use."),
+                credential,
+            ),
+            ("gemini", 403, error("PERMISSION_DENIED", "403", ""), credential),
+            ("gemini", 404, error("NOT_FOUND", "404", "models/x is not found"), Outcome::CallerFault),
+            ("gemini", 429, error("RESOURCE_EXHAUSTED", "429", "You exceeded your current quota"), throttled),
+            ("gemini", 500, error("INTERNAL", "500", ""), failed(500)),
+            ("gemini", 503, error("UNAVAILABLE", "503", "The model is overloaded."), failed(503)),
+            ("gemini", 504, error("DEADLINE_EXCEEDED", "504", ""), failed(504)),
+            // Those who speak OpenAI's dialect
+            ("deepseek", 402, error("unknown_error", "invalid_request_error", "Insufficient Balance"), credential),
+            (
+                "groq",
+                413,
+                error("tokens", "rate_limit_exceeded", "Request too large for model on tokens per minute"),
+                throttled,
+            ),
+            (
+                "xai",
+                400,
+                error("", "Client specified an invalid argument", "This model's maximum prompt length is 131072"),
+                Outcome::TooLong,
+            ),
+            ("openrouter", 402, error("", "402", "Insufficient credits"), credential),
+            (
+                "llama.cpp",
+                400,
+                error("exceed_context_size_error", "400", "the request exceeds the available context size"),
+                Outcome::TooLong,
+            ),
+            (
+                "vllm",
+                400,
+                error("BadRequestError", "400", "This model's maximum context length is 4096 tokens."),
+                Outcome::TooLong,
+            ),
+            (
+                "azure",
+                400,
+                error(
+                    "",
+                    "content_filter",
+                    "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
+                ),
+                Outcome::Filtered,
+            ),
+        ] {
+            assert_eq!(status(code, &error), outcome, "{vendor} {code} {error:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_a_stream_has_words_alone() {
+        let failed = Outcome::HardFailure(Failure::ErrorInBody);
+        for (error, outcome) in [
+            (error("overloaded_error", "", "Overloaded"), failed),
+            (error("api_error", "", "Internal server error"), failed),
+            (error("rate_limit_error", "", ""), Outcome::RateLimited(None)),
+            (error("invalid_request_error", "", "bad tool"), Outcome::CallerFault),
+            (error("UNAVAILABLE", "503", ""), failed),
+            (error("RESOURCE_EXHAUSTED", "429", ""), Outcome::RateLimited(None)),
+            (error("INVALID_ARGUMENT", "400", ""), Outcome::CallerFault),
+        ] {
+            assert_eq!(classify_in_body(&error), outcome, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_hint_in_the_body_counts_where_the_headers_have_none() {
+        let error = VendorError { retry_in: Some(Millis(34_000)), ..error("RESOURCE_EXHAUSTED", "429", "") };
+        assert_eq!(status(429, &error), Outcome::RateLimited(Some(Millis(34_000))));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod tests;
 
 pub use crate::dialect::Dialect;
 pub use error::{ConfigError, ConfigErrors, Place};
+pub(crate) use units::decimal;
 
 use document::Node;
 

@@ -6,15 +6,22 @@ use bytes::Bytes;
 use crate::price::Usage;
 use crate::time::Millis;
 
+mod answer;
 pub mod anthropic;
 pub mod chat;
 pub(crate) mod fields;
 pub mod gemini;
+pub mod headers;
 pub mod openai;
+mod prepare;
 mod request;
 pub mod sse;
+mod stream;
 
+pub use answer::Reader;
+pub use prepare::{Prepared, Unfit, prepare};
 pub use request::Request;
+pub use stream::Stream;
 
 /// A vendor's wire format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use crate::config::{TargetId, VendorId};
 use crate::dialect::Operation;
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::quota;
 use crate::reply::{Head, Reply};
 use crate::time::Timestamp;
 
@@ -64,7 +65,7 @@ pub enum Event {
         attempt: AttemptId,
         /// Its status.
         status: StatusCode,
-        /// Its headers, or those of them that [`READ_HEADERS`] names.
+        /// Its headers, or those of them that [`read_headers`] names.
         headers: HeaderMap,
     },
     /// A piece of a vendor's response body.
@@ -93,18 +94,9 @@ pub enum Event {
 }
 
 /// The response headers that the core reads: an adapter for which headers are dear hands over these alone.
-pub const READ_HEADERS: [&str; 10] = [
-    "content-type",
-    "date",
-    "retry-after",
-    "retry-after-ms",
-    "x-ms-retry-after-ms",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-reset-tokens",
-    "x-request-id",
-];
+pub fn read_headers() -> impl Iterator<Item = &'static str> {
+    ["content-type", "date", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"].into_iter().chain(quota::HEADERS)
+}
 
 /// What an adapter implements for one client request. A port performs; it never decides.
 pub trait Port {

@@ -17,11 +17,12 @@ mod live;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, TargetId};
-use crate::dialect::Request;
+use crate::dialect::{Prepared, Request, Unfit, prepare};
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
 use crate::price::Picodollars;
-use crate::reply::{self, Head, Reply};
+use crate::quota;
+use crate::reply::{self, ApiError, Head, Reply};
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
 use choosing::Walk;
@@ -40,6 +41,10 @@ pub struct Exchange {
     state: State,
     actions: VecDeque<Action>,
     walk: Walk,
+    /// The request as the candidate that was last looked at takes it.
+    prepared: Option<(usize, Prepared)>,
+    /// What the vendor that was asked last said is left of its quota.
+    quota: HeaderMap,
     tried: Vec<Ending>,
     /// What to answer if no other candidate can serve: the vendor's own refusal.
     refusal: Option<Refusal>,
@@ -49,6 +54,8 @@ pub struct Exchange {
 
 #[derive(Debug)]
 enum State {
+    /// The request is to be written for this candidate: takes time, and needs no gateway.
+    Preparing(usize),
     /// The next candidate is to be picked: needs the gateway.
     Choosing,
     /// An attempt is under way.
@@ -86,6 +93,8 @@ enum Said {
 impl Exchange {
     /// A request that has been read and planned. `request_id` comes from [`Gateway::request_id`].
     pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, plan: Plan) -> Self {
+        // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
+        let state = if plan.sort.is_some() { State::Choosing } else { State::Preparing(0) };
         Self {
             config,
             request,
@@ -93,9 +102,11 @@ impl Exchange {
             plan,
             now,
             started_at: now,
-            state: State::Choosing,
+            state,
             actions: VecDeque::new(),
             walk: Walk::default(),
+            prepared: None,
+            quota: HeaderMap::new(),
             tried: Vec::new(),
             refusal: None,
             gone: false,
@@ -104,11 +115,14 @@ impl Exchange {
 
     /// What to do next. Call it until it says to wait or to finish.
     pub fn poll_action(&mut self) -> Action {
+        if let State::Preparing(index) = self.state {
+            self.prepare(index);
+        }
         if let Some(action) = self.actions.pop_front() {
             return action;
         }
         match &self.state {
-            State::Choosing | State::Settling(..) => Action::Consult,
+            State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
             State::Attempting(live) => Action::Wait(live.until()),
             State::Pausing(until) => Action::Wait(*until),
             State::Over => Action::Finish,
@@ -148,10 +162,11 @@ impl Exchange {
     fn advance(&mut self, progress: Progress) {
         match progress {
             Progress::Commit(bytes) => {
-                let target = match &self.state {
-                    State::Attempting(live) => live.permit.target,
-                    _ => unreachable!("an attempt under way has told of progress"),
+                let State::Attempting(live) = &mut self.state else {
+                    unreachable!("an attempt under way has told of progress");
                 };
+                self.quota = std::mem::take(&mut live.quota);
+                let target = live.permit.target;
                 self.begin_stream(target);
                 self.actions.push_back(Action::Write(bytes));
             }
@@ -176,17 +191,36 @@ impl Exchange {
                 self.end_attempt(ended);
             }
             State::Settling(..) | State::Over => {}
-            State::Choosing | State::Pausing(_) => self.state = State::Over,
+            State::Preparing(_) | State::Choosing | State::Pausing(_) => self.state = State::Over,
+        }
+    }
+
+    // === Preparing ===
+
+    /// Writes the request for a candidate, or finds that it cannot be asked.
+    fn prepare(&mut self, index: usize) {
+        self.state = State::Choosing;
+        let target = self.config.target(self.plan.candidates[index].target);
+        let vendor = &self.config.vendors[target.vendor.0];
+        match prepare(&self.request, vendor, target, self.plan.parameters) {
+            Ok(prepared) => self.prepared = Some((index, prepared)),
+            Err(Unfit::Unsupported(what)) => self.walk.spent.push((index, Rejection::Unsupported { what })),
+            Err(Unfit::Bad(bad)) => {
+                let error = ApiError::from(bad);
+                self.reply(error.reply(self.request.surface.dialect(), &self.request_id));
+            }
         }
     }
 
     // === Settling ===
 
-    fn settle(&mut self, gateway: &mut Gateway, live: Live, ended: Ended) {
-        let (committed, whole) = (live.is_committed(), live.is_whole());
-        let (farewell, malformed) = (live.farewell(), live.malformed());
+    fn settle(&mut self, gateway: &mut Gateway, mut live: Live, ended: Ended) {
         let target = live.permit.target;
         let took = self.now.since(live.sent_at);
+        self.tried.push(Ending { target, outcome: ended.outcome, took });
+        let parting = live.is_committed().then(|| self.part(&mut live, ended.outcome));
+        let malformed = live.malformed();
+        self.quota = live.quota;
         let cost = gateway.settle(
             self.now,
             live.permit,
@@ -200,20 +234,13 @@ impl Exchange {
                 quarantine: self.plan.retry.quarantine,
             },
         );
-        self.tried.push(Ending { target, outcome: ended.outcome, took });
-        if self.gone {
-            self.state = State::Over;
-        } else if committed {
-            self.actions.extend((!ended.last.is_empty()).then_some(Action::Write(ended.last)));
-            self.state = State::Over;
-            match ended.outcome {
-                Outcome::Success | Outcome::Filtered if whole => self.actions.extend(farewell.map(Action::Write)),
-                // The client has had its `[DONE]`: nothing that comes after it is of any use.
-                _ if whole && farewell.is_none() => {}
-                outcome => self.break_stream(gateway, target, outcome),
+        match parting {
+            _ if self.gone => self.state = State::Over,
+            Some(parting) => {
+                self.actions.extend((!ended.last.is_empty()).then_some(Action::Write(ended.last)));
+                self.say(gateway, parting, target, ended.outcome);
             }
-        } else {
-            self.follow(gateway, live.candidate, target, ended, cost);
+            None => self.follow(gateway, live.candidate, target, ended, cost),
         }
     }
 
@@ -251,9 +278,16 @@ impl Exchange {
 
     // === Answering ===
 
-    /// Answers with the vendor's own bytes.
+    /// Answers with what the vendor said.
     fn answer(&mut self, whole: Option<Whole>, target: TargetId, cost: Option<Picodollars>) {
-        let Whole { status, headers: theirs, body } = whole.expect("a whole reply was read to get here");
+        let (status, theirs, body) = match whole.expect("a whole reply was read to get here") {
+            Whole::Reply { status, headers, body } => (status, headers, body),
+            Whole::Error(error) => {
+                let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
+                self.put_headers(&mut reply.headers, Some(target));
+                return self.reply(reply);
+            }
+        };
         let mut headers = HeaderMap::with_capacity(8);
         if let Some(content_type) = theirs.get(http::header::CONTENT_TYPE) {
             headers.insert(http::header::CONTENT_TYPE, content_type.clone());
@@ -280,9 +314,20 @@ impl Exchange {
     fn put_headers(&self, headers: &mut HeaderMap, target: Option<TargetId>) {
         if let Some(target) = target {
             headers.insert(reply::TARGET, header_value(&self.config.target(target).name));
+            headers.extend(self.dropped().map(|names| (reply::DROPPED, names)));
+            if !self.quota.is_empty() {
+                let (theirs, ours) = (self.config.vendor_of(target).dialect, self.request.surface.dialect());
+                headers.extend(quota::told(self.quota.clone(), theirs, ours, self.now));
+            }
         }
         headers.insert(reply::ATTEMPTS, HeaderValue::from(self.attempts()));
         reply::name_request(headers, &self.request_id);
+    }
+
+    /// The client's parameters that were left out for whoever was asked last.
+    fn dropped(&self) -> Option<HeaderValue> {
+        let (_, prepared) = self.prepared.as_ref()?;
+        (!prepared.dropped.is_empty()).then(|| reply::name_list(&prepared.dropped))
     }
 
     // === Counting ===

@@ -3,6 +3,8 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::config::Config;
+use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
 use crate::reply::Reply;
 use crate::route::{Plan, Rejection};
@@ -19,6 +21,14 @@ pub struct Explanation {
     pub candidates: Vec<Considered>,
 }
 
+/// What is to be explained.
+#[derive(Debug)]
+pub struct Inquiry {
+    plan: Plan,
+    /// By candidate: what it lacks for this request, where it lacks something.
+    unfit: Vec<Option<Rejection>>,
+}
+
 /// One candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Considered {
@@ -30,17 +40,34 @@ pub struct Considered {
     pub rejected: Option<Rejection>,
 }
 
+impl Inquiry {
+    /// Looks at what each candidate lacks for the request. Needs no gateway.
+    pub fn new(config: &Config, request: &Request, plan: Plan) -> Self {
+        let unfit = plan.candidates.iter().map(|candidate| {
+            let target = config.target(candidate.target);
+            let vendor = &config.vendors[target.vendor.0];
+            match prepare(request, vendor, target, plan.parameters) {
+                Ok(_) => None,
+                Err(Unfit::Unsupported(what)) => Some(Rejection::Unsupported { what }),
+                Err(Unfit::Bad(bad)) => Some(Rejection::Unsupported { what: bad.message }),
+            }
+        });
+        let unfit = unfit.collect();
+        Self { plan, unfit }
+    }
+}
+
 impl Gateway {
-    /// Explains a plan, as the reply of `POST /admin/explain`.
-    pub fn explain(&self, now: Timestamp, plan: &Plan) -> Reply {
-        Reply::json(StatusCode::OK, &self.explanation(now, plan))
+    /// Explains a request, as the reply of `POST /admin/explain`.
+    pub fn explain(&self, now: Timestamp, inquiry: &Inquiry) -> Reply {
+        Reply::json(StatusCode::OK, &self.explanation(now, inquiry))
     }
 
-    /// Every candidate of a plan, taken or rejected and why.
-    pub fn explanation(&self, now: Timestamp, plan: &Plan) -> Explanation {
-        let config = self.config();
-        let considered = plan.candidates.iter().map(|candidate| {
-            let rejected = self.would_admit(now, candidate.target).err();
+    /// Every candidate, taken or rejected and why.
+    pub fn explanation(&self, now: Timestamp, inquiry: &Inquiry) -> Explanation {
+        let (config, plan) = (self.config(), &inquiry.plan);
+        let considered = plan.candidates.iter().zip(&inquiry.unfit).map(|(candidate, unfit)| {
+            let rejected = unfit.clone().or_else(|| self.would_admit(now, candidate.target).err());
             Considered { target: config.target(candidate.target).name.clone(), taken: rejected.is_none(), rejected }
         });
         let candidates: Vec<_> = considered.collect();

@@ -5,6 +5,7 @@
 //! attempt itself, [`settle`](Gateway::settle); a permit that is never settled costs a half-open breaker one place until
 //! its lease runs out, nothing more.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -14,7 +15,10 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT}
 use crate::backoff::{self, RetryBudget};
 use crate::breaker::{Breaker, State, Ticket, Transition};
 use crate::classify::Outcome;
-use crate::config::{Config, KeyId, RetryPolicy, Target, TargetId};
+use crate::config::{Candidate, Config, Key, KeyId, RetryPolicy, Target, TargetId, Vendor};
+use crate::dialect::Dialect;
+use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
+use crate::hints::Sort;
 use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
@@ -116,7 +120,7 @@ impl Gateway {
         Self {
             targets: targets.collect(),
             quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
-            headers: config.vendors.iter().map(|vendor| vendor.keys.iter().map(request_headers).collect()).collect(),
+            headers: config.vendors.iter().map(vendor_headers).collect(),
             retries: RetryBudget::new(config.retry_share_permille),
             notices: VecDeque::new(),
             notices_lost: 0,
@@ -162,6 +166,26 @@ impl Gateway {
     pub fn note_request(&mut self, now: Timestamp) {
         let now = self.advance(now);
         self.retries.request(now);
+    }
+
+    /// Notes that a client has sent a request once more by itself: a retry like our own, and nothing to earn retries with.
+    pub fn note_client_retry(&mut self, now: Timestamp) {
+        let now = self.advance(now);
+        self.retries.note(now);
+    }
+
+    /// Ranks candidates by what has been measured, those that have not been last.
+    pub fn rank(&self, candidates: &mut [Candidate], sort: Sort) {
+        let stats = |candidate: &Candidate| &self.targets[candidate.target.0].stats;
+        match sort {
+            // Settled by the config alone, when the request was planned.
+            Sort::Price => {}
+            Sort::Latency => candidates.sort_by_key(|candidate| {
+                let stats = stats(candidate);
+                stats.first_token().ewma().or(stats.total().ewma()).unwrap_or(Millis(u64::MAX))
+            }),
+            Sort::Throughput => candidates.sort_by_key(|candidate| Reverse(stats(candidate).pace())),
+        }
     }
 
     /// Whether an attempt at this target would be admitted. Changes nothing.
@@ -403,17 +427,29 @@ fn breaker_open(refused: crate::breaker::Refused) -> Rejection {
     Rejection::BreakerOpen { retry_in_ms: refused.retry_in }
 }
 
-/// What every request with this key carries.
-fn request_headers(key: &crate::config::Key) -> HeaderMap {
+/// What every request to a vendor carries, by [`KeyId`].
+fn vendor_headers(vendor: &Vendor) -> Vec<HeaderMap> {
+    vendor.keys.iter().map(|key| request_headers(vendor.dialect, key)).collect()
+}
+
+fn request_headers(dialect: Dialect, key: &Key) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+    if dialect == Dialect::Anthropic {
+        headers.insert(ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023);
+    }
     if let Some(secret) = &key.secret {
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-            .expect("the config refuses secrets that cannot stand in a header");
-        bearer.set_sensitive(true);
-        headers.insert(AUTHORIZATION, bearer);
+        let (name, value) = match dialect {
+            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
+            Dialect::Anthropic => (X_API_KEY, secret.expose().to_owned()),
+            Dialect::Gemini => (X_GOOG_API_KEY, secret.expose().to_owned()),
+        };
+        let mut value =
+            HeaderValue::from_str(&value).expect("the config refuses secrets that cannot stand in a header");
+        value.set_sensitive(true);
+        headers.insert(name, value);
     }
     headers
 }

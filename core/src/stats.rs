@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::classify::Outcome;
 use crate::gateway::Settlement;
+use crate::price::Usage;
 use crate::time::{Millis, Timestamp};
 
 mod sketch;
@@ -21,6 +22,8 @@ pub struct TargetStats {
     tally: Tally,
     first_token: Latency,
     total: Latency,
+    /// Tokens per second while an answer is written, in 1/1000; 0 is not known yet.
+    pace: u64,
 }
 
 /// How many attempts came to what, since the start.
@@ -83,8 +86,21 @@ impl TargetStats {
             self.total.record(now, settlement.took);
             if let Some(took) = settlement.first_token {
                 self.first_token.record(now, took);
+                self.record_pace(settlement.took.0.saturating_sub(took.0), settlement.usage);
             }
         }
+    }
+
+    fn record_pace(&mut self, writing_ms: u64, usage: Option<Usage>) {
+        let Some(Usage { output, .. }) = usage.filter(|usage| usage.output > 0 && writing_ms > 0) else { return };
+        let sample = (u128::from(output) * 1_000_000 / u128::from(writing_ms)).min(u128::from(u32::MAX));
+        let sample = u64::try_from(sample).expect("cut to 32 bits");
+        self.pace = if self.pace == 0 { sample } else { (self.pace * 7 + sample * 3) / 10 };
+    }
+
+    /// Tokens per second while an answer is written, in 1/1000: a moving average over streams; 0 is not known yet.
+    pub fn pace(&self) -> u64 {
+        self.pace
     }
 
     /// How many attempts came to what.

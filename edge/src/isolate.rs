@@ -14,11 +14,12 @@ use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Math, Reflect};
 use tidegate_core::config::{Config, TargetId};
 use tidegate_core::dialect::Operation;
-use tidegate_core::drive::{Attempt, READ_HEADERS as RESPONSE_HEADERS};
+use tidegate_core::drive::Attempt;
 use tidegate_core::gateway::Gateway;
 use tidegate_core::keeper::{FIRST_VIEW_WAIT, Report, View};
 use tidegate_core::notice::Notice;
 use tidegate_core::time::Timestamp;
+use tidegate_core::{api, drive};
 use wasm_bindgen::JsValue;
 use worker::{Context, Delay, Env, console_error, console_log, console_warn};
 
@@ -70,7 +71,9 @@ impl Isolate {
                 return None;
             }
         };
-        js::read_headers(&tidegate_core::api::READ_HEADERS.join("\n"), &RESPONSE_HEADERS.join("\n"));
+        let joined = |names: Vec<&str>| names.join("\n");
+        let (of_requests, of_responses) = (api::read_headers().collect(), drive::read_headers().collect());
+        js::read_headers(&joined(of_requests), &joined(of_responses));
         let targets = (0..config.targets.len()).map(TargetId);
         let urls = targets.map(|target| Operation::ALL.map(|operation| config.url(target, operation))).collect();
         let gateway = RefCell::new(Gateway::new(Arc::clone(&config), seed(), clock::now()));

@@ -103,15 +103,20 @@ async fn without_a_config_it_serves_simulated_vendors() {
 #[tokio::test]
 async fn keys_in_the_environment_make_a_config() {
     let mut command = tidegate(&["serve", "--listen", "127.0.0.1:0"]);
-    command.env("OPENAI_API_KEY", "sk-of-openai-that-is-long-enough").env("ANTHROPIC_API_KEY", "sk-ant-of-anthropic");
+    command
+        .env("OPENAI_API_KEY", "sk-of-openai-that-is-long-enough")
+        .env("ANTHROPIC_API_KEY", "sk-ant-of-anthropic-long-enough");
     let server = Process::spawn(&mut command);
     let address = server.wait_for(Duration::from_secs(20), listening_at);
     let said = server.output();
     assert!(said.contains("OPENAI_API_KEY is set"), "{said}");
-    assert!(said.contains("ANTHROPIC_API_KEY is set, but this version does not speak its dialect yet"), "{said}");
+    assert!(said.contains("ANTHROPIC_API_KEY is set"), "{said}");
     assert!(!said.contains("SIMULATED") && !said.contains("sk-of-openai"), "{said}");
     let models = Request::get("/v1/models").send(address).await.expect(200).text();
-    assert!(models.contains("\"openai/") && models.contains("\"default\""), "{models}");
+    assert!(
+        models.contains("\"openai/") && models.contains("\"anthropic/") && models.contains("\"default\""),
+        "{models}"
+    );
 }
 
 #[test]

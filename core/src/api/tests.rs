@@ -59,7 +59,7 @@ fn local(method: Method) -> From {
 }
 
 impl From {
-    fn with(mut self, name: http::HeaderName, value: &str) -> Self {
+    fn with(mut self, name: HeaderName, value: &str) -> Self {
         self.headers.insert(name, HeaderValue::from_str(value).unwrap());
         self
     }
@@ -339,7 +339,11 @@ fn a_model_is_looked_up_by_its_name_slashes_escapes_and_all() {
         ("/v1/models/fast", "fast", "a"),
     ] {
         let model = json_of(&local(Method::GET).reply(&mut gateway, path));
-        assert_eq!(model, json!({"id": id, "object": "model", "created": 0, "owned_by": owner}), "{path}");
+        let expected = json!({
+            "id": id, "object": "model", "created": 0, "owned_by": owner,
+            "type": "model", "display_name": id, "created_at": "1970-01-01T00:00:00Z",
+        });
+        assert_eq!(model, expected, "{path}");
     }
     for path in ["/v1/models/nope", "/v1/models/a%2", "/v1/models/%ff", "/v1/models/a%252Fgpt-x", "/v1/models/%00"] {
         assert_eq!(local(Method::GET).status(&mut gateway, path), 404, "{path}");
@@ -357,5 +361,37 @@ fn a_models_name_may_be_escaped() {
         ("/v1/models/%ff", "%ff"),
     ] {
         assert_eq!(find(&Method::GET, path).unwrap(), Endpoint::Model(name.into()), "{path}");
+    }
+}
+
+#[test]
+fn anthropics_clients_come_with_their_own_header_and_are_answered_in_their_own_words() {
+    let mut gateway = guarded();
+    let x_api_key = HeaderName::from_static("x-api-key");
+    let known = local(Method::POST).with(x_api_key.clone(), &secret("ALL"));
+    let body = r#"{"model":"default","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}"#;
+    assert!(matches!(known.read(&mut gateway, "/v1/messages", body), Next::Exchange(_)));
+    let unknown = local(Method::POST).with(x_api_key, "somebody-else-s-key-of-good-length");
+    let refused = unknown.reply(&mut gateway, "/v1/messages");
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    let told = json_of(&refused);
+    assert_eq!((&told["type"], &told["error"]["type"]), (&json!("error"), &json!("authentication_error")));
+    assert_eq!(refused.headers[crate::reply::ANTHROPIC_REQUEST_ID], told["request_id"].as_str().unwrap());
+}
+
+#[test]
+fn every_surface_is_found_with_and_without_its_version() {
+    for surface in Surface::ALL {
+        for path in [surface.path(), surface.path().strip_prefix("/v1").unwrap()] {
+            assert!(matches!(local(Method::POST).ask(&mut gateway(), path), Reception::Body(_)), "{path}");
+            assert_eq!(local(Method::GET).status(&mut gateway(), path), 405, "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_health_checks_that_charts_for_peers_ask_for() {
+    for path in ["/health/liveliness", "/health/liveness", "/health/readiness"] {
+        assert_eq!(local(Method::GET).status(&mut gateway(), path), 200, "{path}");
     }
 }

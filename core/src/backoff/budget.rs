@@ -37,6 +37,12 @@ impl RetryBudget {
         tally.requests = tally.requests.saturating_add(1);
     }
 
+    /// Notes a retry that nobody has asked about.
+    pub fn note(&mut self, now: Timestamp) {
+        let tally = self.recent.current(now);
+        tally.retries = tally.retries.saturating_add(1);
+    }
+
     /// Whether a retry is affordable now, without spending it.
     pub fn affords(&self, now: Timestamp) -> bool {
         let (requests, retries) = self.recent.live(now).fold((0_u64, 0_u64), |(requests, retries), tally| {
@@ -52,8 +58,7 @@ impl RetryBudget {
     pub fn spend(&mut self, now: Timestamp) -> bool {
         let affordable = self.affords(now);
         if affordable {
-            let tally = self.recent.current(now);
-            tally.retries = tally.retries.saturating_add(1);
+            self.note(now);
         }
         affordable
     }

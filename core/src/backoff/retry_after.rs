@@ -4,6 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use http::HeaderMap;
 
+use super::rfc3339;
 use crate::time::{Millis, Timestamp};
 
 /// The longest wait that is believed. What lies beyond says no more than "much later", and a vendor's slip of the pen
@@ -16,8 +17,8 @@ const NANOS_PER_S: u64 = 1_000_000_000;
 /// How long to wait, as the headers of a reply say; `None` if they do not, or make no sense.
 ///
 /// The most exact wins: `retry-after-ms` and `x-ms-retry-after-ms` (`OpenAI`, Azure), then `retry-after` (seconds, also
-/// with a fraction, or an HTTP date), then the larger of `x-ratelimit-reset-requests` and `-tokens` (Go durations)
-/// among those that are used up. Rounded up to a millisecond, so as never to come back early; capped at
+/// with a fraction, or an HTTP date), then the largest of `x-ratelimit-reset-requests` and `-tokens` (Go durations), or of
+/// Anthropic's `anthropic-ratelimit-*-reset` (moments), among those that are used up. Rounded up to a millisecond, so as never to come back early; capped at
 /// [`RETRY_AFTER_MAX`]; a date that has passed is zero.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
     let wait = ["retry-after-ms", "x-ms-retry-after-ms"]
@@ -27,7 +28,11 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
             let value = text(headers, "retry-after")?;
             decimal(value, NANOS_PER_S).or_else(|| until_date(value, headers, now))
         })
-        .or_else(|| ["requests", "tokens"].iter().filter_map(|dimension| until_reset(headers, dimension)).max());
+        .or_else(|| ["requests", "tokens"].iter().filter_map(|dimension| until_reset(headers, dimension)).max())
+        .or_else(|| {
+            let dimensions = ["requests", "tokens", "input-tokens", "output-tokens"];
+            dimensions.iter().filter_map(|dimension| until_moment(headers, dimension, now)).max()
+        });
     wait.map(|wait| wait.min(RETRY_AFTER_MAX))
 }
 
@@ -47,6 +52,14 @@ fn until_reset(headers: &HeaderMap, dimension: &str) -> Option<Millis> {
     go_duration(text(headers, &format!("x-ratelimit-reset-{dimension}"))?)
 }
 
+/// The same as Anthropic says it.
+fn until_moment(headers: &HeaderMap, dimension: &str, now: Timestamp) -> Option<Millis> {
+    let left = text(headers, &format!("anthropic-ratelimit-{dimension}-remaining"))?;
+    let is_used_up = decimal(left, NANOS_PER_S) == Some(Millis::ZERO);
+    let then = rfc3339(text(headers, &format!("anthropic-ratelimit-{dimension}-reset"))?)?;
+    is_used_up.then(|| text(headers, "date").and_then(date).unwrap_or(now).until(then))
+}
+
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
@@ -63,7 +76,7 @@ fn decimal(value: &str, unit: u64) -> Option<Millis> {
 }
 
 /// As Go prints a duration: `6m0s`, `1.5s`, `20ms`.
-fn go_duration(value: &str) -> Option<Millis> {
+pub(crate) fn go_duration(value: &str) -> Option<Millis> {
     // The longer name first, where one begins with another.
     const UNITS: [(&str, u64); 6] = [
         ("ns", 1),

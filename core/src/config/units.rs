@@ -32,7 +32,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Why a number is not a decimal fraction that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DecimalFault {
+pub(crate) enum DecimalFault {
     /// Below zero, infinite, or not a number at all.
     OutOfRange,
     /// It has more decimals than are kept.
@@ -42,7 +42,7 @@ pub(super) enum DecimalFault {
 /// Reads a number of at most `places` decimals, scaled by 10 to the `places`: `0.0375` with 6 places is 37 500.
 ///
 /// Works on the digits as they were written, so nothing is ever rounded.
-pub(super) fn decimal(text: &str, places: usize) -> Result<u64, DecimalFault> {
+pub(crate) fn decimal(text: &str, places: usize) -> Result<u64, DecimalFault> {
     if text.contains(['e', 'E']) {
         let float: f64 = text.parse().map_err(|_| DecimalFault::OutOfRange)?;
         // Floats print without an exponent, and with the fewest digits that tell them apart.

@@ -1,6 +1,7 @@
 //! Anthropic's dialect: messages, as Anthropic documents them.
 
 mod arguments;
+mod count;
 mod decode;
 mod encode;
 mod event;
@@ -19,6 +20,7 @@ mod write_request;
 mod write_thinking;
 mod write_tools;
 
+pub use count::read_count;
 pub use decode::Decoder;
 pub use encode::Encoder;
 pub use read_reply::{read_chat, read_error, read_reply};

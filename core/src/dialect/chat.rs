@@ -255,22 +255,24 @@ impl Thinking {
     /// The budget that stands for it, in tokens; `None` leaves it to the vendor. Where only an effort is known, the numbers are
     /// those of Google's `OpenAI` compatibility: minimal and low are 1024, medium 8192, high 24 576.
     pub fn budget(self) -> Option<u64> {
-        self.budget_tokens.or(match self.effort? {
-            Effort::None => Some(0),
-            Effort::Minimal | Effort::Low => Some(1024),
-            Effort::Medium => Some(8192),
-            Effort::High | Effort::Max => Some(24_576),
-        })
+        let of_effort = |effort| match effort {
+            Effort::None => 0,
+            Effort::Minimal | Effort::Low => 1024,
+            Effort::Medium => 8192,
+            Effort::High | Effort::Max => 24_576,
+        };
+        self.budget_tokens.or_else(|| self.effort.map(of_effort))
     }
 
     /// The effort that stands for it; `None` leaves it to the vendor. The inverse of [`budget`](Self::budget), rounded up.
     pub fn effort(self) -> Option<Effort> {
-        self.effort.or(match self.budget_tokens? {
-            0 => Some(Effort::None),
-            1..=1024 => Some(Effort::Low),
-            1025..=8192 => Some(Effort::Medium),
-            _ => Some(Effort::High),
-        })
+        let of_budget = |tokens| match tokens {
+            0 => Effort::None,
+            1..=1024 => Effort::Low,
+            1025..=8192 => Effort::Medium,
+            _ => Effort::High,
+        };
+        self.effort.or_else(|| self.budget_tokens.map(of_budget))
     }
 
     /// Whether the model is told not to think.
@@ -473,6 +475,13 @@ pub trait Encode: std::fmt::Debug + Send {
 
     /// Writes the stream's good end: what was held back for it, the usage, the terminator.
     fn end(&mut self, usage: Option<Usage>, out: &mut Vec<u8>);
+
+    /// Writes how a stream ends that breaks off, where the dialect has more to say than one event that stands for itself.
+    /// `false`: it has not, and nothing was written.
+    fn fail(&mut self, kind: &str, code: &str, message: &str, out: &mut Vec<u8>) -> bool {
+        let _ = (kind, code, message, out);
+        false
+    }
 }
 
 /// What an answer is marked with, beside what the vendor said.
@@ -497,5 +506,22 @@ impl Stamp {
     /// When the request came, in seconds since the Unix epoch.
     pub fn created(&self) -> u64 {
         self.at.0 / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effort_stands_for_a_budget_and_a_budget_for_an_effort() {
+        for (effort, tokens) in [(Effort::None, 0), (Effort::Low, 1024), (Effort::Medium, 8192), (Effort::High, 24_576)]
+        {
+            let told_effort = Thinking { effort: Some(effort), budget_tokens: None };
+            let told_budget = Thinking { effort: None, budget_tokens: Some(tokens) };
+            assert_eq!((told_effort.budget(), told_effort.effort()), (Some(tokens), Some(effort)));
+            assert_eq!((told_budget.budget(), told_budget.effort()), (Some(tokens), Some(effort)));
+        }
+        assert_eq!((Thinking::default().budget(), Thinking::default().effort()), (None, None));
     }
 }

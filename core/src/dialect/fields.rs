@@ -39,6 +39,11 @@ impl<'a> Fields<'a> {
         self.take(name)?.ok_or_else(missing)
     }
 
+    /// All that nobody has taken.
+    pub(crate) fn all(self) -> impl Iterator<Item = (String, &'a RawValue)> {
+        self.0.into_iter()
+    }
+
     /// What nobody has taken, less what is `null`.
     pub(crate) fn rest(self) -> impl Iterator<Item = (String, &'a RawValue)> {
         self.0.into_iter().filter(|(_, value)| value.get() != "null")

@@ -2,18 +2,25 @@
 //!
 //! Only the envelope is read, in one pass over the body. What has to change for a vendor (the model's name, and that a
 //! stream must report its usage) is spliced into the original bytes, so that everything else, known to us or not, goes
-//! through as it came.
+//! through as it came. What is meant for the gateway itself is taken out. The conversation is read only if a vendor of
+//! another dialect is to be asked, and then once.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use memchr::memmem;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{BadRequest, Operation, Surface};
+use super::chat::{self, Json};
+use super::fields::Fields;
+use super::prepare::{finish_object, write_member};
+use super::{BadRequest, Dialect, Operation, Surface, anthropic, openai};
 
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The API that the client speaks.
     pub surface: Surface,
@@ -25,12 +32,22 @@ pub struct Request {
     pub wants_usage: bool,
     /// Whether it asked for a single answer, as nearly all do (`n` absent or 1).
     pub one_choice: bool,
+    /// What it asks of the gateway itself, by the names in `CONTROLS`; no vendor sees it.
+    pub controls: Vec<(&'static str, Json)>,
+    /// Whether its history holds thinking that cannot be Anthropic's: another vendor has answered before.
+    foreign_thinking: bool,
+    /// Headers for a vendor of the client's own dialect.
+    pub forwarded: HeaderMap,
     body: Bytes,
     /// Where the value of `model` stands in `body`.
     model_at: Range<usize>,
     /// What makes a stream report its usage, if anything must change.
     usage_edit: Option<Edit>,
+    chat: OnceCell<Result<chat::Request, BadRequest>>,
 }
+
+/// Members of a body that are meant for a gateway: our own, and those of `OpenRouter` and `LiteLLM` that apps already send.
+const CONTROLS: [&str; 7] = ["models", "fallbacks", "disable_fallbacks", "provider", "route", "tidegate", "usage"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Edit {
@@ -48,6 +65,21 @@ struct Envelope<'a> {
     stream_options: Option<&'a RawValue>,
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
+    // Whether any of CONTROLS is there.
+    #[serde(borrow, default, deserialize_with = "present")]
+    models: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    fallbacks: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    disable_fallbacks: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    provider: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    route: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    tidegate: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +91,14 @@ struct StreamOptions<'a> {
 /// Tells a `null` that is there from a key that is not.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Envelope<'_> {
+    fn has_controls(&self) -> bool {
+        let controls =
+            [self.models, self.fallbacks, self.disable_fallbacks, self.provider, self.route, self.tidegate, self.usage];
+        controls.iter().any(Option::is_some)
+    }
 }
 
 impl Request {
@@ -73,6 +113,10 @@ impl Request {
             return Err(unreadable(&"it does not begin with `{`"));
         }
         let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+        if envelope.has_controls() {
+            let (controls, body) = take_controls(&body)?;
+            return Ok(Self { controls, ..Self::read(surface, body)? });
+        }
         let raw_model = envelope.model.ok_or_else(|| BadRequest {
             message: "You must provide a `model`: the name of a route or of a model, see GET /v1/models.".into(),
             param: Some("model"),
@@ -89,7 +133,7 @@ impl Request {
         let one_choice = envelope.n.is_none_or(|n| n.get() == "1");
         let model_at = place(&body, raw_model);
         let (wants_usage, usage_edit) = match surface {
-            Surface::Chat if stream => usage_edit(&body, envelope.stream_options),
+            Surface::Chat | Surface::Completions if stream => usage_edit(&body, envelope.stream_options),
             _ => (false, None),
         };
         Ok(Self {
@@ -98,10 +142,19 @@ impl Request {
             stream: stream && !matches!(surface, Surface::Embeddings | Surface::CountTokens),
             wants_usage,
             one_choice,
+            controls: Vec::new(),
+            foreign_thinking: surface == Surface::Messages && has_foreign_thinking(&body),
+            forwarded: HeaderMap::new(),
             model_at,
             usage_edit,
+            chat: OnceCell::new(),
             body,
         })
+    }
+
+    /// The client's body, less what was meant for the gateway.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// What a vendor is asked.
@@ -112,6 +165,38 @@ impl Request {
             _ if self.stream => Operation::Stream,
             _ => Operation::Chat,
         }
+    }
+
+    /// Whether it is a conversation that waits for an answer.
+    pub fn is_chat(&self) -> bool {
+        matches!(self.operation(), Operation::Chat | Operation::Stream)
+    }
+
+    /// Whether a vendor of this dialect takes it as it is.
+    pub fn goes_through(&self, dialect: Dialect) -> bool {
+        match self.surface {
+            Surface::Chat | Surface::Embeddings => dialect == Dialect::OpenAi,
+            // Anthropic refuses a signature that it did not write: such a block has to be left out.
+            Surface::Messages => dialect == Dialect::Anthropic && !self.foreign_thinking,
+            Surface::CountTokens => dialect == Dialect::Anthropic,
+            Surface::Completions | Surface::Responses => false,
+        }
+    }
+
+    /// The conversation in the terms that all dialects share. Read when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be understood.
+    pub fn chat(&self) -> Result<&chat::Request, BadRequest> {
+        let read = || match self.surface {
+            Surface::Chat | Surface::Embeddings => openai::read_request(&self.body),
+            Surface::Completions => openai::completions::read_request(&self.body),
+            Surface::Responses => openai::responses::read_request(&self.body),
+            Surface::Messages => anthropic::read_request(&self.body),
+            Surface::CountTokens => anthropic::read_count_request(&self.body),
+        };
+        self.chat.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.
@@ -136,6 +221,37 @@ impl Request {
         body.extend_from_slice(&self.body[done..]);
         body.into()
     }
+}
+
+/// Whether a conversation holds thinking that this gateway has passed on from a vendor other than Anthropic: signed in
+/// Gemini's name, or not at all. An accidental match costs a translation that changes nothing.
+fn has_foreign_thinking(body: &[u8]) -> bool {
+    let marks = [&br#""gemini:"#[..], br#""signature":"""#, br#""signature": """#];
+    marks.iter().any(|mark| memmem::find(body, mark).is_some())
+}
+
+/// Parts what is meant for the gateway from what is meant for a vendor. The values of both stay as they were written.
+fn take_controls(body: &[u8]) -> Result<(Vec<(&'static str, Json)>, Bytes), BadRequest> {
+    let mut controls = Vec::new();
+    let mut rest = Vec::with_capacity(body.len());
+    let mut has_model = false;
+    for (name, value) in Fields::read(body)?.all() {
+        match CONTROLS.iter().find(|control| **control == name) {
+            Some(control) => controls.push((*control, Json::keep(value))),
+            None => {
+                has_model |= name == "model";
+                write_member(&mut rest, &name, value);
+            }
+        }
+    }
+    // `OpenRouter` takes a list of models in place of one.
+    let models = controls.iter().find(|(name, _)| *name == "models").filter(|_| !has_model);
+    let first: Option<Vec<&RawValue>> = models.and_then(|(_, models)| serde_json::from_str(models.text()).ok());
+    if let Some(first) = first.as_ref().and_then(|models| models.first()) {
+        write_member(&mut rest, "model", first);
+    }
+    finish_object(&mut rest);
+    Ok((controls, rest.into()))
 }
 
 /// Whether the client asked for usage, and what to change so that the vendor is asked.

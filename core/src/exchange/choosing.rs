@@ -5,6 +5,9 @@ use super::live::{Live, Terms};
 use super::{Exchange, State};
 use crate::classify::Failure;
 use crate::config::ContentFilter;
+use crate::config::Target;
+use crate::dialect::chat::Stamp;
+use crate::dialect::{Prepared, Reader};
 use crate::drive::{Action, Attempt, AttemptId};
 use crate::gateway::Gateway;
 use crate::notice::Notice;
@@ -55,6 +58,9 @@ impl Exchange {
         if self.is_out_of_budget() {
             return self.give_up(gateway);
         }
+        if let Some(sort) = self.plan.sort.take() {
+            gateway.rank(&mut self.plan.candidates, sort);
+        }
         let again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 {
             self.walk.begin_lap();
@@ -64,20 +70,49 @@ impl Exchange {
                 self.walk.next = index + 1;
                 self.walk.same_target = 0;
             }
-            let rejection = match self.admit(gateway, index) {
-                Ok(live) => return self.begin_attempt(gateway, live),
+            let rejection = match self.ask(gateway, index) {
+                Ok(()) => return,
                 Err(rejection) => rejection,
             };
+            let throttled_for = match rejection {
+                Rejection::RateLimited { retry_in_ms } => Some(retry_in_ms),
+                _ => None,
+            };
             self.walk.reject(index, rejection);
-            if let Rejection::RateLimited { retry_in_ms } = rejection
-                && self.is_worth_waiting(retry_in_ms)
+            if let Some(wait) = throttled_for
+                && self.is_worth_waiting(wait)
                 && self.may_wait(gateway)
             {
                 self.walk.again = Some(index);
-                return self.pause(gateway, retry_in_ms);
+                return self.pause(gateway, wait);
             }
         }
         self.end_lap(gateway);
+    }
+
+    /// Asks a candidate, or has the request written for it first.
+    fn ask(&mut self, gateway: &mut Gateway, index: usize) -> Result<(), Rejection> {
+        let target = self.plan.candidates[index].target;
+        if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
+            return Err(rejection.clone());
+        }
+        let context = self.config.target(target).context;
+        if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
+            return Err(Rejection::ContextTooSmall);
+        }
+        gateway.would_admit(self.now, target)?;
+        match self.prepared.take_if(|(prepared, _)| *prepared == index) {
+            Some((_, prepared)) => {
+                let admitted = self.admit(gateway, index, &prepared);
+                self.prepared = Some((index, prepared));
+                self.begin_attempt(gateway, admitted?);
+            }
+            None => {
+                self.walk.again = Some(index);
+                self.state = State::Preparing(index);
+            }
+        }
+        Ok(())
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -109,29 +144,32 @@ impl Exchange {
         self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
     }
 
-    fn admit(&self, gateway: &mut Gateway, index: usize) -> Result<Live, Rejection> {
+    fn admit(&self, gateway: &mut Gateway, index: usize, prepared: &Prepared) -> Result<Live, Rejection> {
         let candidate = &self.plan.candidates[index];
-        if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
-            return Err(*rejection);
-        }
-        let context = self.config.target(candidate.target).context;
-        if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
-            return Err(Rejection::ContextTooSmall);
-        }
+        let target = self.config.target(candidate.target);
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
         let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
+        let dialect = self.config.vendors[target.vendor.0].dialect;
         let terms = Terms {
-            operation: self.request.operation(),
             stream: self.request.stream,
-            wants_usage: self.request.wants_usage,
-            one_choice: self.request.one_choice,
+            reader: Reader::new(&self.request, prepared, dialect, &target.upstream, self.stamp(target)),
             timeouts,
             deadline: self.deadline(),
             reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,
             reply_bytes_max: usize::try_from(self.config.server.reply_max).unwrap_or(usize::MAX),
         };
         Ok(Live::new(AttemptId(self.attempts()), index, permit, terms, self.now))
+    }
+
+    /// What the target's answer is marked with.
+    fn stamp(&self, target: &Target) -> Stamp {
+        Stamp {
+            request_id: self.request_id.clone(),
+            at: self.started_at,
+            price: target.price,
+            wants_usage: self.request.wants_usage,
+        }
     }
 
     /// `retry.wait`: a throttled target is waited for this long rather than left.
@@ -150,6 +188,7 @@ impl Exchange {
     }
 
     fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live) {
+        let (_, prepared) = self.prepared.as_ref().expect("an attempt is admitted once its request is written");
         let id = live.permit.target;
         let target = self.config.target(id);
         if let Some(last) = self.tried.last().filter(|last| last.target != id) {
@@ -161,13 +200,17 @@ impl Exchange {
             });
         }
         self.walk.rejections.retain(|(index, _)| *index != live.candidate);
+        let mut headers = gateway.headers_for(&live.permit);
+        if self.request.goes_through(self.config.vendors[target.vendor.0].dialect) {
+            headers.extend(self.request.forwarded.clone());
+        }
         self.actions.push_back(Action::Send(Box::new(Attempt {
             id: live.id,
             vendor: target.vendor,
             target: id,
-            operation: self.request.operation(),
-            headers: gateway.headers_for(&live.permit),
-            body: self.request.body_for(&target.upstream),
+            operation: prepared.operation,
+            headers,
+            body: prepared.body.clone(),
         })));
         self.state = State::Attempting(Box::new(live));
     }
@@ -192,7 +235,7 @@ impl Exchange {
         let waits = throttled.map(|(index, _)| {
             // Asked anew: time has passed since they were passed over.
             let now_said = gateway.would_admit(self.now, self.plan.candidates[*index].target).err();
-            now_said.and_then(Rejection::retry_in).unwrap_or(Millis::ZERO)
+            now_said.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().filter(|wait| self.fits(*wait))
     }

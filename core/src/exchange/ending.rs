@@ -1,16 +1,26 @@
 //! How a request ends that nobody could serve, and how a stream ends that had begun.
 
+use bytes::Bytes;
 use http::StatusCode;
 
+use super::live::Live;
 use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
 use crate::config::TargetId;
 use crate::drive::Action;
 use crate::gateway::Gateway;
 use crate::notice::Notice;
-use crate::reply::{ApiError, Tried};
+use crate::reply::{ApiError, Tried, quoted};
 use crate::route::Rejection;
 use crate::time::Millis;
+
+/// How a stream ends that the client is reading.
+pub(super) enum Parting {
+    /// Whole: with what its vendor forgot to say, if anything.
+    Well(Option<Bytes>),
+    /// In an error.
+    Broken(Bytes),
+}
 
 impl Exchange {
     /// Nobody is left to ask, or nothing is left to ask with.
@@ -24,37 +34,59 @@ impl Exchange {
             }
             None => {
                 let error = self.failure(gateway);
-                let mut reply = error.reply();
+                let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
                 self.put_headers(&mut reply.headers, self.tried.last().map(|ending| ending.target));
                 self.reply(reply);
             }
         }
     }
 
-    /// A stream that the client was reading broke off: it ends in an error, so that nobody takes it for whole.
-    pub(super) fn break_stream(&mut self, gateway: &mut Gateway, target: TargetId, outcome: Outcome) {
-        let (name, outcome) = (&self.config.target(target).name, outcome.name());
-        gateway.notify(Notice::StreamBroken { request_id: self.request_id.clone(), target: name.clone(), outcome });
-        let message = format!(
-            "The stream from {name} broke off ({outcome}) after it had begun: what was received is not the whole answer. \
-             Send the request again."
-        );
-        let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
-        error.attempts = self.report();
-        self.actions.push_back(Action::Write(error.event()));
+    /// How the stream that the client is reading ends, now that its vendor has nothing more to say.
+    pub(super) fn part(&self, live: &mut Live, outcome: Outcome) -> Parting {
+        match outcome {
+            Outcome::Success | Outcome::Filtered if live.is_whole() => Parting::Well(live.farewell()),
+            // The client has had its last word: nothing that comes after it is of any use.
+            _ if live.is_done() => Parting::Well(None),
+            // It ends in an error, so that nobody takes it for whole.
+            outcome => {
+                let name = &self.config.target(live.permit.target).name;
+                let message = format!(
+                    "The stream from {name} broke off ({}) after it had begun: what was received is not the whole \
+                     answer. Send the request again.",
+                    outcome.name()
+                );
+                let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
+                error.attempts = self.report();
+                Parting::Broken(live.broken(&error, self.request.surface, &self.request_id))
+            }
+        }
+    }
+
+    /// Says goodbye to the client, and tells of it if that was not as it should be.
+    pub(super) fn say(&mut self, gateway: &mut Gateway, parting: Parting, target: TargetId, outcome: Outcome) {
+        self.state = State::Over;
+        match parting {
+            Parting::Well(farewell) => self.actions.extend(farewell.map(Action::Write)),
+            Parting::Broken(error) => {
+                self.actions.push_back(Action::Write(error));
+                let (request_id, target) = (self.request_id.clone(), self.config.target(target).name.clone());
+                gateway.notify(Notice::StreamBroken { request_id, target, outcome: outcome.name() });
+            }
+        }
     }
 
     /// The error that says why nobody served.
     fn failure(&self, gateway: &Gateway) -> ApiError {
         let mut error = if self.tried.is_empty() { self.nobody_was_asked() } else { self.everybody_failed() };
-        error.retry_in = Some(self.soonest(gateway));
+        // A request that nobody can serve is as little use later.
+        error.retry_in = (error.status != StatusCode::BAD_REQUEST).then(|| self.soonest(gateway));
         error.attempts = self.report();
         error
     }
 
     fn nobody_was_asked(&self) -> ApiError {
         let rejections = &self.walk.rejections;
-        let all = |is: fn(Rejection) -> bool| rejections.iter().all(|(_, rejection)| is(*rejection));
+        let all = |is: fn(&Rejection) -> bool| rejections.iter().all(|(_, rejection)| is(rejection));
         let model = &self.request.model;
         if rejections.is_empty() {
             let message = format!("The time for this request ran out before a target of `{model}` could be asked.");
@@ -66,9 +98,28 @@ impl Exchange {
         if all(|rejection| matches!(rejection, Rejection::NoCredential { .. })) {
             return credentials();
         }
+        if let Some(unsupported) = self.nobody_can(rejections) {
+            return unsupported;
+        }
         let message =
             format!("No target of `{model}` can be used right now: each one is shut off after failures, or throttled.");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "circuit_open", message)
+    }
+
+    /// The caller's fault, if every candidate lacks something that the request asks for: waiting will not help.
+    fn nobody_can(&self, rejections: &[(usize, Rejection)]) -> Option<ApiError> {
+        let lacking = rejections.iter().map(|(index, rejection)| match rejection {
+            Rejection::Unsupported { what } => Some((*index, what)),
+            _ => None,
+        });
+        let lacking: Vec<_> = lacking.collect::<Option<_>>()?;
+        let told = lacking.iter().map(|(index, what)| {
+            format!("{} has no `{}`", self.config.target(self.plan.candidates[*index].target).name, quoted(what))
+        });
+        let told: Vec<_> = told.collect();
+        let model = &self.request.model;
+        let message = format!("No target of `{model}` can serve this request as it is: {}.", told.join(", "));
+        Some(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", "unsupported_parameter", message))
     }
 
     /// What all attempts have in common speaks for them; otherwise the last one does.
@@ -95,7 +146,7 @@ impl Exchange {
     fn soonest(&self, gateway: &Gateway) -> Millis {
         let waits = self.plan.candidates.iter().map(|candidate| {
             let rejection = gateway.would_admit(self.now, candidate.target).err();
-            rejection.and_then(Rejection::retry_in).unwrap_or(Millis::ZERO)
+            rejection.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().unwrap_or(Millis::ZERO)
     }

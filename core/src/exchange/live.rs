@@ -6,14 +6,14 @@ use http::{HeaderMap, StatusCode};
 use crate::backoff::retry_after;
 use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status};
 use crate::config::Timeouts;
-use crate::dialect::openai::{self, DONE, Watcher};
 use crate::dialect::sse::EventTooLarge;
-use crate::dialect::{Event as StreamEvent, Operation, Reading, VendorError};
+use crate::dialect::{Event as StreamEvent, Reader, Reading, Stream, Surface, VendorError};
 use crate::drive::AttemptId;
 use crate::gateway::Permit;
 use crate::gathered::Gathered;
 use crate::price::Usage;
-use crate::reply::{ApiError, Reply};
+use crate::quota;
+use crate::reply::ApiError;
 use crate::time::{Millis, Timestamp};
 
 /// What is kept of an error's body: enough to classify it and to show it to a caller at fault.
@@ -31,19 +31,20 @@ pub(super) struct Live {
     pub(super) permit: Permit,
     pub(super) sent_at: Timestamp,
     pub(super) first_token_at: Option<Timestamp>,
+    /// What the vendor said is left of its quota.
+    pub(super) quota: HeaderMap,
     terms: Terms,
     last_at: Timestamp,
     stage: Stage,
 }
 
 /// What does not change while an attempt runs.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the request")]
+#[derive(Debug)]
 pub(super) struct Terms {
-    pub(super) operation: Operation,
+    /// Whether events were asked for.
     pub(super) stream: bool,
-    pub(super) wants_usage: bool,
-    pub(super) one_choice: bool,
+    /// How its answer is read.
+    pub(super) reader: Reader,
     pub(super) timeouts: Timeouts,
     /// The request's own: an answer must have begun by then.
     pub(super) deadline: Timestamp,
@@ -59,9 +60,9 @@ enum Stage {
     /// Gathering a reply that is not streamed, or an error.
     Whole { status: StatusCode, headers: HeaderMap, body: Gathered },
     /// Before the first token: nothing has gone to the client yet.
-    Held { decoder: Watcher, held: Gathered },
+    Held { stream: Stream, held: Gathered },
     /// The client is reading.
-    Committed { decoder: Watcher },
+    Committed { stream: Stream },
 }
 
 /// What the exchange is to do about an event.
@@ -88,12 +89,13 @@ pub(super) struct Ended {
     pub(super) last: Bytes,
 }
 
-/// A vendor's whole reply.
+/// A whole reply for the client.
 #[derive(Debug)]
-pub(super) struct Whole {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(super) enum Whole {
+    /// In its own dialect already.
+    Reply { status: StatusCode, headers: HeaderMap, body: Bytes },
+    /// A vendor's refusal, to be said in the client's dialect.
+    Error(ApiError),
 }
 
 /// The limit that runs out first.
@@ -108,7 +110,8 @@ enum Limit {
 
 impl Live {
     pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
-        Self { id, candidate, permit, sent_at: now, first_token_at: None, terms, last_at: now, stage: Stage::Waiting }
+        let (first_token_at, quota, stage) = (None, HeaderMap::new(), Stage::Waiting);
+        Self { id, candidate, permit, sent_at: now, first_token_at, quota, terms, last_at: now, stage }
     }
 
     /// Whether bytes of it have gone to the client.
@@ -118,13 +121,18 @@ impl Live {
 
     /// Whether the client has been sent a whole answer: the vendor said why it stopped, or that it is done.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(&self.stage, Stage::Committed { decoder } if decoder.finished || decoder.done)
+        matches!(&self.stage, Stage::Committed { stream } if stream.is_finished() || stream.is_done())
+    }
+
+    /// Whether the client has had its dialect's last word.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(&self.stage, Stage::Committed { stream } if stream.is_done())
     }
 
     /// Events of the client's stream that did not read, and were left out.
     pub(super) fn malformed(&self) -> u32 {
         match &self.stage {
-            Stage::Committed { decoder } => decoder.malformed,
+            Stage::Committed { stream } => stream.malformed(),
             _ => 0,
         }
     }
@@ -140,9 +148,10 @@ impl Live {
             return;
         }
         self.last_at = now;
+        self.quota = quota::select(&headers);
         let body = Gathered::default();
         self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
-            Stage::Held { decoder: Watcher::new(self.terms.wants_usage, self.terms.one_choice, None), held: body }
+            Stage::Held { stream: self.terms.reader.stream(), held: body }
         } else {
             Stage::Whole { status, headers, body }
         };
@@ -166,10 +175,10 @@ impl Live {
                     Some(failed(Failure::TooLarge))
                 }
             }
-            Stage::Held { decoder, held } => {
-                decoder.push(bytes);
+            Stage::Held { stream, held } => {
+                stream.push(bytes);
                 let first_token_at = &mut self.first_token_at;
-                match read_until_token(decoder, held) {
+                match read_until_token(stream, held) {
                     Ok(Held::Nothing) => None,
                     // Filtered before a word was said: as long as nothing is committed, there is still a choice.
                     Ok(Held::Filtered) if self.terms.reroutes_filtered => None,
@@ -190,19 +199,19 @@ impl Live {
         match &mut self.stage {
             Stage::Waiting => failed(Failure::Reset),
             Stage::Whole { .. } => self.whole_is_over(now),
-            Stage::Held { decoder, held } if decoder.filtered => {
-                if !decoder.done {
-                    held.push(Bytes::from_static(DONE));
+            Stage::Held { stream, held } if stream.is_filtered() => {
+                if let Some(farewell) = stream.farewell() {
+                    held.push(farewell);
                 }
                 let last = std::mem::take(held).join();
-                Progress::Over(Box::new(Ended { last, ..Ended::of(Outcome::Filtered, decoder.usage) }))
+                Progress::Over(Box::new(Ended { last, ..Ended::of(Outcome::Filtered, stream.usage()) }))
             }
-            Stage::Held { decoder, .. } if decoder.done => failed(Failure::Empty),
+            Stage::Held { stream, .. } if stream.is_done() => failed(Failure::Empty),
             Stage::Held { .. } => failed(Failure::Cut),
-            Stage::Committed { decoder } if decoder.finished || decoder.done => {
-                over(if decoder.filtered { Outcome::Filtered } else { Outcome::Success }, decoder.usage)
+            Stage::Committed { stream } if stream.is_finished() || stream.is_done() => {
+                over(if stream.is_filtered() { Outcome::Filtered } else { Outcome::Success }, stream.usage())
             }
-            Stage::Committed { decoder } => cut(decoder),
+            Stage::Committed { stream } => cut(stream),
         }
     }
 
@@ -214,7 +223,7 @@ impl Live {
             (Stage::Whole { status, .. }, _) if !status.is_success() => self.whole_is_over(now),
             // Everything that was promised had been said; only the goodbye is missing.
             (Stage::Committed { .. }, _) if self.is_whole() => self.end(now),
-            (Stage::Committed { decoder }, _) => cut(decoder),
+            (Stage::Committed { stream }, _) => cut(stream),
             (Stage::Whole { .. } | Stage::Held { .. }, _) => failed(Failure::Cut),
         }
     }
@@ -222,15 +231,15 @@ impl Live {
     /// Nobody wants it any more. An answer that the client has had in whole is a success all the same: readers of a
     /// stream hang up as soon as they have seen its end.
     pub(super) fn abandon(&mut self) -> Box<Ended> {
-        let Stage::Committed { decoder } = &self.stage else {
+        let Stage::Committed { stream } = &self.stage else {
             return Box::new(Ended::of(Outcome::Neutral, None));
         };
-        let outcome = match (self.is_whole(), decoder.filtered) {
+        let outcome = match (self.is_whole(), stream.is_filtered()) {
             (false, _) => Outcome::Neutral,
             (true, true) => Outcome::Filtered,
             (true, false) => Outcome::Success,
         };
-        Box::new(Ended::of(outcome, decoder.usage))
+        Box::new(Ended::of(outcome, stream.usage()))
     }
 
     /// The time that was waited for has come. `None`: too early, and nothing happens.
@@ -249,7 +258,7 @@ impl Live {
             return Some(self.end(now));
         }
         let usage = match &self.stage {
-            Stage::Held { decoder, .. } | Stage::Committed { decoder } => decoder.usage,
+            Stage::Held { stream, .. } | Stage::Committed { stream } => stream.usage(),
             Stage::Waiting | Stage::Whole { .. } => None,
         };
         Some(match limit {
@@ -263,10 +272,18 @@ impl Live {
     }
 
     /// What the client still has to be sent when a stream has ended well: the end that its vendor forgot.
-    pub(super) fn farewell(&self) -> Option<Bytes> {
-        match &self.stage {
-            Stage::Committed { decoder } if !decoder.done => Some(Bytes::from_static(DONE)),
+    pub(super) fn farewell(&mut self) -> Option<Bytes> {
+        match &mut self.stage {
+            Stage::Committed { stream } => stream.farewell(),
             _ => None,
+        }
+    }
+
+    /// How the client's stream ends when it breaks off.
+    pub(super) fn broken(&mut self, error: &ApiError, surface: Surface, request_id: &str) -> Bytes {
+        match &mut self.stage {
+            Stage::Committed { stream } => stream.broken(error, surface, request_id),
+            _ => error.event(surface, request_id),
         }
     }
 
@@ -291,22 +308,22 @@ impl Live {
     }
 
     fn commit(&mut self) -> Progress {
-        let Stage::Held { decoder, held } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
+        let Stage::Held { stream, held } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
             unreachable!("only a held stream is committed");
         };
-        self.stage = Stage::Committed { decoder };
+        self.stage = Stage::Committed { stream };
         Progress::Commit(held.join())
     }
 
     /// Passes on what a piece holds; many events become one run of bytes.
     fn relay(&mut self, bytes: Bytes) -> Option<Progress> {
-        let Stage::Committed { decoder } = &mut self.stage else {
+        let Stage::Committed { stream } = &mut self.stage else {
             unreachable!("only a committed stream is relayed");
         };
-        decoder.push(bytes);
+        stream.push(bytes);
         let mut passed = Gathered::default();
         let broken = loop {
-            match decoder.next_event() {
+            match stream.next_event() {
                 Ok(None) => break None,
                 Ok(Some(StreamEvent::Error(error))) => break Some(classify_in_body(&error)),
                 Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
@@ -317,7 +334,7 @@ impl Live {
         };
         match broken {
             Some(outcome) => {
-                let ended = Ended::of(outcome, decoder.usage);
+                let ended = Ended::of(outcome, stream.usage());
                 Some(Progress::Over(Box::new(Ended { last: passed.join(), ..ended })))
             }
             None if passed.is_empty() => None,
@@ -330,26 +347,37 @@ impl Live {
             unreachable!("only a whole reply is over in this way");
         };
         let body = body.join();
-        // A success carries such headers too, and nobody reads them.
-        let hint = if status.is_success() { None } else { retry_after(&headers, now) };
-        let (outcome, usage) = if status.is_success() {
-            match openai::read_reply(self.terms.operation, &body) {
-                Reading::Error(error) => return error_in_body(&error, None),
-                Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
-                // A stream was asked for: a whole answer is not what its reader can read.
-                _ if self.terms.stream => (Outcome::HardFailure(Failure::Malformed), None),
-                Reading::Malformed => (Outcome::HardFailure(Failure::Malformed), None),
-                Reading::Filtered(usage) => (Outcome::Filtered, usage),
-                Reading::Answer(usage) => (Outcome::Success, usage),
-            }
-        } else {
-            (classify_status(status, &headers, &openai::read_error(&body), now), None)
-        };
+        if status.is_success() {
+            return self.answer_is_over(status, headers, body);
+        }
+        let error = self.terms.reader.error(&body);
+        let outcome = classify_status(status, &headers, &error, now);
         // Said under another status, a refusal of the request would look like a fault of the caller's key, or of ours.
         let is_refusal = matches!(outcome, Outcome::Filtered | Outcome::TooLong);
-        let status = if is_refusal && !status.is_success() { refusal_status(status) } else { status };
-        let whole = Some(Whole { status, headers, body });
-        Progress::Over(Box::new(Ended { retry_after: hint, whole, ..Ended::of(outcome, usage) }))
+        let status = if is_refusal { refusal_status(status) } else { status };
+        let retry_after = retry_after(&headers, now).or(error.retry_in);
+        let whole = if self.terms.reader.goes_through() {
+            Whole::Reply { status, headers, body }
+        } else {
+            Whole::Error(ApiError::of_vendor(status, error))
+        };
+        Progress::Over(Box::new(Ended { retry_after, whole: Some(whole), ..Ended::of(outcome, None) }))
+    }
+
+    /// A whole reply under a good status, which may yet be none.
+    fn answer_is_over(&self, status: StatusCode, headers: HeaderMap, body: Bytes) -> Progress {
+        let (reading, body) = self.terms.reader.whole(body);
+        let (outcome, usage) = match reading {
+            Reading::Error(error) => return error_in_body(error, None),
+            Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
+            // A stream was asked for: a whole answer is not what its reader can read.
+            _ if self.terms.stream => (Outcome::HardFailure(Failure::Malformed), None),
+            Reading::Malformed => (Outcome::HardFailure(Failure::Malformed), None),
+            Reading::Filtered(usage) => (Outcome::Filtered, usage),
+            Reading::Answer(usage) => (Outcome::Success, usage),
+        };
+        let whole = Some(Whole::Reply { status, headers, body });
+        Progress::Over(Box::new(Ended { whole, ..Ended::of(outcome, usage) }))
     }
 }
 
@@ -360,17 +388,16 @@ impl Ended {
 }
 
 /// An error inside a success. One that is the caller's to see is shown under the status that it should have had.
-fn error_in_body(error: &VendorError, usage: Option<Usage>) -> Progress {
-    let outcome = classify_in_body(error);
+fn error_in_body(error: VendorError, usage: Option<Usage>) -> Progress {
+    let outcome = classify_in_body(&error);
     let code = match outcome {
         Outcome::TooLong => "context_length_exceeded",
         Outcome::Filtered => "content_filter",
         Outcome::CallerFault => "invalid_request",
         outcome => return over(outcome, usage),
     };
-    let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, error.message.clone());
-    let Reply { status, headers, body } = error.reply();
-    Progress::Over(Box::new(Ended { whole: Some(Whole { status, headers, body }), ..Ended::of(outcome, usage) }))
+    let error = ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, error.message);
+    Progress::Over(Box::new(Ended { whole: Some(Whole::Error(error)), ..Ended::of(outcome, usage) }))
 }
 
 /// The status under which the caller is shown that the request cannot be served as it is.
@@ -382,8 +409,8 @@ fn refusal_status(theirs: StatusCode) -> StatusCode {
 }
 
 /// A stream that broke off while the client was reading: what had been counted is still owed.
-fn cut(decoder: &Watcher) -> Progress {
-    over(Outcome::HardFailure(Failure::Cut), decoder.usage)
+fn cut(stream: &Stream) -> Progress {
+    over(Outcome::HardFailure(Failure::Cut), stream.usage())
 }
 
 fn over(outcome: Outcome, usage: Option<Usage>) -> Progress {
@@ -401,13 +428,13 @@ enum Held {
 }
 
 /// Reads on until there is something that cannot be taken back: a token, or the answer's end.
-fn read_until_token(decoder: &mut Watcher, held: &mut Gathered) -> Result<Held, Progress> {
+fn read_until_token(stream: &mut Stream, held: &mut Gathered) -> Result<Held, Progress> {
     let mut found = Held::Nothing;
     loop {
-        match decoder.next_event() {
+        match stream.next_event() {
             Ok(None) => return Ok(found),
             Ok(Some(StreamEvent::Error(error))) => {
-                return Err(error_in_body(&error, decoder.usage));
+                return Err(error_in_body(error, stream.usage()));
             }
             Ok(Some(StreamEvent::Content(raw))) => {
                 held.push(raw);
@@ -416,7 +443,7 @@ fn read_until_token(decoder: &mut Watcher, held: &mut Gathered) -> Result<Held, 
             Ok(Some(StreamEvent::Finish(raw))) => {
                 held.push(raw);
                 if matches!(found, Held::Nothing) {
-                    found = if decoder.filtered { Held::Filtered } else { Held::Token };
+                    found = if stream.is_filtered() { Held::Filtered } else { Held::Token };
                 }
             }
             Ok(Some(StreamEvent::Other(raw))) => held.push(raw),

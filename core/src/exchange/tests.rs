@@ -9,6 +9,7 @@ use crate::sim::{RequestId, Script, World};
 use crate::time::Millis;
 
 mod breaker;
+mod dialects;
 mod failover;
 mod leaving;
 mod limits;

@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::breaker::Trip;
 use crate::classify::Failure;
+use crate::dialect::{Request, Surface};
+use crate::explain::Inquiry;
+use crate::hints::Hints;
 use crate::keeper::{Keeper, Open};
-use crate::route::{self, Plan};
+use crate::route;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));
@@ -154,13 +157,15 @@ fn asking_whether_changes_nothing() {
     let before = format!("{gateway:?}");
     for ms in [0, 5000, 100_000] {
         let _ = (gateway.would_admit(at(ms), A_M), gateway.status(at(ms)), gateway.usable_keys(at(ms), A_M));
-        let _ = gateway.explanation(at(ms), &plan(&gateway));
+        let _ = gateway.explanation(at(ms), &inquiry(&gateway));
     }
     assert_eq!(format!("{gateway:?}"), before);
 }
 
-fn plan(gateway: &Gateway) -> Plan {
-    route::plan(gateway.config(), None, "chain").unwrap()
+fn inquiry(gateway: &Gateway) -> Inquiry {
+    let request = Request::read(Surface::Chat, r#"{"model":"chain","messages":[]}"#.into()).unwrap();
+    let plan = route::plan(gateway.config(), None, "chain", &Hints::default()).unwrap();
+    Inquiry::new(gateway.config(), &request, plan)
 }
 
 #[test]
@@ -320,7 +325,7 @@ fn an_explanation_names_each_candidate_and_its_reason() {
     trip(&mut gateway, NOW, A_M);
     attempt(&mut gateway, NOW, B_M, limited(3000));
     let retry_in = gateway.breaker(A_M).retry_in(at(1000)).unwrap();
-    let told = serde_json::to_value(gateway.explanation(at(1000), &plan(&gateway))).unwrap();
+    let told = serde_json::to_value(gateway.explanation(at(1000), &inquiry(&gateway))).unwrap();
     let expected = json!({
         "route": "chain",
         "target": "free/m",
@@ -332,7 +337,7 @@ fn an_explanation_names_each_candidate_and_its_reason() {
     });
     assert_eq!(told, expected);
     trip(&mut gateway, at(1000), FREE);
-    assert_eq!(gateway.explanation(at(1000), &plan(&gateway)).target, None, "nobody can be asked");
+    assert_eq!(gateway.explanation(at(1000), &inquiry(&gateway)).target, None, "nobody can be asked");
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Answer {
     }
 
     /// What was said in a stream and how it ended: `1 2 3 [DONE]`, or `1 2 error=stream_interrupted`.
-    pub(super) fn stream_summary(&self) -> Option<String> {
+    pub fn stream_summary(&self) -> Option<String> {
         if !self.streamed {
             return None;
         }

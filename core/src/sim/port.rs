@@ -12,6 +12,7 @@ use http::header::AUTHORIZATION;
 use super::answer::Answer;
 use super::wire::Wanted;
 use super::{Due, RequestId, Stage};
+use crate::dialect::headers::{X_API_KEY, X_GOOG_API_KEY};
 use crate::drive::{Attempt, AttemptId, Event, Port};
 use crate::gateway::Gateway;
 use crate::reply::{Head, Reply};
@@ -49,12 +50,14 @@ impl Port for SimPort {
         let mut stage = self.stage.borrow_mut();
         let target = stage.gateway.config().target(attempt.target).name.clone();
         stage.tell(Some(self.id), format!("send {target}"));
-        let bearer = attempt.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+        let dialect = stage.gateway.config().vendor_of(attempt.target).dialect;
+        let keys = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY];
+        let key = keys.iter().find_map(|name| attempt.headers.get(name)?.to_str().ok()).unwrap_or("").to_owned();
         let vendor = &mut stage.vendors[attempt.target.0];
-        vendor.seen.push(bearer);
+        vendor.seen.push(key);
         let script = vendor.next.pop_front().unwrap_or_else(|| vendor.usual.clone());
         let now = stage.now;
-        for (after, event) in script.play(attempt.id, &Wanted::read(attempt.operation, &attempt.body)) {
+        for (after, event) in script.play(attempt.id, &Wanted::read(dialect, attempt.operation, &attempt.body)) {
             stage.plan(now + after, Due::Event(self.id, event));
         }
         stage.clients[self.id.0].live = Some((attempt.id, target));

@@ -6,7 +6,6 @@ use http::{HeaderMap, StatusCode};
 
 use super::wire::{self, Wanted};
 use crate::classify::Fault;
-use crate::dialect::openai::DONE;
 use crate::drive::{AttemptId, Event};
 use crate::time::Millis;
 
@@ -238,7 +237,7 @@ impl Telling {
             None => return whole(StatusCode::OK, headers, body),
             Some((_, Twist::Malformed)) => return whole(StatusCode::OK, headers, middle),
             Some((_, Twist::Error(kind, code))) => {
-                return whole(StatusCode::OK, headers, wire::error(kind, code).to_string().into());
+                return whole(StatusCode::OK, headers, wanted.error(kind, code).to_string().into());
             }
             Some((_, Twist::Cut | Twist::Stall)) => vec![Step::Head(StatusCode::OK, headers), Step::Piece(middle)],
         };
@@ -264,7 +263,7 @@ impl Telling {
                         return steps;
                     }
                     Twist::Error(kind, code) => {
-                        steps.push((at, Step::Piece(wire::event(&wire::error(kind, code)))));
+                        steps.push((at, Step::Piece(wire::event(&wanted.error(kind, code)))));
                         steps.push((at, Step::End));
                         return steps;
                     }
@@ -282,11 +281,10 @@ impl Telling {
     fn ending(&self, wanted: &Wanted) -> Vec<Step> {
         let mut steps = Vec::new();
         if !matches!(self.ending, Ending::NoFinish) {
-            steps.push(Step::Piece(wanted.finish(self.reason)));
-            steps.extend(wanted.usage(self.tokens).map(Step::Piece));
+            steps.extend(wanted.finish(self.reason, self.tokens).into_iter().map(Step::Piece));
         }
         if matches!(self.ending, Ending::Whole | Ending::Open) {
-            steps.push(Step::Piece(Bytes::from_static(DONE)));
+            steps.extend(wanted.done().map(Step::Piece));
         }
         if !matches!(self.ending, Ending::Open) {
             steps.push(Step::End);

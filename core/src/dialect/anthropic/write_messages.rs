@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::write_request::Dropped;
 use crate::dialect::chat::{Abilities, Cache, Content, Part, Request, Role, Source, ToolCall, Unsupported};
+use crate::dialect::gemini;
 
 /// What was said, and by whom.
 #[derive(Debug, Default)]
@@ -205,6 +206,10 @@ impl Writer<'_> {
                 Block::Document { source: self.document(source)?, title: name.as_deref(), cache_control }
             }
             Content::Thinking { signature: None, .. } => return Ok(None),
+            // Another vendor's thinking is refused, as each refuses every other's.
+            Content::Thinking { signature: Some(signature), .. } if gemini::own_signature(signature).is_some() => {
+                return Ok(None);
+            }
             Content::Thinking { text, signature: Some(signature) } => Block::Thinking { thinking: text, signature },
             Content::RedactedThinking(data) => Block::RedactedThinking { data },
             Content::ToolCall(call) => {

@@ -13,6 +13,7 @@ use crate::dialect::{Request, Surface};
 use crate::drive::{Action, AttemptId, Event};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::hints::Hints;
 use crate::route;
 use crate::sim::BEGINNING;
 use crate::time::Timestamp;
@@ -216,7 +217,7 @@ impl Hand {
         let mut gateway = Gateway::new(Arc::clone(&config), seed, BEGINNING);
         let body = format!(r#"{{"model":"chain","stream":{streamed}}}"#);
         let request = Request::read(Surface::Chat, body.into()).unwrap();
-        let plan = route::plan(&config, None, "chain").unwrap();
+        let plan = route::plan(&config, None, "chain", &Hints::default()).unwrap();
         let id = gateway.request_id();
         let exchange = Exchange::new(config, BEGINNING, id, request, plan);
         let referee = Referee::default();

@@ -105,6 +105,23 @@ impl Encode for Encoder {
         self.write_response(name, end, usage, out);
         self.stage = Stage::Closed;
     }
+
+    /// Writes the end of a stream that breaks off: an `error`, on which `OpenAI`'s SDKs raise, and `response.failed`, for
+    /// which others wait.
+    fn fail(&mut self, kind: &str, code: &str, message: &str, out: &mut Vec<u8>) -> bool {
+        if self.stage == Stage::Closed {
+            return true;
+        }
+        self.begin("", out);
+        self.events.write_error(out, kind, code, message);
+        let open = self.calls.values().copied().chain(self.talking.then(|| self.items.len() - 1));
+        for place in open {
+            self.items[place].set_status(Status::Incomplete);
+        }
+        self.write_response("response.failed", End::Broken(Failure { code, message }), None, out);
+        self.stage = Stage::Closed;
+        true
+    }
 }
 
 /// The beginning and the end.
@@ -125,22 +142,6 @@ impl Encoder {
             kept_bytes: 0,
             end: None,
         }
-    }
-
-    /// Writes the end of a stream that breaks off: an `error`, on which `OpenAI`'s SDKs raise, and `response.failed`, for
-    /// which others wait.
-    pub fn fail(&mut self, kind: &str, code: &str, message: &str, out: &mut Vec<u8>) {
-        if self.stage == Stage::Closed {
-            return;
-        }
-        self.begin("", out);
-        self.events.write_error(out, kind, code, message);
-        let open = self.calls.values().copied().chain(self.talking.then(|| self.items.len() - 1));
-        for place in open {
-            self.items[place].set_status(Status::Incomplete);
-        }
-        self.write_response("response.failed", End::Broken(Failure { code, message }), None, out);
-        self.stage = Stage::Closed;
     }
 
     fn begin(&mut self, model: &str, out: &mut Vec<u8>) {

@@ -1,0 +1,192 @@
+//! A vendor's stream on its way to a client: passed through where both speak one dialect, translated where they do not.
+
+use bytes::Bytes;
+
+use super::chat::{Decode, Delta, Encode, Stop};
+use super::sse::EventTooLarge;
+use super::{Event, Surface, VendorError, anthropic, openai};
+use crate::price::Usage;
+use crate::reply::ApiError;
+
+/// A stream under way. Feed it with [`push`](Self::push), then take [`next_event`](Self::next_event) until there is none.
+#[derive(Debug)]
+pub enum Stream {
+    /// `OpenAI`'s to a client of `OpenAI`'s.
+    OpenAi(openai::Watcher),
+    /// Anthropic's to a client of Anthropic's.
+    Anthropic(anthropic::Watcher),
+    /// One dialect's to a client of another.
+    Translated(Translation),
+}
+
+/// A stream that is read in one dialect and written in another.
+#[derive(Debug)]
+pub struct Translation {
+    decoder: Box<dyn Decode>,
+    encoder: Box<dyn Encode>,
+    usage: Option<Usage>,
+    finished: bool,
+    filtered: bool,
+    /// Whether the client has been sent the stream's good end.
+    ended: bool,
+    /// An error that came behind what is still to go out.
+    error: Option<VendorError>,
+}
+
+impl Stream {
+    /// A stream to be read by `decoder` and written by `encoder`.
+    pub(super) fn translated(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) -> Self {
+        let (usage, error) = (None, None);
+        Self::Translated(Translation { decoder, encoder, usage, finished: false, filtered: false, ended: false, error })
+    }
+
+    /// Takes the next piece of the vendor's stream, of any size.
+    pub fn push(&mut self, piece: Bytes) {
+        match self {
+            Self::OpenAi(watcher) => watcher.push(piece),
+            Self::Anthropic(watcher) => watcher.push(piece),
+            Self::Translated(translation) => translation.decoder.push(piece),
+        }
+    }
+
+    /// The next event, in the client's dialect. Events that do not read are counted and left out.
+    ///
+    /// # Errors
+    ///
+    /// An event that is larger than an event may be.
+    pub fn next_event(&mut self) -> Result<Option<Event>, EventTooLarge> {
+        match self {
+            Self::OpenAi(watcher) => watcher.next_event(),
+            Self::Anthropic(watcher) => watcher.next_event(),
+            Self::Translated(translation) => translation.next_event(),
+        }
+    }
+
+    /// What the vendor counted, as far as it has said.
+    pub fn usage(&self) -> Option<Usage> {
+        match self {
+            Self::OpenAi(watcher) => watcher.usage,
+            Self::Anthropic(watcher) => watcher.usage,
+            Self::Translated(translation) => translation.usage,
+        }
+    }
+
+    /// Whether the vendor has said why the answer ended.
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Self::OpenAi(watcher) => watcher.finished,
+            Self::Anthropic(watcher) => watcher.finished,
+            Self::Translated(translation) => translation.finished,
+        }
+    }
+
+    /// Whether that reason was its content filter.
+    pub fn is_filtered(&self) -> bool {
+        match self {
+            Self::OpenAi(watcher) => watcher.filtered,
+            Self::Anthropic(watcher) => watcher.filtered,
+            Self::Translated(translation) => translation.filtered,
+        }
+    }
+
+    /// Whether the client has been sent its dialect's last word.
+    pub fn is_done(&self) -> bool {
+        match self {
+            Self::OpenAi(watcher) => watcher.done,
+            Self::Anthropic(watcher) => watcher.done,
+            Self::Translated(translation) => translation.ended,
+        }
+    }
+
+    /// Events that did not read, and were left out.
+    pub fn malformed(&self) -> u32 {
+        match self {
+            Self::OpenAi(watcher) => watcher.malformed,
+            Self::Anthropic(watcher) => watcher.malformed,
+            Self::Translated(translation) => translation.decoder.malformed(),
+        }
+    }
+
+    /// What the client still has to be sent when its stream has ended well: the end that the vendor forgot, or that its
+    /// dialect does not have.
+    pub fn farewell(&mut self) -> Option<Bytes> {
+        if self.is_done() {
+            return None;
+        }
+        Some(match self {
+            Self::OpenAi(_) => Bytes::from_static(openai::DONE),
+            Self::Anthropic(_) => Bytes::from_static(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"),
+            Self::Translated(translation) => {
+                let mut end = Vec::new();
+                translation.end(&mut end);
+                end.into()
+            }
+        })
+    }
+
+    /// How the client's stream ends when it breaks off.
+    pub fn broken(&mut self, error: &ApiError, surface: Surface, request_id: &str) -> Bytes {
+        if let Self::Translated(translation) = self {
+            let mut out = Vec::new();
+            let code = error.code.as_deref().unwrap_or_default();
+            if translation.encoder.fail(&error.kind, code, &error.message, &mut out) {
+                return out.into();
+            }
+        }
+        error.event(surface, request_id)
+    }
+}
+
+impl Translation {
+    /// All that can be read now becomes one event: what a piece held goes on in one piece.
+    fn next_event(&mut self) -> Result<Option<Event>, EventTooLarge> {
+        if let Some(error) = self.error.take() {
+            return Ok(Some(Event::Error(error)));
+        }
+        let mut out = Vec::new();
+        let (mut has_content, mut finishes) = (false, false);
+        while let Some(delta) = self.decoder.next_delta()? {
+            match &delta {
+                // What comes after its end is for nobody, but it is taken in.
+                _ if self.ended => continue,
+                Delta::Error(error) => {
+                    self.error = Some(error.clone());
+                    break;
+                }
+                Delta::Usage(usage) => {
+                    self.usage = Some(*usage);
+                    continue;
+                }
+                Delta::Begin { usage: Some(usage), .. } => self.usage = Some(*usage),
+                // Nothing of the answer comes after its end.
+                _ if self.finished => continue,
+                Delta::Stop(stop) => {
+                    finishes = true;
+                    self.finished = true;
+                    self.filtered = *stop == Stop::Filtered;
+                }
+                delta => has_content |= delta.is_content(),
+            }
+            self.encoder.encode(&delta, &mut out);
+        }
+        if self.finished && self.error.is_none() && self.decoder.is_done() {
+            self.end(&mut out);
+        }
+        Ok(if has_content {
+            Some(Event::Content(out.into()))
+        } else if finishes {
+            Some(Event::Finish(out.into()))
+        } else if out.is_empty() {
+            self.error.take().map(Event::Error)
+        } else {
+            Some(Event::Other(out.into()))
+        })
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if !self.ended {
+            self.ended = true;
+            self.encoder.end(self.usage, out);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a client asks of the gateway for one request, beside what it asks of a vendor.
+//!
+//! Hints come as headers or as members of the body, in our own spelling and in those of gateways that apps already talk to
+//! (`OpenRouter`, `LiteLLM`, Cloudflare). They can choose among what the config offers and tighten its limits, never widen
+//! them; one that cannot be honoured is refused, since whoever asks for privacy or a price means it. No vendor sees them.
+
+use http::HeaderMap;
+
+use crate::config::Parameters;
+use crate::dialect::BadRequest;
+use crate::dialect::chat::Json;
+use crate::price::{Picodollars, Price};
+use crate::time::Millis;
+
+mod body;
+mod headers;
+
+pub use headers::NAMES as HEADERS;
+pub(crate) use headers::retry_count;
+
+/// The hints of one request.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Hints {
+    /// Models to ask when the one that was asked for cannot serve, in their order.
+    pub fallbacks: Vec<String>,
+    /// Nobody is to be asked but the first choice.
+    pub no_fallbacks: bool,
+    /// Vendors to be asked before all others, in this order.
+    pub order: Vec<String>,
+    /// The only vendors to be asked; `None`: all.
+    pub only: Option<Vec<String>>,
+    /// Vendors not to be asked.
+    pub ignore: Vec<String>,
+    /// By what to rank the candidates; `None`: as the config does.
+    pub sort: Option<Sort>,
+    /// What a token of the prompt and one of the answer may cost at most.
+    pub max_price: MaxPrice,
+    /// What becomes of parameters that a candidate cannot honour; `None`: as the config says.
+    pub parameters: Option<Parameters>,
+    /// When the answer must have begun.
+    pub timeout: Option<Millis>,
+    /// When an attempt must have brought its first token.
+    pub first_token: Option<Millis>,
+    /// Attempts in all.
+    pub attempts: Option<u32>,
+    /// The first backoff.
+    pub backoff: Option<Millis>,
+    /// The usage is to be told at the end of a stream.
+    pub wants_usage: bool,
+}
+
+/// What candidates are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// The cheapest first; those whose price is not known last.
+    Price,
+    /// The quickest to its first token first; those that have not been measured last.
+    Latency,
+    /// The fastest writer first; those that have not been measured last.
+    Throughput,
+}
+
+/// The most that a token may cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MaxPrice {
+    /// Of the prompt.
+    pub input: Option<Picodollars>,
+    /// Of the answer.
+    pub output: Option<Picodollars>,
+}
+
+impl Hints {
+    /// Reads the hints of a request: what stands in the body outranks the headers, and our own spelling the others'.
+    ///
+    /// # Errors
+    ///
+    /// A hint that does not read, or that the gateway cannot honour.
+    pub fn read(headers: &HeaderMap, controls: &[(&'static str, Json)]) -> Result<Self, BadRequest> {
+        let mut hints = Self::default();
+        hints.read_headers(headers)?;
+        hints.read_controls(controls)?;
+        Ok(hints)
+    }
+}
+
+impl MaxPrice {
+    /// Whether a target may be asked at this price. One that is not known may be any.
+    pub fn allows(self, price: Option<Price>) -> bool {
+        let within = |cap: Option<Picodollars>, of: fn(Price) -> Picodollars| {
+            cap.is_none_or(|cap| price.is_some_and(|price| of(price) <= cap))
+        };
+        within(self.input, |price| price.input) && within(self.output, |price| price.output)
+    }
+}
+
+impl Sort {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "price" => Some(Self::Price),
+            "latency" => Some(Self::Latency),
+            "throughput" => Some(Self::Throughput),
+            _ => None,
+        }
+    }
+}
+
+fn parameters_named(name: &str) -> Option<Parameters> {
+    match name {
+        "strict" => Some(Parameters::Strict),
+        "lenient" => Some(Parameters::Lenient),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    let line =
+        |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    lines.iter().map(line).collect()
+}
+
+fn of_headers(lines: &[(&'static str, &str)]) -> Result<Hints, BadRequest> {
+    Hints::read(&headers(lines), &[])
+}
+
+fn of_body(name: &'static str, value: &Value) -> Result<Hints, BadRequest> {
+    Hints::read(&HeaderMap::new(), &[(name, Json::of(value))])
+}
+
+fn names(list: &[&str]) -> Vec<String> {
+    list.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_request_without_any_has_none() {
+    assert_eq!(of_headers(&[("content-type", "application/json")]), Ok(Hints::default()));
+}
+
+#[test]
+fn our_own_headers() {
+    let hints = of_headers(&[
+        ("x-tidegate-fallbacks", "a, b/c ,"),
+        ("x-tidegate-disable-fallbacks", "true"),
+        ("x-tidegate-provider-order", "x,y"),
+        ("x-tidegate-provider-only", "x"),
+        ("x-tidegate-provider-ignore", "z"),
+        ("x-tidegate-provider-sort", "latency"),
+        ("x-tidegate-timeout-ms", "2500"),
+        ("x-tidegate-ttft-timeout-ms", "800"),
+        ("x-tidegate-max-attempts", "2"),
+        ("x-tidegate-parameters", "strict"),
+    ]);
+    let expected = Hints {
+        fallbacks: names(&["a", "b/c"]),
+        no_fallbacks: true,
+        order: names(&["x", "y"]),
+        only: Some(names(&["x"])),
+        ignore: names(&["z"]),
+        sort: Some(Sort::Latency),
+        timeout: Some(Millis(2500)),
+        first_token: Some(Millis(800)),
+        attempts: Some(2),
+        parameters: Some(Parameters::Strict),
+        ..Hints::default()
+    };
+    assert_eq!(hints, Ok(expected));
+}
+
+#[test]
+fn the_peers_headers_in_their_units() {
+    let litellm =
+        of_headers(&[("x-litellm-timeout", "1.5"), ("x-litellm-stream-timeout", "30"), ("x-litellm-num-retries", "2")])
+            .unwrap();
+    assert_eq!((litellm.timeout, litellm.first_token), (Some(Millis(1500)), Some(Millis(30_000))));
+    assert_eq!(litellm.attempts, Some(3), "two retries are three attempts");
+    let cloudflare =
+        of_headers(&[("cf-aig-request-timeout", "900"), ("cf-aig-max-attempts", "5"), ("cf-aig-retry-delay", "250")])
+            .unwrap();
+    assert_eq!((cloudflare.timeout, cloudflare.attempts), (Some(Millis(900)), Some(5)));
+    assert_eq!(cloudflare.backoff, Some(Millis(250)));
+    let both = of_headers(&[("x-litellm-timeout", "9"), ("x-tidegate-timeout-ms", "70")]).unwrap();
+    assert_eq!(both.timeout, Some(Millis(70)), "our own has the last word");
+}
+
+#[test]
+fn a_header_that_does_not_read_is_named() {
+    for (name, value) in [
+        ("x-tidegate-timeout-ms", "soon"),
+        ("x-tidegate-max-attempts", "-1"),
+        ("x-tidegate-provider-sort", "beauty"),
+        ("x-tidegate-parameters", "loose"),
+        ("x-tidegate-disable-fallbacks", "perhaps"),
+        ("x-litellm-timeout", "1.2345s"),
+    ] {
+        let error = of_headers(&[(name, value)]).unwrap_err();
+        assert_eq!(error.param, Some(name));
+        assert!(error.message.contains(name), "{}", error.message);
+    }
+}
+
+#[test]
+fn openrouters_members() {
+    assert_eq!(of_body("models", &json!(["a", "b"])).unwrap().fallbacks, names(&["a", "b"]));
+    assert!(of_body("usage", &json!({"include": true})).unwrap().wants_usage);
+    assert_eq!(of_body("route", &json!("fallback")), Ok(Hints::default()));
+    let hints = of_body(
+        "provider",
+        &json!({
+            "order": ["x"], "only": ["x", "y"], "ignore": ["z"], "allow_fallbacks": false, "require_parameters": true,
+            "sort": "price", "max_price": {"prompt": 1, "completion": "2.5"}, "data_collection": "allow",
+        }),
+    );
+    let expected = Hints {
+        no_fallbacks: true,
+        order: names(&["x"]),
+        only: Some(names(&["x", "y"])),
+        ignore: names(&["z"]),
+        sort: Some(Sort::Price),
+        max_price: MaxPrice { input: Some(Picodollars(1_000_000)), output: Some(Picodollars(2_500_000)) },
+        parameters: Some(Parameters::Strict),
+        ..Hints::default()
+    };
+    assert_eq!(hints, Ok(expected));
+    assert_eq!(of_body("provider", &json!({"sort": {"by": "throughput"}})).unwrap().sort, Some(Sort::Throughput));
+}
+
+#[test]
+fn litellms_members() {
+    assert_eq!(of_body("fallbacks", &json!(["a", {"model": "b"}])).unwrap().fallbacks, names(&["a", "b"]));
+    assert!(of_body("disable_fallbacks", &json!(true)).unwrap().no_fallbacks);
+}
+
+#[test]
+fn our_own_member_has_the_last_word() {
+    let controls = [
+        ("tidegate", Json::of(&json!({"fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1}))),
+        ("fallbacks", Json::of(&json!(["a"]))),
+    ];
+    let hints = Hints::read(&headers(&[("x-tidegate-timeout-ms", "9")]), &controls).unwrap();
+    assert_eq!((hints.fallbacks, hints.sort), (names(&["c"]), Some(Sort::Latency)));
+    assert_eq!((hints.timeout, hints.attempts), (Some(Millis(5)), Some(1)));
+}
+
+#[test]
+fn what_cannot_be_honoured_is_refused() {
+    for (name, value) in [
+        ("provider", json!({"zdr": true})),
+        ("provider", json!({"data_collection": "deny"})),
+        ("provider", json!({"quantizations": ["fp8"]})),
+        ("provider", json!({"max_price": {"image": 1}})),
+        ("provider", json!({"max_price": {"prompt": "cheap"}})),
+        ("fallbacks", json!([{"model": "b", "max_tokens": 5}])),
+        ("fallbacks", json!("b")),
+        ("models", json!({"a": 1})),
+        ("route", json!("scenic")),
+        ("tidegate", json!({"timeout": 5})),
+        ("tidegate", json!({"sort": "beauty"})),
+    ] {
+        let error = of_body(name, &value).unwrap_err();
+        assert_eq!(error.param, Some(name), "{value}");
+    }
+}
+
+#[test]
+fn a_price_that_is_not_known_may_be_any() {
+    let price = Price { input: Picodollars(5), output: Picodollars(9), ..Price::default() };
+    let cap = |input, output| MaxPrice { input: Some(Picodollars(input)), output: Some(Picodollars(output)) };
+    assert!(MaxPrice::default().allows(None));
+    assert!(cap(5, 9).allows(Some(price)));
+    assert!(!cap(4, 9).allows(Some(price)) && !cap(5, 8).allows(Some(price)) && !cap(5, 9).allows(None));
+}

@@ -1,0 +1,133 @@
+//! What a vendor says is left of its quota, passed on to the client in the client's own dialect: apps pace themselves by it.
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+use crate::backoff::{go_duration, rfc3339, rfc3339_of};
+use crate::dialect::Dialect;
+use crate::time::{Millis, Timestamp};
+
+/// The headers in which vendors tell their quotas, for adapters to which headers are dear.
+pub const HEADERS: [&str; 18] = [
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-requests-limit",
+    "anthropic-ratelimit-requests-remaining",
+    "anthropic-ratelimit-requests-reset",
+    "anthropic-ratelimit-tokens-limit",
+    "anthropic-ratelimit-tokens-remaining",
+    "anthropic-ratelimit-tokens-reset",
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+    "anthropic-ratelimit-output-tokens-limit",
+    "anthropic-ratelimit-output-tokens-remaining",
+    "anthropic-ratelimit-output-tokens-reset",
+];
+
+/// What both dialects count.
+const DIMENSIONS: [&str; 2] = ["requests", "tokens"];
+const FIGURES: [&str; 3] = ["limit", "remaining", "reset"];
+
+/// Those of a vendor's headers that tell its quota.
+pub fn select(headers: &HeaderMap) -> HeaderMap {
+    let tells = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-")
+    };
+    headers.iter().filter(|(name, _)| tells(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// A vendor's quota in a client's dialect: as it came where both speak one, and otherwise what both can say. What does not
+/// read is left out.
+pub fn told(quota: HeaderMap, vendor: Dialect, client: Dialect, now: Timestamp) -> HeaderMap {
+    if vendor == client {
+        return quota;
+    }
+    let mut headers = HeaderMap::new();
+    for dimension in DIMENSIONS {
+        for figure in FIGURES {
+            let text = quota.get(name(vendor, dimension, figure)).and_then(|value| value.to_str().ok());
+            let translated = text.and_then(|text| match figure {
+                "reset" => reset(text, vendor, now),
+                _ => text.parse::<u64>().is_ok().then(|| text.to_owned()),
+            });
+            let value = translated.and_then(|text| HeaderValue::from_str(&text).ok());
+            let name = HeaderName::from_bytes(name(client, dimension, figure).as_bytes());
+            if let (Some(value), Ok(name)) = (value, name) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    headers
+}
+
+fn name(dialect: Dialect, dimension: &str, figure: &str) -> String {
+    match dialect {
+        Dialect::Anthropic => format!("anthropic-ratelimit-{dimension}-{figure}"),
+        Dialect::OpenAi | Dialect::Gemini => format!("x-ratelimit-{figure}-{dimension}"),
+    }
+}
+
+/// `OpenAI` says in how long, as Go writes it; Anthropic says when.
+fn reset(text: &str, vendor: Dialect, now: Timestamp) -> Option<String> {
+    match vendor {
+        Dialect::Anthropic => {
+            let Millis(wait) = now.until(rfc3339(text)?);
+            Some(format!("{}.{:03}s", wait / 1000, wait % 1000))
+        }
+        Dialect::OpenAi | Dialect::Gemini => Some(rfc3339_of(now + go_duration(text)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-01-01T00:00:00Z.
+    const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000);
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        lines.iter().map(line).collect()
+    }
+
+    const OPENAI: [(&str, &str); 3] = [
+        ("x-ratelimit-limit-requests", "500"),
+        ("x-ratelimit-remaining-tokens", "149984"),
+        ("x-ratelimit-reset-tokens", "6m0.5s"),
+    ];
+    const ANTHROPIC: [(&str, &str); 3] = [
+        ("anthropic-ratelimit-requests-limit", "500"),
+        ("anthropic-ratelimit-tokens-remaining", "149984"),
+        ("anthropic-ratelimit-tokens-reset", "2026-01-01T00:06:01Z"),
+    ];
+
+    #[test]
+    fn one_dialect_on_both_sides_is_passed_on_as_it_came() {
+        let theirs = headers(&[("x-ratelimit-limit-requests", "soon"), ("content-type", "text/plain")]);
+        let told = told(select(&theirs), Dialect::OpenAi, Dialect::OpenAi, NEW_YEAR);
+        assert_eq!(told, headers(&[("x-ratelimit-limit-requests", "soon")]));
+    }
+
+    #[test]
+    fn a_moment_becomes_a_length_and_a_length_a_moment() {
+        let told_to = |quota: &[(&'static str, &str)], vendor, client| told(headers(quota), vendor, client, NEW_YEAR);
+        assert_eq!(told_to(&OPENAI, Dialect::OpenAi, Dialect::Anthropic), headers(&ANTHROPIC));
+        let lengths = told_to(&ANTHROPIC, Dialect::Anthropic, Dialect::OpenAi);
+        assert_eq!(lengths["x-ratelimit-reset-tokens"], "361.000s");
+        assert_eq!(lengths["x-ratelimit-limit-requests"], "500");
+    }
+
+    #[test]
+    fn what_does_not_read_is_left_out() {
+        let odd = headers(&[("x-ratelimit-limit-requests", "many"), ("x-ratelimit-reset-tokens", "soon")]);
+        assert!(told(odd, Dialect::OpenAi, Dialect::Anthropic, NEW_YEAR).is_empty());
+    }
+}
