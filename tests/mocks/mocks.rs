@@ -62,7 +62,7 @@ pub(crate) fn llmock_command() -> Command {
     clean(&interpreter("TIDEGATE_PYTHON").with_file_name("llmock"))
 }
 
-/// PyPI's llmock. It says which port it was told, not which it has, so that a free one is looked for first.
+/// llmock, from `PyPI`. It says which port it was told, not which it has, so that a free one is looked for first.
 fn llmock() -> Mock {
     let port = {
         let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");

@@ -1,0 +1,4 @@
+//! What this project reads and writes, against what others make of the same bytes.
+
+mod events;
+mod types;
