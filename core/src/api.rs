@@ -108,7 +108,12 @@ impl Gateway {
         }
     }
 
-    fn answer(&mut self, now: Timestamp, incoming: &Incoming<'_>, request_id: &str) -> Result<Reception, ApiError> {
+    fn answer(
+        &mut self,
+        now: Timestamp,
+        incoming: &Incoming<'_>,
+        request_id: &str,
+    ) -> Result<Reception, Box<ApiError>> {
         let config = Arc::clone(self.config());
         let endpoint = find(incoming.method, incoming.path)?;
         let client = authorize(&config, incoming, &endpoint)?;
@@ -184,7 +189,7 @@ impl Awaited {
         }
     }
 
-    fn plan(&self, body: Bytes) -> Result<(Plan, Request), ApiError> {
+    fn plan(&self, body: Bytes) -> Result<(Plan, Request), Box<ApiError>> {
         let surface = match self.call {
             Call::Ask(surface) => surface,
             Call::Explain => Surface::Chat,
@@ -249,7 +254,7 @@ fn is_at(surface: Surface, path: &str) -> bool {
 }
 
 /// The endpoint at a path.
-fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, ApiError> {
+fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError>> {
     let api = path.strip_prefix("/v1").unwrap_or(path);
     let (endpoint, allowed) = match (path, api) {
         // The longer names are those that Helm charts for `LiteLLM` ask for.
@@ -261,7 +266,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, ApiError> {
         _ => match (Surface::ALL.into_iter().find(|surface| is_at(*surface, path)), api.strip_prefix("/models/")) {
             (Some(surface), _) => (Endpoint::Body(Call::Ask(surface)), Method::POST),
             (None, Some(id)) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),
-            _ => return Err(unknown_path(path)),
+            _ => return Err(unknown_path(path).into()),
         },
     };
     if *method == allowed || (*method == Method::HEAD && allowed == Method::GET) {
@@ -270,7 +275,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, ApiError> {
     let message = format!("{path} takes {allowed}, not {method}.");
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message);
     let allowed = if allowed == Method::GET { "GET, HEAD" } else { "POST" };
-    Err(error.with_header(ALLOW, HeaderValue::from_static(allowed)))
+    Err(error.with_header(ALLOW, HeaderValue::from_static(allowed)).into())
 }
 
 /// A part of a path without its percent escapes: the SDKs write the slash of `vendor/model` as `%2F`. What does not decode
@@ -305,25 +310,31 @@ fn unknown_path(path: &str) -> ApiError {
 }
 
 /// Lets a request in, as one of the config's clients where there are any.
-fn authorize(config: &Config, incoming: &Incoming<'_>, endpoint: &Endpoint<'_>) -> Result<Option<usize>, ApiError> {
+fn authorize(
+    config: &Config,
+    incoming: &Incoming<'_>,
+    endpoint: &Endpoint<'_>,
+) -> Result<Option<usize>, Box<ApiError>> {
     let token = token(incoming.headers);
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
         Endpoint::Status | Endpoint::Body(Call::Explain) => match &config.server.admin_key {
             Some(key) if key.matches(token) => Ok(None),
-            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.")),
+            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
             None if is_local(incoming) => Ok(None),
-            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.")),
+            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
         },
         Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";
-                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why)) };
+                return if is_local(incoming) { Ok(None) } else { Err(forbidden(why).into()) };
             }
             let known = |client: &Client| client.key.matches(token);
             match config.clients.iter().position(known) {
                 Some(index) => Ok(Some(index)),
-                None => Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.")),
+                None => {
+                    Err(unauthorized("Incorrect API key: use one that this gateway's operator has given you.").into())
+                }
             }
         }
     }

@@ -302,19 +302,31 @@ mod tests {
         }
     }
 
+    type Case = (&'static str, u16, VendorError, Outcome);
+
+    const CREDENTIAL: Outcome = Outcome::CredentialFault;
+    const THROTTLED: Outcome = Outcome::RateLimited(None);
+
+    fn failed(status: u16) -> Outcome {
+        Outcome::HardFailure(Failure::Status(status))
+    }
+
     /// The vendors' documented errors, and those that their users report word by word.
+    fn check(cases: impl IntoIterator<Item = Case>) {
+        for (vendor, code, error, outcome) in cases {
+            assert_eq!(status(code, &error), outcome, "{vendor} {code} {error:?}");
+        }
+    }
+
     #[test]
-    fn every_vendors_own_words() {
-        let credential = Outcome::CredentialFault;
-        let throttled = Outcome::RateLimited(None);
-        let failed = |status| Outcome::HardFailure(Failure::Status(status));
-        for (vendor, code, error, outcome) in [
+    fn openais_and_anthropics_own_words() {
+        check([
             // OpenAI
-            ("openai", 429, error("requests", "rate_limit_exceeded", "Rate limit reached for gpt-x"), throttled),
-            ("openai", 429, error("tokens", "credit_balance_exhausted", ""), credential),
-            ("openai", 429, error("billing", "project_spend_limit_exceeded", ""), credential),
-            ("openai", 401, error("invalid_request_error", "invalid_api_key", "Incorrect API key"), credential),
-            ("openai", 403, error("", "unsupported_country_region_territory", ""), credential),
+            ("openai", 429, error("requests", "rate_limit_exceeded", "Rate limit reached for gpt-x"), THROTTLED),
+            ("openai", 429, error("tokens", "credit_balance_exhausted", ""), CREDENTIAL),
+            ("openai", 429, error("billing", "project_spend_limit_exceeded", ""), CREDENTIAL),
+            ("openai", 401, error("invalid_request_error", "invalid_api_key", "Incorrect API key"), CREDENTIAL),
+            ("openai", 403, error("", "unsupported_country_region_territory", ""), CREDENTIAL),
             ("openai", 404, error("invalid_request_error", "model_not_found", ""), Outcome::CallerFault),
             ("openai", 503, error("server_error", "", "The engine is currently overloaded"), failed(503)),
             // Anthropic
@@ -328,7 +340,7 @@ mod tests {
                 "anthropic",
                 400,
                 error("invalid_request_error", "", "Your credit balance is too low to access the Anthropic API."),
-                credential,
+                CREDENTIAL,
             ),
             (
                 "anthropic",
@@ -348,17 +360,23 @@ mod tests {
                 error("invalid_request_error", "", "Output blocked by content filtering policy"),
                 Outcome::Filtered,
             ),
-            ("anthropic", 401, error("authentication_error", "", "invalid x-api-key"), credential),
-            ("anthropic", 402, error("billing_error", "", ""), credential),
-            ("anthropic", 403, error("permission_error", "", ""), credential),
+            ("anthropic", 401, error("authentication_error", "", "invalid x-api-key"), CREDENTIAL),
+            ("anthropic", 402, error("billing_error", "", ""), CREDENTIAL),
+            ("anthropic", 403, error("permission_error", "", ""), CREDENTIAL),
             ("anthropic", 404, error("not_found_error", "", "model: claude-x"), Outcome::CallerFault),
             ("anthropic", 413, error("request_too_large", "", ""), Outcome::CallerFault),
-            ("anthropic", 429, error("rate_limit_error", "", ""), throttled),
+            ("anthropic", 429, error("rate_limit_error", "", ""), THROTTLED),
             ("anthropic", 500, error("api_error", "", ""), failed(500)),
             ("anthropic", 504, error("timeout_error", "", ""), failed(504)),
             ("anthropic", 529, error("overloaded_error", "", "Overloaded"), failed(529)),
+        ]);
+    }
+
+    #[test]
+    fn geminis_own_words_and_those_of_openais_kin() {
+        check([
             // Gemini
-            ("gemini", 400, error("INVALID_ARGUMENT", "API_KEY_INVALID", "API key not valid."), credential),
+            ("gemini", 400, error("INVALID_ARGUMENT", "API_KEY_INVALID", "API key not valid."), CREDENTIAL),
             ("gemini", 400, error("INVALID_ARGUMENT", "400", "Invalid value at 'contents'"), Outcome::CallerFault),
             (
                 "gemini",
@@ -374,21 +392,21 @@ mod tests {
                 "gemini",
                 400,
                 error("FAILED_PRECONDITION", "400", "User location is not supported for the API use."),
-                credential,
+                CREDENTIAL,
             ),
-            ("gemini", 403, error("PERMISSION_DENIED", "403", ""), credential),
+            ("gemini", 403, error("PERMISSION_DENIED", "403", ""), CREDENTIAL),
             ("gemini", 404, error("NOT_FOUND", "404", "models/x is not found"), Outcome::CallerFault),
-            ("gemini", 429, error("RESOURCE_EXHAUSTED", "429", "You exceeded your current quota"), throttled),
+            ("gemini", 429, error("RESOURCE_EXHAUSTED", "429", "You exceeded your current quota"), THROTTLED),
             ("gemini", 500, error("INTERNAL", "500", ""), failed(500)),
             ("gemini", 503, error("UNAVAILABLE", "503", "The model is overloaded."), failed(503)),
             ("gemini", 504, error("DEADLINE_EXCEEDED", "504", ""), failed(504)),
             // Those who speak OpenAI's dialect
-            ("deepseek", 402, error("unknown_error", "invalid_request_error", "Insufficient Balance"), credential),
+            ("deepseek", 402, error("unknown_error", "invalid_request_error", "Insufficient Balance"), CREDENTIAL),
             (
                 "groq",
                 413,
                 error("tokens", "rate_limit_exceeded", "Request too large for model on tokens per minute"),
-                throttled,
+                THROTTLED,
             ),
             (
                 "xai",
@@ -396,7 +414,7 @@ mod tests {
                 error("", "Client specified an invalid argument", "This model's maximum prompt length is 131072"),
                 Outcome::TooLong,
             ),
-            ("openrouter", 402, error("", "402", "Insufficient credits"), credential),
+            ("openrouter", 402, error("", "402", "Insufficient credits"), CREDENTIAL),
             (
                 "llama.cpp",
                 400,
@@ -419,9 +437,7 @@ mod tests {
                 ),
                 Outcome::Filtered,
             ),
-        ] {
-            assert_eq!(status(code, &error), outcome, "{vendor} {code} {error:?}");
-        }
+        ]);
     }
 
     #[test]

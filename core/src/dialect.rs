@@ -20,7 +20,7 @@ mod stream;
 
 pub use answer::Reader;
 pub use prepare::{Prepared, Unfit, prepare};
-pub use request::Request;
+pub use request::{Controls, Request};
 pub use stream::Stream;
 
 /// A vendor's wire format.

@@ -397,11 +397,11 @@ impl Gateway {
     /// What an answer cost. Without a price, or without the vendor's count, that is unknown, which is not nothing.
     fn charge(&mut self, id: TargetId, target: &Target, usage: Option<Usage>) -> Option<Picodollars> {
         let spending = &mut self.targets[id.0].spending;
-        if let (Some(price), Some(usage)) = (target.price, usage) {
-            if let Some(cost) = price.cost(usage) {
-                spending.known = spending.known.plus(cost);
-                return Some(cost);
-            }
+        if let (Some(price), Some(usage)) = (target.price, usage)
+            && let Some(cost) = price.cost(usage)
+        {
+            spending.known = spending.known.plus(cost);
+            return Some(cost);
         }
         spending.unpriced = spending.unpriced.saturating_add(1);
         if target.price.is_none() && spending.unpriced == 1 {

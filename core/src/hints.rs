@@ -7,8 +7,7 @@
 use http::HeaderMap;
 
 use crate::config::Parameters;
-use crate::dialect::BadRequest;
-use crate::dialect::chat::Json;
+use crate::dialect::{BadRequest, Controls};
 use crate::price::{Picodollars, Price};
 use crate::time::Millis;
 
@@ -75,7 +74,7 @@ impl Hints {
     /// # Errors
     ///
     /// A hint that does not read, or that the gateway cannot honour.
-    pub fn read(headers: &HeaderMap, controls: &[(&'static str, Json)]) -> Result<Self, BadRequest> {
+    pub fn read(headers: &HeaderMap, controls: &Controls) -> Result<Self, BadRequest> {
         let mut hints = Self::default();
         hints.read_headers(headers)?;
         hints.read_controls(controls)?;

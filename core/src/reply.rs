@@ -86,7 +86,7 @@ pub struct ApiError {
     /// The status that fits it.
     pub status: StatusCode,
     /// The class of error that `OpenAI`'s SDKs know. Anthropic's follows from the status.
-    pub kind: Cow<'static, str>,
+    pub kind: &'static str,
     /// One stable word for programs.
     pub code: Option<Cow<'static, str>>,
     /// Whose fault it is and what to do, for people.
@@ -99,6 +99,12 @@ pub struct ApiError {
     pub attempts: Vec<Tried>,
     /// A header that belongs to the status.
     pub header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl From<BadRequest> for Box<ApiError> {
+    fn from(bad: BadRequest) -> Self {
+        Self::new(bad.into())
+    }
 }
 
 impl From<BadRequest> for ApiError {
@@ -156,7 +162,7 @@ impl ApiError {
     pub fn new(status: StatusCode, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
-            kind: kind.into(),
+            kind,
             code: Some(code.into()),
             message: message.into(),
             param: None,
@@ -225,7 +231,7 @@ impl ApiError {
                 let kind = anthropic::error_kind(self.status.as_u16());
                 anthropic::error_event(kind, &self.message, request_id, self.metadata().as_ref())
             }
-            Surface::Responses => responses::error_event(&self.kind, self.code.as_deref().unwrap_or(""), &self.message),
+            Surface::Responses => responses::error_event(self.kind, self.code.as_deref().unwrap_or(""), &self.message),
             Surface::Chat | Surface::Completions | Surface::Embeddings => format!("data: {}\n\n", self.body()).into(),
         }
     }

@@ -85,7 +85,7 @@ impl Rejection {
 }
 
 /// The plan for a request that names `model`. Errors are for the caller.
-pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints) -> Result<Plan, ApiError> {
+pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints) -> Result<Plan, Box<ApiError>> {
     let (name, suffix) = resolve(config, client, model)?;
     let mut plan = named(config, name);
     for fallback in hints.fallbacks.iter().filter(|fallback| *fallback != model) {
@@ -102,14 +102,14 @@ pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints
     choose_among(config, &mut plan, hints);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
-        return Err(nobody_left(config, model, &plan));
+        return Err(nobody_left(config, model, &plan).into());
     }
     Ok(plan)
 }
 
 /// What a name stands for, and what its ending asks for: `OpenRouter` has `:floor` for the cheapest and `:nitro` for the
 /// fastest.
-fn resolve(config: &Config, client: Option<&Client>, model: &str) -> Result<(Name, Option<Sort>), ApiError> {
+fn resolve(config: &Config, client: Option<&Client>, model: &str) -> Result<(Name, Option<Sort>), Box<ApiError>> {
     let endings = [(":floor", Sort::Price), (":nitro", Sort::Throughput)];
     let by_ending = || {
         endings.iter().find_map(|(ending, sort)| {
@@ -125,7 +125,7 @@ fn resolve(config: &Config, client: Option<&Client>, model: &str) -> Result<(Nam
     let client = client.map_or("", |client| &client.name);
     let message = format!("The key of client `{client}` may not use the model `{}`.", quoted(model));
     let error = ApiError::new(StatusCode::FORBIDDEN, "permission_error", "model_not_allowed", message);
-    Err(error.with_param(Some("model")))
+    Err(error.with_param(Some("model")).into())
 }
 
 /// The plan for a name, as the config has it.

@@ -60,10 +60,9 @@ impl Reader {
     /// Reads a whole answer, and says what the client is sent if it is one.
     pub fn whole(&self, body: Bytes) -> (Reading, Bytes) {
         match self.operation {
-            Operation::Chat | Operation::Stream if self.goes_through => self.pass(body),
-            Operation::Chat | Operation::Stream => self.translate(body),
             Operation::CountTokens => self.count(body),
-            Operation::Embed | Operation::EmbedMany if self.goes_through => self.pass(body),
+            _ if self.goes_through => self.pass(body),
+            Operation::Chat | Operation::Stream => self.translate(body),
             Operation::Embed | Operation::EmbedMany => self.embeddings(body),
         }
     }

@@ -21,6 +21,7 @@ use super::{BadRequest, Dialect, Operation, Surface, anthropic, openai};
 
 /// A request.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the request")]
 pub struct Request {
     /// The API that the client speaks.
     pub surface: Surface,
@@ -33,7 +34,7 @@ pub struct Request {
     /// Whether it asked for a single answer, as nearly all do (`n` absent or 1).
     pub one_choice: bool,
     /// What it asks of the gateway itself, by the names in `CONTROLS`; no vendor sees it.
-    pub controls: Vec<(&'static str, Json)>,
+    pub controls: Controls,
     /// Whether its history holds thinking that cannot be Anthropic's: another vendor has answered before.
     foreign_thinking: bool,
     /// Headers for a vendor of the client's own dialect.
@@ -45,6 +46,9 @@ pub struct Request {
     usage_edit: Option<Edit>,
     chat: OnceCell<Result<chat::Request, BadRequest>>,
 }
+
+/// What a request asks of the gateway itself, by name.
+pub type Controls = Vec<(&'static str, Json)>;
 
 /// Members of a body that are meant for a gateway: our own, and those of `OpenRouter` and `LiteLLM` that apps already send.
 const CONTROLS: [&str; 7] = ["models", "fallbacks", "disable_fallbacks", "provider", "route", "tidegate", "usage"];
@@ -231,17 +235,16 @@ fn has_foreign_thinking(body: &[u8]) -> bool {
 }
 
 /// Parts what is meant for the gateway from what is meant for a vendor. The values of both stay as they were written.
-fn take_controls(body: &[u8]) -> Result<(Vec<(&'static str, Json)>, Bytes), BadRequest> {
+fn take_controls(body: &[u8]) -> Result<(Controls, Bytes), BadRequest> {
     let mut controls = Vec::new();
     let mut rest = Vec::with_capacity(body.len());
     let mut has_model = false;
     for (name, value) in Fields::read(body)?.all() {
-        match CONTROLS.iter().find(|control| **control == name) {
-            Some(control) => controls.push((*control, Json::keep(value))),
-            None => {
-                has_model |= name == "model";
-                write_member(&mut rest, &name, value);
-            }
+        if let Some(control) = CONTROLS.iter().find(|control| **control == name) {
+            controls.push((*control, Json::keep(value)));
+        } else {
+            has_model |= name == "model";
+            write_member(&mut rest, &name, value);
         }
     }
     // `OpenRouter` takes a list of models in place of one.

@@ -129,7 +129,7 @@ impl Stream {
         if let Self::Translated(translation) = self {
             let mut out = Vec::new();
             let code = error.code.as_deref().unwrap_or_default();
-            if translation.encoder.fail(&error.kind, code, &error.message, &mut out) {
+            if translation.encoder.fail(error.kind, code, &error.message, &mut out) {
                 return out.into();
             }
         }

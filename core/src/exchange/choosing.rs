@@ -101,16 +101,13 @@ impl Exchange {
             return Err(Rejection::ContextTooSmall);
         }
         gateway.would_admit(self.now, target)?;
-        match self.prepared.take_if(|(prepared, _)| *prepared == index) {
-            Some((_, prepared)) => {
-                let admitted = self.admit(gateway, index, &prepared);
-                self.prepared = Some((index, prepared));
-                self.begin_attempt(gateway, admitted?);
-            }
-            None => {
-                self.walk.again = Some(index);
-                self.state = State::Preparing(index);
-            }
+        if let Some((_, prepared)) = self.prepared.take_if(|(prepared, _)| *prepared == index) {
+            let admitted = self.admit(gateway, index, &prepared);
+            self.prepared = Some((index, prepared));
+            self.begin_attempt(gateway, admitted?);
+        } else {
+            self.walk.again = Some(index);
+            self.state = State::Preparing(index);
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use serde_json::{Number, Value};
 
 use super::{Hints, MaxPrice, Sort, parameters_named};
 use crate::config::{Parameters, decimal};
-use crate::dialect::BadRequest;
 use crate::dialect::chat::Json;
+use crate::dialect::{BadRequest, Controls};
 use crate::price::Picodollars;
 use crate::time::Millis;
 
@@ -58,7 +58,7 @@ struct Accounting {
 }
 
 impl Hints {
-    pub(super) fn read_controls(&mut self, controls: &[(&'static str, Json)]) -> Result<(), BadRequest> {
+    pub(super) fn read_controls(&mut self, controls: &Controls) -> Result<(), BadRequest> {
         for (name, value) in controls {
             match *name {
                 "models" => self.add_fallbacks(read(name, value)?),

@@ -2,6 +2,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::dialect::chat::Json;
 
 fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     let line =
@@ -10,11 +11,11 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn of_headers(lines: &[(&'static str, &str)]) -> Result<Hints, BadRequest> {
-    Hints::read(&headers(lines), &[])
+    Hints::read(&headers(lines), &Vec::new())
 }
 
 fn of_body(name: &'static str, value: &Value) -> Result<Hints, BadRequest> {
-    Hints::read(&HeaderMap::new(), &[(name, Json::of(value))])
+    Hints::read(&HeaderMap::new(), &vec![(name, Json::of(value))])
 }
 
 fn names(list: &[&str]) -> Vec<String> {
@@ -122,7 +123,7 @@ fn litellms_members() {
 
 #[test]
 fn our_own_member_has_the_last_word() {
-    let controls = [
+    let controls = vec![
         ("tidegate", Json::of(&json!({"fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1}))),
         ("fallbacks", Json::of(&json!(["a"]))),
     ];
