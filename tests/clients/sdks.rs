@@ -85,7 +85,7 @@ pub(crate) const SDKS: [Sdk; 8] = [
         interpreter: PYTHON,
         script: "python/client_anthropic.py",
         arguments: &[],
-        each: &["count_tokens", "json_schema_helper", "stream_helper", "tool_stream", "tool_stream_helper"],
+        each: &["json_schema_helper", "stream_helper", "tool_stream", "tool_stream_helper"],
         once: &ANTHROPIC_ONCE,
     },
     Sdk {
@@ -93,7 +93,7 @@ pub(crate) const SDKS: [Sdk; 8] = [
         interpreter: NODE,
         script: "node/client_anthropic.mjs",
         arguments: &[],
-        each: &["abort", "count_tokens", "stream_helper", "tool_stream", "tool_stream_helper"],
+        each: &["abort", "stream_helper", "tool_stream", "tool_stream_helper"],
         once: &ANTHROPIC_ONCE,
     },
     Sdk {
@@ -126,15 +126,18 @@ const OPENAI_ONCE: [&str; 11] = [
     "unknown_model",
 ];
 
-const ANTHROPIC_ONCE: [&str; 11] = [
+const ANTHROPIC_ONCE: [&str; 14] = [
+    "anthropic::count_tokens",
     "anthropic::thinking",
     "anthropic::thinking_stream",
     "bad_key",
     "bad_request",
     "bearer_token",
+    "gemini::count_tokens",
     "gemini::thinking",
     "gemini::thinking_stream",
     "many_at_once",
+    "openai::count_tokens_is_refused",
     "openai::thinking_is_no_obstacle",
     "request_id",
     "unknown_model",

@@ -23,7 +23,9 @@ const providers = {
 };
 
 // The SDK's own retries would hide what the gateway did; and Anthropic's API wants to be told how much.
-const usual = { maxRetries: 0, maxOutputTokens: 1024, onError() {} };
+// Told nothing else, its OpenAI package refers to earlier thoughts as something that the vendor has stored.
+const providerOptions = { openai: { store: false } };
+const usual = { maxRetries: 0, maxOutputTokens: 1024, providerOptions, onError() {} };
 const ask = (model, more) => generateText({ model, ...usual, ...more });
 // What the SDK warns of is looked at where it matters.
 globalThis.AI_SDK_LOG_WARNINGS = false;

@@ -174,12 +174,15 @@ const vendorCases = {
     return textOf(reply);
   },
 
-  async count_tokens(client, { route }) {
-    const count = (more) => client.messages.countTokens({ model: route, ...more });
-    const short = await count({ messages: user("Hi.") });
-    const long = await count({ messages: user(question.repeat(20)), system: "You are a harbour master.", tools: [tool(tide)] });
-    assert.ok(0 < short.input_tokens && short.input_tokens < long.input_tokens, JSON.stringify([short, long]));
-    return `${short.input_tokens} and ${long.input_tokens}`;
+  count_tokens$anthropic: countsTokens,
+  count_tokens$gemini: countsTokens,
+
+  // A vendor of chat completions counts no tokens, and a guess would be taken for a count.
+  async count_tokens_is_refused$openai(client, { route }) {
+    const count = client.messages.countTokens({ model: route, messages: user(question) });
+    const { error } = await raised(Anthropic.BadRequestError, count);
+    assert.match(error.error.message, /count_tokens/);
+    return error.error.message;
   },
 
   // A request that the vendor finds at fault is the caller's own error, with the vendor's own words.
@@ -227,6 +230,14 @@ const vendorCases = {
     return error.message;
   },
 };
+
+async function countsTokens(client, { route }) {
+  const count = (more) => client.messages.countTokens({ model: route, ...more });
+  const short = await count({ messages: user("Hi.") });
+  const long = await count({ messages: user(question.repeat(20)), system: "You are a harbour master.", tools: [tool(tide)] });
+  assert.ok(0 < short.input_tokens && short.input_tokens < long.input_tokens, JSON.stringify([short, long]));
+  return `${short.input_tokens} and ${long.input_tokens}`;
+}
 
 async function thinks(client, { route }) {
   const messages = user(question);

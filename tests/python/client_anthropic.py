@@ -224,13 +224,22 @@ def thinking_is_no_obstacle(client, models):
     return text_of(reply)
 
 
-@vendor_case()
+@vendor_case("anthropic", "gemini")
 def count_tokens(client, models):
     count = client.messages.count_tokens
     short = count(model=models.route, messages=user("Hi."))
     long = count(model=models.route, messages=user(QUESTION * 20), system="You are a harbour master.", tools=[TIDE_TOOL])
     assert 0 < short.input_tokens < long.input_tokens, (short, long)
     return f"{short.input_tokens} and {long.input_tokens}"
+
+
+@vendor_case("openai")
+def count_tokens_is_refused(client, models):
+    """A vendor of chat completions counts no tokens, and a guess would be taken for a count."""
+    count = client.messages.count_tokens
+    error = raised(anthropic.BadRequestError, lambda: count(model=models.route, messages=user(QUESTION)))
+    assert "count_tokens" in error.body["error"]["message"], error.body
+    return error.message
 
 
 @vendor_case()
