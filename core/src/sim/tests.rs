@@ -11,7 +11,7 @@ fn the_same_seed_tells_the_same_story_and_another_another() {
 /// What the twins are compared by is worth nothing if it meets only fair weather.
 #[test]
 fn a_trace_meets_all_weathers() {
-    let text: String = (0..8).map(|seed| trace(seed, 200)).collect();
+    let text: String = (0..12).map(|seed| trace(seed, 300)).collect();
     for part in [
         " send ",
         " cancel ",

@@ -13,8 +13,8 @@ use crate::time::Millis;
 /// Short limits, so that a story of a few minutes meets all of them.
 const CONFIG: &str = include_str!("trace.json");
 
-const TARGETS: [&str; 4] = ["a/big", "a/small", "b/m", "c/m"];
-const MODELS: [&str; 6] = ["chain", "reroute", "patient", "a/small", "m-of-b", "nobody"];
+const TARGETS: [&str; 6] = ["a/big", "a/small", "b/m", "c/m", "d/m", "e/m"];
+const MODELS: [&str; 8] = ["chain", "reroute", "patient", "mixed", "mixed", "a/small", "m-of-b", "nobody"];
 
 /// The story of so many requests to vendors whose weather changes, with everything that was decided, sent and answered.
 ///
@@ -52,14 +52,25 @@ pub fn trace(seed: u64, requests: u32) -> String {
 
 fn ask(world: &mut World, rng: &mut Rng) -> RequestId {
     let model = pick(rng, &MODELS);
-    match rng.below(5) {
+    let stream = rng.below(2) == 0;
+    let messages = r#""messages":[{"role":"user","content":"hi"}]"#;
+    match rng.below(8) {
         0 => world.ask(Surface::Embeddings, format!(r#"{{"model":"{model}","input":"x"}}"#)),
-        1 | 2 => world.ask(Surface::Chat, format!(r#"{{"model":"{model}","stream":true}}"#)),
-        3 => world.ask(
-            Surface::Chat,
-            format!(r#"{{"model":"{model}","stream":true,"stream_options":{{"include_usage":true}}}}"#),
+        1 => world.ask(
+            Surface::Messages,
+            format!(r#"{{"model":"{model}","max_tokens":9,"stream":{stream},"top_k":5,{messages}}}"#),
         ),
-        _ => world.ask(Surface::Chat, format!(r#"{{"model":"{model}","messages":[]}}"#)),
+        2 => world.ask(Surface::Responses, format!(r#"{{"model":"{model}","stream":{stream},"input":"hi"}}"#)),
+        3 => world.ask(Surface::Completions, format!(r#"{{"model":"{model}","stream":{stream},"prompt":"hi"}}"#)),
+        4 => world.ask(Surface::CountTokens, format!(r#"{{"model":"{model}",{messages}}}"#)),
+        5 => world.ask(
+            Surface::Chat,
+            format!(r#"{{"model":"{model}","stream":true,"stream_options":{{"include_usage":true}},{messages}}}"#),
+        ),
+        _ => world.ask(
+            Surface::Chat,
+            format!(r#"{{"model":"{model}","stream":{stream},"seed":7,"fallbacks":["e/m"],{messages}}}"#),
+        ),
     }
 }
 

@@ -36,6 +36,7 @@ impl Wanted {
         let text: String = (1..=tokens).map(word).collect();
         let body = match (self.operation, self.dialect) {
             (Operation::CountTokens, _) => json!({"input_tokens": PROMPT_TOKENS, "totalTokens": PROMPT_TOKENS}),
+            (Operation::Embed, Dialect::Gemini) => json!({"embedding": {"values": [0.5, -0.5]}}),
             (Operation::Embed | Operation::EmbedMany, _) => {
                 let vector = json!({"object": "embedding", "index": 0, "embedding": [0.5, -0.5]});
                 json!({"object": "list", "data": [vector], "model": self.model, "usage": usage(tokens)})
