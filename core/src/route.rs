@@ -40,6 +40,11 @@ pub enum Rejection {
         /// Until it may let a request through.
         retry_in_ms: Millis,
     },
+    /// It has failed this request before, and said when to come back.
+    Resting {
+        /// Until it may be asked again.
+        retry_in_ms: Millis,
+    },
     /// All of its vendor's keys are throttled on it.
     RateLimited {
         /// Until the first of them may be used again.
@@ -72,6 +77,7 @@ impl Rejection {
     pub fn retry_in(&self) -> Option<Millis> {
         match self {
             Self::BreakerOpen { retry_in_ms }
+            | Self::Resting { retry_in_ms }
             | Self::RateLimited { retry_in_ms }
             | Self::NoCredential { retry_in_ms } => Some(*retry_in_ms),
             Self::ContextTooSmall

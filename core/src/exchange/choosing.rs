@@ -35,15 +35,15 @@ pub(super) struct Walk {
     pub(super) spent: Vec<(usize, Rejection)>,
     /// The request did not fit into a context of this size.
     pub(super) context_above: Option<u64>,
-    /// Candidates that failed in this lap, and when they may be asked again.
+    /// Candidates that failed in this lap or still rest from one before, and when they may be asked again.
     failed: Vec<(usize, Timestamp)>,
     /// Why candidates were passed over in this lap: the latest reason of each.
     pub(super) rejections: Vec<(usize, Rejection)>,
 }
 
 impl Walk {
-    fn begin_lap(&mut self) {
-        self.failed.clear();
+    fn begin_lap(&mut self, now: Timestamp) {
+        self.failed.retain(|(_, back_at)| *back_at > now);
         self.rejections.clear();
     }
 
@@ -63,7 +63,7 @@ impl Exchange {
         }
         let again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 {
-            self.walk.begin_lap();
+            self.walk.begin_lap(self.now);
         }
         for index in again.into_iter().chain(self.walk.next..self.plan.candidates.len()) {
             if again != Some(index) {
@@ -99,6 +99,11 @@ impl Exchange {
         let context = self.config.target(target).context;
         if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
             return Err(Rejection::ContextTooSmall);
+        }
+        if let Some((_, back_at)) =
+            self.walk.failed.iter().find(|(failed, back_at)| *failed == index && *back_at > self.now)
+        {
+            return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
         gateway.would_admit(self.now, target)?;
         if let Some((_, prepared)) = self.prepared.take_if(|(prepared, _)| *prepared == index) {

@@ -176,3 +176,25 @@ fn embeddings_fail_over_too() {
     assert_eq!(world.answer(id).json()["data"][0]["embedding"], json!([0.5, -0.5]));
     assert_eq!(world.answer(id).header("x-tidegate-target"), "b/m");
 }
+
+/// Found by a mock vendor that grades its clients: the lap after asked everybody once the first of them was ready.
+#[test]
+fn a_target_that_said_when_to_come_back_is_left_alone_until_then() {
+    let mut world = world();
+    world.script("a/m", [Script::status(503).with_header("retry-after", "1")]);
+    world.script("b/m", [Script::status(503), Script::status(503)]);
+    plain(&mut world);
+    let expected = [
+        "0 send a/m",
+        "10 status 503 a/m",
+        "10 send b/m",
+        "20 status 503 b/m",
+        "20 pause 10",
+        "30 send b/m",
+        "40 status 503 b/m",
+        "40 pause 10",
+        "50 send b/m",
+        "100 reply 200 b/m attempts=4",
+    ];
+    assert_eq!(world.story(), expected);
+}
