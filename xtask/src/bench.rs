@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: what Tidegate costs, as ratios that repeat.
 //!
 //! Load generator, gateway and an instant vendor share one CPU, so that nothing depends on where the scheduler puts them;
-//! direct, pass-through and Tidegate take turns within each round, so that whatever drifts drifts for all three; and the
-//! figures are medians over rounds. CPU time per request is that of the gateway process alone, from the kernel's own
+//! direct, pass-through and Tidegate, which passes on and translates, take turns within each round, so that whatever drifts
+//! drifts for all; and the figures are medians over rounds. CPU time per request is that of the gateway process alone, from the kernel's own
 //! accounting: as a ratio to the pass-through in the same round it repeats within a few percent, where throughput and the
 //! 99th percentile do not.
 
@@ -25,7 +25,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: [u32; 3] = [1, 16, 64];
-const MODEL: &str = "bench";
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// How long to measure.
@@ -93,13 +92,13 @@ impl Bench {
         let vendor = Server::start(&dir, "vendor", &mut command, |command, port| {
             command.arg(format!("127.0.0.1:{port}"));
         })?;
-        let upstream = format!("http://127.0.0.1:{}/v1", vendor.port);
+        let address = format!("http://127.0.0.1:{}", vendor.port);
         let mut command = pin.command(&bin.join("bench_passthrough"));
         let floor = Server::start(&dir, "passthrough", &mut command, |command, port| {
-            command.arg(format!("127.0.0.1:{port}")).arg(&upstream);
+            command.arg(format!("127.0.0.1:{port}")).arg(format!("{address}/v1"));
         })?;
         let config = dir.join("tidegate.toml");
-        fs::write(&config, config_for(&upstream)).with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(&config, config_for(&address)).with_context(|| format!("cannot write {}", config.display()))?;
         let mut command = pin.command(&bin.join("tidegate"));
         let tidegate = Server::start(&dir, "tidegate", &mut command, |command, port| {
             command.arg("serve").arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{port}"));
@@ -144,10 +143,11 @@ impl Bench {
         let server = match through {
             Through::Direct => &self.vendor,
             Through::Floor => &self.floor,
-            Through::Tidegate => &self.tidegate,
+            Through::Tidegate | Through::Translated => &self.tidegate,
         };
         let mut load = self.pin.command(&self.bin.join("bench_load"));
-        load.arg(format!("127.0.0.1:{}", server.port)).arg(MODEL).arg(if stream { "stream" } else { "plain" });
+        let kind = if stream { "stream" } else { "plain" };
+        load.arg(format!("127.0.0.1:{}", server.port)).arg(through.route()).arg(kind);
         load.arg(connections.to_string()).arg(seconds.to_string()).stderr(Stdio::inherit());
         let before = cpu_time(server.group.id());
         let printed = output(&mut load)?;
@@ -199,21 +199,34 @@ fn wait_until(deadline: Instant, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// One route over one model with a price, so that everything a plain deployment does is done: the name is resolved, the
-/// body's `model` replaced, the breaker asked, usage read and the cost told.
-fn config_for(upstream: &str) -> String {
+/// Two routes over one model each, with a price, so that everything a plain deployment does is done: the name is resolved,
+/// the body's `model` replaced, the breaker asked, usage read and the cost told. Clients speak OpenAI's dialect: one vendor's
+/// answers pass through, the other's are translated.
+fn config_for(address: &str) -> String {
+    let (passed, translated) = (Through::Tidegate.route(), Through::Translated.route());
     format!(
         r#"
 [vendors.instant]
 dialect = "openai"
-base_url = "{upstream}"
+base_url = "{address}/v1"
+keys = [{{ env = "TIDEGATE_BENCH_KEY" }}]
+
+[vendors.foreign]
+dialect = "anthropic"
+base_url = "{address}"
 keys = [{{ env = "TIDEGATE_BENCH_KEY" }}]
 
 [models."instant/bench-model"]
 price = {{ input = 1.00, output = 2.00 }}
 
-[routes.{MODEL}]
+[models."foreign/bench-model"]
+price = {{ input = 1.00, output = 2.00 }}
+
+[routes.{passed}]
 models = ["instant/bench-model"]
+
+[routes.{translated}]
+models = ["foreign/bench-model"]
 "#
     )
 }

@@ -1,7 +1,8 @@
-//! An OpenAI-shaped vendor that answers at once, so that a benchmark measures what stands before it.
+//! A vendor that answers at once, so that a benchmark measures what stands before it.
 //!
 //! `bench_vendor ADDRESS` prints `listening on ADDRESS` and serves: a plain reply of about 600 bytes, or, if the request
-//! asks for a stream, 20 content chunks, each written on its own as a model would, and usage if that was asked for.
+//! asks for a stream, 20 content chunks, each written on its own as a model would, and usage if that was asked for. It speaks
+//! as it is asked: Anthropic's messages at a path that ends so, and otherwise OpenAI's chat completions.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Full};
@@ -27,18 +28,24 @@ struct Replies {
     stream_with_usage: Vec<Bytes>,
 }
 
+/// The replies of both dialects.
+struct Vendor {
+    openai: Replies,
+    anthropic: Replies,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).ok_or("usage: bench_vendor ADDRESS")?;
     let listener = TcpListener::bind(address).await?;
     println!("listening on {}", listener.local_addr()?);
-    let replies = Arc::new(Replies::new());
+    let vendor = Arc::new(Vendor { openai: openai::replies(), anthropic: anthropic::replies() });
     loop {
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
-        let replies = Arc::clone(&replies);
+        let vendor = Arc::clone(&vendor);
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, &replies));
+            let service = service_fn(|request| answer(request, &vendor));
             // A connection that breaks ends here; whoever held it counts the error.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
@@ -47,8 +54,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn answer(
     request: Request<Incoming>,
-    replies: &Replies,
+    vendor: &Vendor,
 ) -> Result<Response<Either<Full<Bytes>, Paced>>, Box<dyn Error + Send + Sync>> {
+    let replies = if request.uri().path().ends_with("/messages") { &vendor.anthropic } else { &vendor.openai };
     let body = request.into_body().collect().await?.to_bytes();
     // A readiness or health probe has no body.
     let asked: serde_json::Value =
@@ -88,38 +96,95 @@ impl Body for Paced {
     }
 }
 
-impl Replies {
-    fn new() -> Self {
+/// About half a kilobyte.
+fn text() -> String {
+    "The tide is the slow breathing of the sea, out and in, twice a day. ".repeat(5)
+}
+
+fn words() -> impl Iterator<Item = String> {
+    (0..CHUNKS).map(|n| format!(" word{n:02}"))
+}
+
+/// Chat completions.
+mod openai {
+    use super::{Bytes, Replies, text, words};
+
+    const USAGE: &str = r#""usage":{"prompt_tokens":42,"completion_tokens":20,"total_tokens":62}"#;
+
+    pub(super) fn replies() -> Replies {
         let mut stream = vec![chunk(r#"{"role":"assistant","content":""}"#, "null")];
-        stream.extend((0..CHUNKS).map(|n| chunk(&format!(r#"{{"content":" word{n:02}"}}"#), "null")));
+        stream.extend(words().map(|word| chunk(&format!(r#"{{"content":"{word}"}}"#), "null")));
         stream.push(chunk("{}", r#""stop""#));
         let mut stream_with_usage = stream.clone();
         stream_with_usage.push(event(&format!(r#"{{{},"choices":[],{USAGE}}}"#, head("chat.completion.chunk"))));
         for stream in [&mut stream, &mut stream_with_usage] {
             stream.push(Bytes::from_static(b"data: [DONE]\n\n"));
         }
-        Self { plain: plain(), stream, stream_with_usage }
+        Replies { plain: plain(), stream, stream_with_usage }
+    }
+
+    fn head(object: &str) -> String {
+        format!(
+            r#""id":"chatcmpl-bench0000000000000000","object":"{object}","created":1790000000,"model":"bench-model""#
+        )
+    }
+
+    fn plain() -> Bytes {
+        let message = format!(r#"{{"role":"assistant","content":"{}"}}"#, text());
+        let choice = format!(r#"{{"index":0,"message":{message},"logprobs":null,"finish_reason":"stop"}}"#);
+        Bytes::from(format!(r#"{{{},"choices":[{choice}],{USAGE}}}"#, head("chat.completion")))
+    }
+
+    fn chunk(delta: &str, finish_reason: &str) -> Bytes {
+        let choice = format!(r#"{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish_reason}}}"#);
+        event(&format!(r#"{{{},"choices":[{choice}]}}"#, head("chat.completion.chunk")))
+    }
+
+    fn event(data: &str) -> Bytes {
+        Bytes::from(format!("data: {data}\n\n"))
     }
 }
 
-const USAGE: &str = r#""usage":{"prompt_tokens":42,"completion_tokens":20,"total_tokens":62}"#;
+/// Messages. A stream always tells its usage.
+mod anthropic {
+    use super::{Bytes, Replies, text, words};
 
-fn head(object: &str) -> String {
-    format!(r#""id":"chatcmpl-bench0000000000000000","object":"{object}","created":1790000000,"model":"bench-model""#)
-}
+    pub(super) fn replies() -> Replies {
+        let start = format!(r#""message":{{{},"content":[],{}}}"#, head(), ending("null", 1));
+        let delta = |word| format!(r#""index":0,"delta":{{"type":"text_delta","text":"{word}"}}"#);
+        let mut stream = vec![
+            event("message_start", &start),
+            event("content_block_start", r#""index":0,"content_block":{"type":"text","text":""}"#),
+            event("ping", ""),
+        ];
+        stream.extend(words().map(|word| event("content_block_delta", &delta(word))));
+        stream.extend([
+            event("content_block_stop", r#""index":0"#),
+            event(
+                "message_delta",
+                r#""delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":20}"#,
+            ),
+            event("message_stop", ""),
+        ]);
+        Replies { plain: plain(), stream_with_usage: stream.clone(), stream }
+    }
 
-fn plain() -> Bytes {
-    let text = "The tide is the slow breathing of the sea, out and in, twice a day. ".repeat(5);
-    let message = format!(r#"{{"role":"assistant","content":"{}"}}"#, text.trim_end());
-    let choice = format!(r#"{{"index":0,"message":{message},"logprobs":null,"finish_reason":"stop"}}"#);
-    Bytes::from(format!(r#"{{{},"choices":[{choice}],{USAGE}}}"#, head("chat.completion")))
-}
+    fn head() -> &'static str {
+        r#""id":"msg_bench00000000000000000","type":"message","role":"assistant","model":"bench-model""#
+    }
 
-fn chunk(delta: &str, finish_reason: &str) -> Bytes {
-    let choice = format!(r#"{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish_reason}}}"#);
-    event(&format!(r#"{{{},"choices":[{choice}]}}"#, head("chat.completion.chunk")))
-}
+    fn ending(reason: &str, output: u32) -> String {
+        let usage = format!(r#"{{"input_tokens":42,"output_tokens":{output}}}"#);
+        format!(r#""stop_reason":{reason},"stop_sequence":null,"usage":{usage}"#)
+    }
 
-fn event(data: &str) -> Bytes {
-    Bytes::from(format!("data: {data}\n\n"))
+    fn plain() -> Bytes {
+        let content = format!(r#"[{{"type":"text","text":"{}"}}]"#, text());
+        Bytes::from(format!(r#"{{{},"content":{content},{}}}"#, head(), ending(r#""end_turn""#, 20)))
+    }
+
+    fn event(name: &str, members: &str) -> Bytes {
+        let comma = if members.is_empty() { "" } else { "," };
+        Bytes::from(format!("event: {name}\ndata: {{\"type\":\"{name}\"{comma}{members}}}\n\n"))
+    }
 }

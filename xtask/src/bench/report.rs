@@ -10,8 +10,10 @@ pub(crate) enum Through {
     Direct,
     /// axum and reqwest with nothing in between: the floor for this stack.
     Floor,
-    /// Tidegate.
+    /// Tidegate, before a vendor who speaks as the client does.
     Tidegate,
+    /// Tidegate, before a vendor of another dialect.
+    Translated,
 }
 
 /// One measurement of a second or so.
@@ -28,7 +30,7 @@ pub(crate) struct Cell {
     stream: bool,
     connections: u32,
     /// By [`Through`], in the order of [`Through::ALL`]; the rounds stand at the same index in each.
-    samples: [Vec<Sample>; 3],
+    samples: [Vec<Sample>; 4],
 }
 
 /// Everything.
@@ -39,7 +41,12 @@ pub(crate) struct Report {
 }
 
 impl Through {
-    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Floor, Self::Tidegate];
+    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Floor, Self::Tidegate, Self::Translated];
+
+    /// What the load asks for as its model. Only Tidegate knows routes, and has two of them.
+    pub(crate) fn route(self) -> &'static str {
+        if self == Self::Translated { "translated" } else { "bench" }
+    }
 }
 
 impl fmt::Display for Through {
@@ -48,6 +55,7 @@ impl fmt::Display for Through {
             Self::Direct => "direct",
             Self::Floor => "pass-through",
             Self::Tidegate => "tidegate",
+            Self::Translated => "translated",
         })
     }
 }
@@ -69,23 +77,24 @@ impl Cell {
         median(self.samples[through as usize].iter().filter_map(figure).collect())
     }
 
-    /// The median over rounds of Tidegate's figure compared with another's in the same round.
+    /// The median over rounds of one's figure compared with another's in the same round.
     fn compared(
         &self,
+        one: Through,
         with: Through,
         figure: impl Fn(&Sample) -> Option<f64>,
         compare: impl Fn(f64, f64) -> f64,
     ) -> Option<f64> {
-        let pairs = self.samples[Through::Tidegate as usize].iter().zip(&self.samples[with as usize]);
-        median(pairs.filter_map(|(ours, other)| Some(compare(figure(ours)?, figure(other)?))).collect())
+        let pairs = self.samples[one as usize].iter().zip(&self.samples[with as usize]);
+        median(pairs.filter_map(|(one, other)| Some(compare(figure(one)?, figure(other)?))).collect())
     }
 
-    fn cpu_ratio(&self) -> Option<f64> {
-        self.compared(Through::Floor, |sample| sample.cpu_us, |ours, floor| ours / floor)
+    fn cpu_ratio(&self, of: Through, to: Through) -> Option<f64> {
+        self.compared(of, to, |sample| sample.cpu_us, |one, other| one / other)
     }
 
     fn added_p50_us(&self, over: Through) -> Option<f64> {
-        self.compared(over, |sample| Some(sample.p50_us), |ours, other| ours - other)
+        self.compared(Through::Tidegate, over, |sample| Some(sample.p50_us), |ours, other| ours - other)
     }
 
     fn json(&self) -> serde_json::Value {
@@ -103,7 +112,9 @@ impl Cell {
             "direct": figures(Through::Direct),
             "pass_through": figures(Through::Floor),
             "tidegate": figures(Through::Tidegate),
-            "cpu_ratio": self.cpu_ratio(),
+            "translated": figures(Through::Translated),
+            "cpu_ratio": self.cpu_ratio(Through::Tidegate, Through::Floor),
+            "cpu_ratio_of_translating": self.cpu_ratio(Through::Translated, Through::Tidegate),
             "added_p50_us_over_direct": self.added_p50_us(Through::Direct),
             "added_p50_us_over_pass_through": self.added_p50_us(Through::Floor),
         })
@@ -138,17 +149,22 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n| kind   | connections | CPU, tidegate : pass-through | added p50 µs, to direct | to pass-through |"
+            "\n| kind   | connections | CPU, tidegate : pass-through | translated : tidegate | added p50 µs, to direct | to pass-through |"
         )?;
         writeln!(
             f,
-            "|--------|------------:|-----------------------------:|------------------------:|----------------:|"
+            "|--------|------------:|-----------------------------:|----------------------:|------------------------:|----------------:|"
         )?;
         for cell in &self.cells {
-            let (kind, connections, ratio) = (cell.kind(), cell.connections, Shown(cell.cpu_ratio(), 2));
+            let (kind, connections) = (cell.kind(), cell.connections);
+            let ratio = Shown(cell.cpu_ratio(Through::Tidegate, Through::Floor), 2);
+            let translating = Shown(cell.cpu_ratio(Through::Translated, Through::Tidegate), 2);
             let direct = Shown(cell.added_p50_us(Through::Direct), 0);
             let floor = Shown(cell.added_p50_us(Through::Floor), 0);
-            writeln!(f, "| {kind:<6} | {connections:>11} | {ratio:>28} | {direct:>23} | {floor:>15} |")?;
+            writeln!(
+                f,
+                "| {kind:<6} | {connections:>11} | {ratio:>28} | {translating:>21} | {direct:>23} | {floor:>15} |"
+            )?;
         }
         match &self.decision {
             Some(text) => writeln!(f, "\n{text}"),
@@ -200,8 +216,11 @@ mod tests {
             cell.add(Through::Direct, sample(10.0 * slow, 20.0 * slow));
             cell.add(Through::Floor, sample(20.0 * slow, 50.0 * slow));
             cell.add(Through::Tidegate, sample(22.0 * slow, 60.0 * slow));
+            cell.add(Through::Translated, sample(33.0 * slow, 70.0 * slow));
         }
-        assert!((cell.cpu_ratio().expect("two rounds") - 1.1).abs() < 1e-9);
+        let is_near = |ratio: Option<f64>, expected: f64| (ratio.expect("two rounds") - expected).abs() < 1e-9;
+        assert!(is_near(cell.cpu_ratio(Through::Tidegate, Through::Floor), 1.1));
+        assert!(is_near(cell.cpu_ratio(Through::Translated, Through::Tidegate), 1.5));
         assert_eq!(cell.added_p50_us(Through::Floor), Some(15.0));
         assert_eq!(cell.added_p50_us(Through::Direct), Some(60.0));
     }
