@@ -198,7 +198,7 @@ impl Writer<'_> {
             Content::Text(text) | Content::Refusal(text) => Block::Text { text, cache_control },
             Content::Image { source, detail } => {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.dropped.note("detail");
+                    self.dropped.note("messages.image_url.detail");
                 }
                 Block::Image { source: self.image(source)?, cache_control }
             }

@@ -17,6 +17,8 @@ pub struct Encoder {
     head: Vec<u8>,
     /// Which block of thinking is being written.
     thought: usize,
+    /// Whether it has begun, and nothing has ended it.
+    thinks: bool,
     /// Whether a refusal has been written.
     refused: bool,
 }
@@ -67,6 +69,11 @@ struct Choice<'a> {
 
 impl Encode for Encoder {
     fn encode(&mut self, delta: &Delta, out: &mut Vec<u8>) {
+        // A proof that comes after something else is not the proof of the thinking before that.
+        if self.thinks && matches!(delta, Delta::Text(_) | Delta::Refusal(_) | Delta::ToolCall { .. }) {
+            self.next_thought();
+        }
+        self.thinks |= matches!(delta, Delta::Thinking(_));
         let wire = match delta {
             Delta::Begin { id, model, .. } => {
                 self.head = head(id, model, &self.stamp);
@@ -119,12 +126,17 @@ impl Encode for Encoder {
 impl Encoder {
     /// For the stream of one answer.
     pub fn new(stamp: Stamp) -> Self {
-        Self { head: head("", "", &stamp), stamp, thought: 0, refused: false }
+        Self { head: head("", "", &stamp), stamp, thought: 0, thinks: false, refused: false }
     }
 
     fn end_thought<'a>(&mut self, detail: Detail<'a>) -> WireDelta<'a> {
-        self.thought += 1;
+        self.next_thought();
         WireDelta { reasoning_details: Some([detail]), ..WireDelta::default() }
+    }
+
+    fn next_thought(&mut self) {
+        self.thought += 1;
+        self.thinks = false;
     }
 
     fn write(&self, delta: WireDelta<'_>, logprobs: Option<&Json>, finish: Option<&'static str>, out: &mut Vec<u8>) {
@@ -257,6 +269,14 @@ mod tests {
         assert_eq!(deltas[4], &json!({"tool_calls": [call]}));
         assert_eq!(deltas[5], &json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}));
         assert_eq!(chunks[6]["choices"][0]["finish_reason"], "tool_calls");
+    }
+
+    #[test]
+    fn a_proof_after_the_text_is_not_of_the_thinking_before_it() {
+        let deltas = [begin(), Delta::Thinking("hm".into()), Delta::Text("So".into()), Delta::Signature("s".into())];
+        let stream = encoded(&deltas, None, stamp());
+        let index = |chunk: &Value| chunk["choices"][0]["delta"]["reasoning_details"][0]["index"].as_u64();
+        assert_eq!(chunks(&stream).iter().map(index).collect::<Vec<_>>(), [None, Some(0), None, Some(1)]);
     }
 
     /// What happens in streams, in any order but for calls, which begin before their arguments come.
