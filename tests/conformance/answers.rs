@@ -9,7 +9,7 @@ use crate::check::{marked, refused, served, streamed};
 
 pub(crate) async fn plain(world: &World) {
     let body = json!({
-        "model": "plain", "temperature": 0.70, "x_unknown": {"kept": [1, 2.50, null]},
+        "model": "plain", "temperature": 0.70, "metadata": {"run": "7"},
         "messages": [{"role": "user", "content": "Ist die Flut da? 🌊"}],
     });
     let request = chat(&body)

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use tidegate_tests::http::Reply;
 
+use crate::apis::Api;
+
 /// Targets whose vendor calls the model something else.
 const UPSTREAM: [(&str, &str); 2] = [("a/plain-1", "plain-2025-04-14"), ("a/stream-1", "stream-2025-04-14")];
 
@@ -82,6 +84,23 @@ pub(crate) fn refused_for_now(reply: Reply, status: u16, code: &str, tried: bool
     refused(reply, status, code)
 }
 
+/// An error in the client's own shape, whoever it is from; returns its class and its message.
+#[track_caller]
+pub(crate) fn complaint(api: Api, reply: &Reply) -> (String, String) {
+    let body = reply.json();
+    let error = &body["error"];
+    if api == Api::Messages {
+        assert_eq!(body["type"], "error", "{reply}");
+        assert_eq!(body["request_id"], reply.header("request-id"), "{reply}");
+    } else {
+        for key in ["message", "type", "param", "code"] {
+            assert!(error.get(key).is_some(), "`{key}` is missing: {reply}");
+        }
+    }
+    let text = |name: &str| error[name].as_str().unwrap_or_else(|| panic!("no `{name}`: {reply}")).to_owned();
+    (text("type"), text("message"))
+}
+
 /// Who served and in how many attempts, and the request's name.
 #[track_caller]
 pub(crate) fn marked(reply: &Reply, target: &str, attempts: u32) {
@@ -94,7 +113,8 @@ pub(crate) fn marked(reply: &Reply, target: &str, attempts: u32) {
 fn named(reply: &Reply) {
     let id = reply.header("x-tidegate-request-id");
     assert!(id.starts_with("tg-"), "{reply}");
-    assert_eq!(reply.header("x-request-id"), id, "the name that the SDKs read: {reply}");
+    assert_eq!(reply.header("x-request-id"), id, "the name that OpenAI's SDKs read: {reply}");
+    assert_eq!(reply.header("request-id"), id, "and the one that Anthropic's do: {reply}");
 }
 
 #[track_caller]

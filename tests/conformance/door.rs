@@ -36,7 +36,8 @@ pub(crate) async fn bad_fields(world: &World) {
 }
 
 pub(crate) async fn unknown_path(world: &World) {
-    for path in ["/", "/v1", "/v1/completions", "/v1/chat/completions/", "/admin", "/v1/models/"] {
+    for path in ["/", "/v1", "/v1/completion", "/v1/responses/resp_1", "/v1/chat/completions/", "/admin", "/v1/models/"]
+    {
         let error = refused(world.send(Request::get(path)).await, 404, "unknown_url");
         assert!(error["message"].as_str().unwrap().contains("/v1/chat/completions"), "it says what there is: {error}");
     }
@@ -46,8 +47,9 @@ pub(crate) async fn wrong_method(world: &World) {
     for (method, path, allowed) in [
         ("GET", "/v1/chat/completions", "POST"),
         ("PUT", "/v1/embeddings", "POST"),
-        ("POST", "/v1/models", "GET"),
-        ("DELETE", "/admin/status", "GET"),
+        ("GET", "/v1/completions", "POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("DELETE", "/admin/status", "GET, HEAD"),
     ] {
         let reply = world.send(Request::new(method, path)).await;
         assert_eq!(reply.header("allow"), allowed, "{reply}");
@@ -59,7 +61,7 @@ pub(crate) async fn body_too_large(world: &World) {
     let request = Request::new("POST", "/v1/chat/completions").body(vec![b' '; 70 << 10]);
     too_large(world.send(request).await);
     let mut body = question("bare");
-    body["padding"] = "x".repeat(60 << 10).into();
+    body["user"] = "x".repeat(60 << 10).into();
     served(world.send(chat(&body)).await, "b/bare", 1);
 }
 
@@ -103,7 +105,9 @@ pub(crate) async fn key_for_one_route(world: &World) {
 }
 
 pub(crate) async fn health(world: &World) {
-    for (path, status) in [("/healthz", "ok"), ("/readyz", "ready")] {
+    let live = ["/healthz", "/health/liveliness", "/health/liveness"].map(|path| (path, "ok"));
+    let ready = ["/readyz", "/health/readiness"].map(|path| (path, "ready"));
+    for (path, status) in live.into_iter().chain(ready) {
         let reply = Request::get(path).send(world.gateway.address).await.expect(200);
         assert_eq!(reply.json()["status"], status, "{reply}");
     }

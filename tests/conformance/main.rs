@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that fails says where")]
 
 mod answers;
+mod apis;
 mod breakers;
 mod callers;
 mod check;
+mod dialects;
 mod door;
 mod failures;
 mod keys;
@@ -44,6 +46,8 @@ fn table() -> Vec<Scenario> {
     scenarios! {
         answers: plain unknown_price_is_unknown stream stream_with_usage usage_that_is_refused_is_not_sent embeddings
             models names request_ids_differ;
+        dialects: words streamed_words lengths_and_stops vectors tokens_are_counted failover_crosses_dialects
+            errors_before_the_first_token cuts_are_told_in_the_clients_dialect quotas_in_the_clients_dialect;
         failures: five_hundred_once five_hundred_for_ever unavailable_for_ever every_status_of_a_broken_vendor
             reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
             slow_first_token empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply

@@ -228,10 +228,10 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// The data of each event of a stream.
+    /// The data of each event of a stream, whether or not the event has a name.
     pub fn events(&self) -> Vec<String> {
         let text = self.text();
-        let data = text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        let data = text.split("\n\n").filter_map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
         data.map(str::to_owned).collect()
     }
 
