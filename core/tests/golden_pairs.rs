@@ -9,6 +9,9 @@
 //! `GOLDEN_UPDATE=1 cargo test --test golden_pairs` writes these anew. Every change to them is to be read: they are what
 //! the two vendors' documentations come to, and no other test compares with that.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+#![expect(clippy::disallowed_methods, reason = "the golden files are read here, and not by the core")]
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::{env, fmt, fs};
