@@ -1,3 +1,5 @@
+//! Streams as Anthropic documents them, whole, in pieces and cut.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What goes through, byte for byte but for the cost, and what is noticed on the way.
+
 use proptest::prelude::*;
 
 use super::*;

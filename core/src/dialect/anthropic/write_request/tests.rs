@@ -1,3 +1,5 @@
+//! Requests of other dialects, as Anthropic takes them.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
