@@ -1,3 +1,5 @@
+//! Hints in every spelling, and those that are refused.
+
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
