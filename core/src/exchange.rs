@@ -16,8 +16,9 @@ mod ending;
 mod live;
 
 use crate::classify::Outcome;
-use crate::config::{Config, ContentFilter, TargetId};
-use crate::dialect::{Prepared, Request, Unfit, prepare};
+use crate::config::{Config, ContentFilter, Target, TargetId};
+use crate::dialect::chat::Stamp;
+use crate::dialect::{Prepared, Reader, Request, Unfit, prepare};
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
 use crate::price::Picodollars;
@@ -42,7 +43,7 @@ pub struct Exchange {
     actions: VecDeque<Action>,
     walk: Walk,
     /// The request as the candidate that was last looked at takes it.
-    prepared: Option<(usize, Prepared)>,
+    prepared: Option<Ready>,
     /// What the vendor that was asked last said is left of its quota.
     quota: HeaderMap,
     tried: Vec<Ending>,
@@ -65,6 +66,16 @@ enum State {
     /// Waiting before the next attempt.
     Pausing(Timestamp),
     Over,
+}
+
+/// A request as one candidate takes it.
+#[derive(Debug)]
+struct Ready {
+    /// The candidate's place in the plan.
+    candidate: usize,
+    prepared: Prepared,
+    /// How its answer is read.
+    reader: Arc<Reader>,
 }
 
 /// How an attempt ended.
@@ -203,12 +214,26 @@ impl Exchange {
         let target = self.config.target(self.plan.candidates[index].target);
         let vendor = &self.config.vendors[target.vendor.0];
         match prepare(&self.request, vendor, target, self.plan.parameters) {
-            Ok(prepared) => self.prepared = Some((index, prepared)),
+            Ok(prepared) => {
+                let stamp = self.stamp(target);
+                let reader = Reader::new(&self.request, &prepared, vendor.dialect, &target.upstream, stamp);
+                self.prepared = Some(Ready { candidate: index, prepared, reader: Arc::new(reader) });
+            }
             Err(Unfit::Unsupported(what)) => self.walk.spent.push((index, Rejection::Unsupported { what })),
             Err(Unfit::Bad(bad)) => {
                 let error = ApiError::from(bad);
                 self.reply(error.reply(self.request.surface.dialect(), &self.request_id));
             }
+        }
+    }
+
+    /// What the target's answer is marked with.
+    fn stamp(&self, target: &Target) -> Stamp {
+        Stamp {
+            request_id: self.request_id.clone(),
+            at: self.started_at,
+            price: target.price,
+            wants_usage: self.request.wants_usage,
         }
     }
 
@@ -326,8 +351,8 @@ impl Exchange {
 
     /// The client's parameters that were left out for whoever was asked last.
     fn dropped(&self) -> Option<HeaderValue> {
-        let (_, prepared) = self.prepared.as_ref()?;
-        (!prepared.dropped.is_empty()).then(|| reply::name_list(&prepared.dropped))
+        let dropped = &self.prepared.as_ref()?.prepared.dropped;
+        (!dropped.is_empty()).then(|| reply::name_list(dropped))
     }
 
     // === Counting ===

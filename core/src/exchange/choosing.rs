@@ -1,13 +1,12 @@
 //! Whom to ask next, and when: candidates in their order, one-off failures once more, throttled ones when their time has
 //! come, and all of them again while budget and deadline last.
 
+use std::sync::Arc;
+
 use super::live::{Live, Terms};
-use super::{Exchange, State};
+use super::{Exchange, Ready, State};
 use crate::classify::Failure;
 use crate::config::ContentFilter;
-use crate::config::Target;
-use crate::dialect::chat::Stamp;
-use crate::dialect::{Prepared, Reader};
 use crate::drive::{Action, Attempt, AttemptId};
 use crate::gateway::Gateway;
 use crate::notice::Notice;
@@ -106,10 +105,9 @@ impl Exchange {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
         gateway.would_admit(self.now, target)?;
-        if let Some((_, prepared)) = self.prepared.take_if(|(prepared, _)| *prepared == index) {
-            let admitted = self.admit(gateway, index, &prepared);
-            self.prepared = Some((index, prepared));
-            self.begin_attempt(gateway, admitted?);
+        if let Some(ready) = self.prepared.as_ref().filter(|ready| ready.candidate == index) {
+            let live = self.admit(gateway, ready)?;
+            self.begin_attempt(gateway, live);
         } else {
             self.walk.again = Some(index);
             self.state = State::Preparing(index);
@@ -146,32 +144,20 @@ impl Exchange {
         self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
     }
 
-    fn admit(&self, gateway: &mut Gateway, index: usize, prepared: &Prepared) -> Result<Live, Rejection> {
-        let candidate = &self.plan.candidates[index];
-        let target = self.config.target(candidate.target);
+    fn admit(&self, gateway: &mut Gateway, ready: &Ready) -> Result<Live, Rejection> {
+        let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
         let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
-        let dialect = self.config.vendors[target.vendor.0].dialect;
         let terms = Terms {
             stream: self.request.stream,
-            reader: Reader::new(&self.request, prepared, dialect, &target.upstream, self.stamp(target)),
+            reader: Arc::clone(&ready.reader),
             timeouts,
             deadline: self.deadline(),
             reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,
             reply_bytes_max: usize::try_from(self.config.server.reply_max).unwrap_or(usize::MAX),
         };
-        Ok(Live::new(AttemptId(self.attempts()), index, permit, terms, self.now))
-    }
-
-    /// What the target's answer is marked with.
-    fn stamp(&self, target: &Target) -> Stamp {
-        Stamp {
-            request_id: self.request_id.clone(),
-            at: self.started_at,
-            price: target.price,
-            wants_usage: self.request.wants_usage,
-        }
+        Ok(Live::new(AttemptId(self.attempts()), ready.candidate, permit, terms, self.now))
     }
 
     /// `retry.wait`: a throttled target is waited for this long rather than left.
@@ -190,7 +176,8 @@ impl Exchange {
     }
 
     fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live) {
-        let (_, prepared) = self.prepared.as_ref().expect("an attempt is admitted once its request is written");
+        let ready = self.prepared.as_ref().expect("an attempt is admitted once its request is written");
+        let prepared = &ready.prepared;
         let id = live.permit.target;
         let target = self.config.target(id);
         if let Some(last) = self.tried.last().filter(|last| last.target != id) {

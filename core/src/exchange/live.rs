@@ -1,5 +1,7 @@
 //! One attempt while it runs: its limits in time, and its response as it arrives.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
@@ -44,7 +46,7 @@ pub(super) struct Terms {
     /// Whether events were asked for.
     pub(super) stream: bool,
     /// How its answer is read.
-    pub(super) reader: Reader,
+    pub(super) reader: Arc<Reader>,
     pub(super) timeouts: Timeouts,
     /// The request's own: an answer must have begun by then.
     pub(super) deadline: Timestamp,
