@@ -87,6 +87,9 @@ pub struct Server {
     pub request_head: Millis,
     /// How long a client may take to send a request's body, or to take in a piece of a reply. Default 60 s.
     pub client_stall: Millis,
+    /// How long a client that waits for its stream is left without a byte before it is sent a comment; `None`: for any
+    /// time. Default 15 s, as the event stream standard recommends.
+    pub keep_alive: Option<Millis>,
     /// Connections held at once; further ones wait to be accepted. Default 10 000.
     pub connections_max: u32,
     /// How long requests in flight may still run after SIGTERM. Default 30 s.

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 mod choosing;
 mod ending;
+mod keep_alive;
 mod live;
 
 use crate::classify::Outcome;
@@ -27,6 +28,7 @@ use crate::reply::{self, ApiError, Head, Reply};
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
 use choosing::Walk;
+use keep_alive::{COMMENT, KeepAlive};
 use live::{Ended, Live, Progress, Whole};
 
 /// One client request.
@@ -49,6 +51,7 @@ pub struct Exchange {
     tried: Vec<Ending>,
     /// What to answer if no other candidate can serve: the vendor's own refusal.
     refusal: Option<Refusal>,
+    keep_alive: KeepAlive,
     /// Whether the client has gone away: nothing is said to it any more.
     gone: bool,
 }
@@ -106,6 +109,7 @@ impl Exchange {
     pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, plan: Plan) -> Self {
         // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
         let state = if plan.sort.is_some() { State::Choosing } else { State::Preparing(0) };
+        let keep_alive = KeepAlive::new(config.server.keep_alive.filter(|_| request.stream), now);
         Self {
             config,
             request,
@@ -120,6 +124,7 @@ impl Exchange {
             quota: HeaderMap::new(),
             tried: Vec::new(),
             refusal: None,
+            keep_alive,
             gone: false,
         }
     }
@@ -134,8 +139,8 @@ impl Exchange {
         }
         match &self.state {
             State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
-            State::Attempting(live) => Action::Wait(live.until()),
-            State::Pausing(until) => Action::Wait(*until),
+            State::Attempting(live) => Action::Wait(live.until().min(self.keep_alive.due_at())),
+            State::Pausing(until) => Action::Wait((*until).min(self.keep_alive.due_at())),
             State::Over => Action::Finish,
         }
     }
@@ -149,6 +154,9 @@ impl Exchange {
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.now = self.now.max(now);
         let now = self.now;
+        if matches!(event, Event::Timeout) && !self.is_over() && now >= self.keep_alive.due_at() {
+            self.write(COMMENT);
+        }
         match (&mut self.state, event) {
             (_, Event::ClientGone) => self.client_gone(),
             (State::Attempting(live), event) => {
@@ -178,10 +186,10 @@ impl Exchange {
                 };
                 self.quota = std::mem::take(&mut live.quota);
                 let target = live.permit.target;
-                self.begin_stream(target);
-                self.actions.push_back(Action::Write(bytes));
+                self.begin_stream(Some(target));
+                self.write(bytes);
             }
-            Progress::Write(bytes) => self.actions.push_back(Action::Write(bytes)),
+            Progress::Write(bytes) => self.write(bytes),
             Progress::Over(ended) => self.end_attempt(ended),
         }
     }
@@ -221,8 +229,7 @@ impl Exchange {
             }
             Err(Unfit::Unsupported(what)) => self.walk.spent.push((index, Rejection::Unsupported { what })),
             Err(Unfit::Bad(bad)) => {
-                let error = ApiError::from(bad);
-                self.reply(error.reply(self.request.surface.dialect(), &self.request_id));
+                self.refuse(&bad.into(), None);
             }
         }
     }
@@ -262,7 +269,7 @@ impl Exchange {
         match parting {
             _ if self.gone => self.state = State::Over,
             Some(parting) => {
-                self.actions.extend((!ended.last.is_empty()).then_some(Action::Write(ended.last)));
+                self.write(ended.last);
                 self.say(gateway, parting, target, ended.outcome);
             }
             None => self.follow(gateway, live.candidate, target, ended, cost),
@@ -307,12 +314,14 @@ impl Exchange {
     fn answer(&mut self, whole: Option<Whole>, target: TargetId, cost: Option<Picodollars>) {
         let (status, theirs, body) = match whole.expect("a whole reply was read to get here") {
             Whole::Reply { status, headers, body } => (status, headers, body),
-            Whole::Error(error) => {
-                let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
-                self.put_headers(&mut reply.headers, Some(target));
-                return self.reply(reply);
-            }
+            Whole::Error(error) => return self.refuse(&error, Some(target)),
         };
+        if self.keep_alive.has_begun {
+            // Only a refusal is whole where a stream was asked for.
+            self.write(reply::as_error_event(self.request.surface, &body));
+            self.state = State::Over;
+            return;
+        }
         let mut headers = HeaderMap::with_capacity(8);
         if let Some(content_type) = theirs.get(http::header::CONTENT_TYPE) {
             headers.insert(http::header::CONTENT_TYPE, content_type.clone());
@@ -325,15 +334,41 @@ impl Exchange {
         self.reply(Reply { status, headers, body });
     }
 
+    /// Answers with an error: as a reply, or within the stream if that has begun.
+    fn refuse(&mut self, error: &ApiError, target: Option<TargetId>) {
+        if self.keep_alive.has_begun {
+            self.write(error.event(self.request.surface, &self.request_id));
+            self.state = State::Over;
+            return;
+        }
+        let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
+        self.put_headers(&mut reply.headers, target);
+        self.reply(reply);
+    }
+
     fn reply(&mut self, reply: Reply) {
         self.actions.push_back(Action::Reply(Box::new(reply)));
         self.state = State::Over;
     }
 
-    fn begin_stream(&mut self, target: TargetId) {
+    /// Begins the client's stream, if a comment has not begun it before: then nobody had served yet, and the head says so.
+    fn begin_stream(&mut self, target: Option<TargetId>) {
+        if std::mem::replace(&mut self.keep_alive.has_begun, true) {
+            return;
+        }
         let mut head = Head::event_stream();
-        self.put_headers(&mut head.headers, Some(target));
+        self.put_headers(&mut head.headers, target);
         self.actions.push_back(Action::Relay(Box::new(head)));
+    }
+
+    /// Passes bytes on in the client's stream.
+    fn write(&mut self, bytes: Bytes) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.begin_stream(None);
+        self.keep_alive.note(self.now);
+        self.actions.push_back(Action::Write(bytes));
     }
 
     fn put_headers(&self, headers: &mut HeaderMap, target: Option<TargetId>) {

@@ -54,6 +54,19 @@ pub(crate) fn name_list(names: &[String]) -> HeaderValue {
     HeaderValue::from_str(&list).expect("graphic ASCII can stand in a header")
 }
 
+/// An error in a dialect's own words, as the event that ends a stream.
+pub(crate) fn as_error_event(surface: Surface, body: &[u8]) -> Bytes {
+    let name: &[u8] = if surface.dialect() == Dialect::Anthropic { b"event: error\n" } else { b"" };
+    let mut event = name.to_vec();
+    for line in body.trim_ascii().split(|byte| matches!(byte, b'\n' | b'\r')) {
+        event.extend_from_slice(b"data: ");
+        event.extend_from_slice(line);
+        event.push(b'\n');
+    }
+    event.push(b'\n');
+    event.into()
+}
+
 /// The beginning of a text that a client made up, for quoting it in an error: the whole may be of any length.
 pub(crate) fn quoted(text: &str) -> String {
     const QUOTED_CHARS_MAX: usize = 100;

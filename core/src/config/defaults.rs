@@ -18,6 +18,7 @@ impl Default for Server {
             reply_max: 64 << 20,
             request_head: Millis::from_secs(75),
             client_stall: Millis::from_secs(60),
+            keep_alive: Some(Millis::from_secs(15)),
             connections_max: 10_000,
             drain: Millis::from_secs(30),
             admin_key: None,

@@ -7,7 +7,6 @@ use super::live::Live;
 use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
 use crate::config::TargetId;
-use crate::drive::Action;
 use crate::gateway::Gateway;
 use crate::notice::Notice;
 use crate::reply::{ApiError, Tried, quoted};
@@ -28,15 +27,13 @@ impl Exchange {
         match self.refusal.take() {
             Some(Refusal { target, cost, said: Said::Whole(whole) }) => self.answer(Some(whole), target, cost),
             Some(Refusal { target, said: Said::Stream(bytes), .. }) => {
-                self.begin_stream(target);
-                self.actions.push_back(Action::Write(bytes));
+                self.begin_stream(Some(target));
+                self.write(bytes);
                 self.state = State::Over;
             }
             None => {
                 let error = self.failure(gateway);
-                let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
-                self.put_headers(&mut reply.headers, self.tried.last().map(|ending| ending.target));
-                self.reply(reply);
+                self.refuse(&error, self.tried.last().map(|ending| ending.target));
             }
         }
     }
@@ -66,9 +63,9 @@ impl Exchange {
     pub(super) fn say(&mut self, gateway: &mut Gateway, parting: Parting, target: TargetId, outcome: Outcome) {
         self.state = State::Over;
         match parting {
-            Parting::Well(farewell) => self.actions.extend(farewell.map(Action::Write)),
+            Parting::Well(farewell) => self.write(farewell.unwrap_or_default()),
             Parting::Broken(error) => {
-                self.actions.push_back(Action::Write(error));
+                self.write(error);
                 let (request_id, target) = (self.request_id.clone(), self.config.target(target).name.clone());
                 gateway.notify(Notice::StreamBroken { request_id, target, outcome: outcome.name() });
             }

@@ -11,6 +11,7 @@ use crate::time::Millis;
 mod breaker;
 mod dialects;
 mod failover;
+mod keep_alive;
 mod leaving;
 mod limits;
 mod properties;

@@ -20,6 +20,9 @@ pub(super) fn read(root: &mut Table<'_>, anonymous: bool) -> Server {
         body_max: server.read("body_max", size(BYTES)).unwrap_or(base.body_max),
         reply_max: server.read("reply_max", size(BYTES)).unwrap_or(base.reply_max),
         request_head: server.read("request_head", duration(Millis(1)..=HOUR)).unwrap_or(base.request_head),
+        keep_alive: server
+            .read("keep_alive", duration(Millis::ZERO..=HOUR))
+            .map_or(base.keep_alive, |every| (every > Millis::ZERO).then_some(every)),
         client_stall: server.read("client_stall", duration(Millis(1)..=HOUR)).unwrap_or(base.client_stall),
         connections_max: server.read("connections_max", integer(1..=1_000_000)).unwrap_or(base.connections_max),
         drain: server.read("drain", duration(Millis::ZERO..=HOUR)).unwrap_or(base.drain),
