@@ -153,6 +153,10 @@ pub struct Target {
     pub price: Option<Price>,
     /// What it can do: a request for more goes to another candidate.
     pub abilities: Abilities,
+    /// [`Vendor::unsupported`], and what this model refuses beyond it.
+    pub unsupported: Vec<String>,
+    /// [`Vendor::rename`], with what this model calls otherwise than its vendor's others.
+    pub rename: Vec<(String, String)>,
     /// Its limits in time, when it is called by its own name.
     pub timeouts: Timeouts,
     /// When it is shut off, and how it comes back.

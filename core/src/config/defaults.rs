@@ -30,7 +30,16 @@ impl Default for Server {
 /// others answer as if it were somebody else's.
 impl Default for Abilities {
     fn default() -> Self {
-        Self { tools: true, vision: true, json_schema: true, prefill: false, max_output: 8192 }
+        Self {
+            tools: true,
+            vision: true,
+            json_schema: true,
+            prefill: false,
+            thinking: true,
+            thinking_off: true,
+            forced_tools: true,
+            max_output: 8192,
+        }
     }
 }
 

@@ -72,8 +72,10 @@ fn what_is_left_out_has_the_defaults_the_example_shows() {
     assert_eq!((target.timeouts, target.retry, target.breaker), Default::default());
     assert_eq!((target.context, target.price), (None, None), "absent is not zero");
     assert_eq!(target.upstream, "m");
-    let abilities = Abilities { tools: true, vision: true, json_schema: true, prefill: false, max_output: 8192 };
-    assert_eq!(target.abilities, abilities);
+    let Abilities { tools, vision, json_schema, prefill, max_output, .. } = target.abilities;
+    assert_eq!((tools, vision, json_schema, prefill, max_output), (true, true, true, false, 8192));
+    let Abilities { thinking, thinking_off, forced_tools, .. } = target.abilities;
+    assert!(thinking && thinking_off && forced_tools);
     let vendor = config.vendor_of(TargetId(0));
     assert_eq!((vendor.unsupported.len(), vendor.rename.len()), (0, 0));
     assert_eq!(vendor.base_url, "https://api.example.com/v1");
@@ -195,7 +197,7 @@ vendors.v.rename = { seed = "random_seed", max_completion_tokens = "max_tokens" 
     for (wrong, problem) in [
         (r#"unsupported = ["seed", "seed"]"#, "unsupported[1]: this parameter stands here twice. Remove"),
         (r#"unsupported = ["stream"]"#, "unsupported[0]: no request is without `stream`. Remove"),
-        (r#"unsupported = ["tools"]"#, "Set the `capabilities` of the vendor's models, without \"tools\"."),
+        (r#"unsupported = ["tools"]"#, "Set the `capabilities` of the models, without \"tools\"."),
         (r#"unsupported = ["response_format"]"#, "models, without \"json_schema\"."),
         (r#"unsupported = ["stream_options.include_usage"]"#, "unsupported[0]: not the name of a parameter. Write"),
         (r#"rename = { seed = "" }"#, "rename.seed: not the name of a parameter. Write"),
@@ -214,22 +216,53 @@ vendors.v.rename = { seed = "random_seed", max_completion_tokens = "max_tokens" 
 }
 
 #[test]
+fn models_may_refuse_and_rename_more_than_their_vendor() {
+    let vendor = r#"vendors.v.unsupported = ["seed"]
+vendors.v.rename = { max_completion_tokens = "max_tokens" }"#;
+    let config = load(&small(&format!(
+        r#"{vendor}
+models."v/own" = {{ unsupported = ["logit_bias", "seed"], rename = {{ max_completion_tokens = "limit", user = "id" }} }}"#
+    )));
+    let [plain, own] = &config.targets[..] else { panic!("two models") };
+    assert_eq!((&plain.unsupported, &plain.rename), (&config.vendors[0].unsupported, &config.vendors[0].rename));
+    assert_eq!(own.unsupported, ["logit_bias", "seed"]);
+    let renamed = [("max_completion_tokens", "limit"), ("user", "id")];
+    assert_eq!(own.rename, renamed.map(|(from, to)| (from.to_owned(), to.to_owned())));
+    for (wrong, problem) in [
+        (r#"unsupported = ["max_tokens"]"#, "unsupported[0]: `max_tokens` stands in the vendor's `rename`. Remove"),
+        (r#"rename = { seed = "random_seed" }"#, "rename.seed: `seed` stands in `unsupported`. Remove"),
+        (r#"rename = { max_tokens = "limit" }"#, "makes `max_tokens` of `max_completion_tokens`. Write"),
+        (r#"rename = { a = "max_completion_tokens" }"#, "`max_completion_tokens` is renamed as well. Write"),
+        (r#"rename = { a = "max_tokens" }"#, "`max_completion_tokens` has this name already. Remove"),
+    ] {
+        let text = small(vendor).replace("\"v/m\" = {}", &format!("\"v/m\".{wrong}"));
+        let errors = errors_of(&text);
+        assert!(errors.contains(problem) && errors.lines().count() == 1, "{wrong}: {errors}");
+    }
+}
+
+#[test]
 fn targets_say_what_they_can_do_and_routes_what_becomes_of_the_rest() {
     let routes = "[routes.a]\nmodels = [\"v/m\"]\n[routes.b]\nmodels = [\"v/m\"]\nparameters = \"strict\"";
     let config = load(&small(&format!(
         "models.\"v/able\" = {{ capabilities = [\"prefill\", \"tools\"], max_output = 64_000 }}\n\
-         models.\"v/plain\".capabilities = []\n{routes}"
+         models.\"v/plain\" = {{ capabilities = [], lacks = [\"forced_tools\", \"thinking_off\"] }}\n{routes}"
     )));
     let abilities: Vec<_> = config.targets.iter().map(|target| target.abilities).collect();
-    let none = Abilities { tools: false, vision: false, json_schema: false, prefill: false, max_output: 8192 };
+    let none = Abilities { tools: false, vision: false, json_schema: false, ..Abilities::default() };
     let able = Abilities { tools: true, prefill: true, max_output: 64_000, ..none };
-    assert_eq!(abilities, [able, Abilities::default(), none]);
+    assert_eq!(abilities, [able, Abilities::default(), Abilities { forced_tools: false, thinking_off: false, ..none }]);
     let parameters: Vec<_> = config.routes.iter().map(|route| route.parameters).collect();
     assert_eq!(parameters, [Parameters::Lenient, Parameters::Strict]);
     for (wrong, problem) in [
         ("capabilities = [\"tool\"]", "capabilities[0]: not one of the choices. Did you mean `tools`?"),
         ("capabilities = [\"tools\", \"tools\"]", "capabilities[1]: this capability stands here twice. Remove"),
         ("capabilities = \"tools\"", "capabilities: must be a list, not a string."),
+        (
+            "lacks = [\"think\"]",
+            "lacks[0]: not one of the choices. Known here: `thinking`, `thinking_off`, `forced_tools`.",
+        ),
+        ("lacks = [\"thinking\", \"thinking\"]", "lacks[1]: this stands here twice. Remove"),
         ("max_output = 0", "max_output: out of range. It may be from 1 to 4294967295."),
     ] {
         let errors = errors_of(&small("").replace("\"v/m\" = {}", &format!("\"v/m\".{wrong}")));

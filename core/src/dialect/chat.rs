@@ -59,6 +59,26 @@ pub struct Request {
     pub others: Vec<Other>,
 }
 
+impl Request {
+    /// Whether a call of a tool is demanded.
+    pub fn forces_tools(&self) -> bool {
+        let forced = matches!(self.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
+        forced && !self.tools.is_empty()
+    }
+
+    /// Whether there is a picture anywhere in the conversation.
+    pub fn has_image(&self) -> bool {
+        fn any(parts: &[Part]) -> bool {
+            parts.iter().any(|part| match &part.content {
+                Content::Image { .. } => true,
+                Content::ToolResult { parts, .. } => any(parts),
+                _ => false,
+            })
+        }
+        self.messages.iter().any(|message| any(&message.parts))
+    }
+}
+
 /// A parameter without a form here. A vendor of another dialect never sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
@@ -322,8 +342,41 @@ pub struct Abilities {
     pub json_schema: bool,
     /// It goes on from an assistant's message at the end of the conversation.
     pub prefill: bool,
+    /// It can think before it answers.
+    pub thinking: bool,
+    /// It can be told not to.
+    pub thinking_off: bool,
+    /// It can be told that it must call a tool.
+    pub forced_tools: bool,
     /// The longest answer to ask for where the dialect demands a limit and the client sets none, in tokens.
     pub max_output: u64,
+}
+
+impl Abilities {
+    /// What of a request this target is known to refuse, be it in words of its own dialect or of another.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that must not be left out.
+    pub fn check(&self, request: &Request) -> Result<(), Unsupported> {
+        let lacking = if !self.tools && !request.tools.is_empty() {
+            "tools"
+        } else if !self.vision && request.has_image() {
+            "vision"
+        } else if !self.json_schema && matches!(request.format, Some(Format::Schema { .. })) {
+            "json_schema"
+        } else if !self.forced_tools && request.forces_tools() {
+            "tool_choice"
+        } else {
+            return Ok(());
+        };
+        Err(Unsupported(lacking.to_owned()))
+    }
+
+    /// Whether this target can think as it is told to, or not to.
+    pub fn can_think(&self, thinking: Thinking) -> bool {
+        self.thinking && (self.thinking_off || !thinking.is_off())
+    }
 }
 
 /// Something that a target cannot honour and that must not be left out: `tools`, `messages.image`, `n`.

@@ -1,11 +1,11 @@
 //! A client's request, made ready for one target: passed through where both speak one dialect, written anew where they do
-//! not, and in both cases without what the target's vendor is known to refuse.
+//! not, and in both cases without what the target is known to refuse.
 
 use bytes::Bytes;
 use memchr::memmem;
 use serde_json::value::RawValue;
 
-use super::chat::{self, Abilities, Content, Format, Part, Unsupported, Written};
+use super::chat::{Abilities, Unsupported, Written};
 use super::fields::Fields;
 use super::{BadRequest, Dialect, Operation, Request, Surface, anthropic, gemini, openai};
 use crate::config::{Parameters, Target, Vendor};
@@ -43,7 +43,8 @@ pub fn prepare(request: &Request, vendor: &Vendor, target: &Target, parameters: 
     } else {
         translate(request, vendor.dialect, target)?
     };
-    avoid_quirks(&mut prepared, request, vendor)?;
+    let unheard = unheard_thinking(request, vendor.dialect, &target.abilities);
+    avoid_quirks(&mut prepared, request, target, unheard)?;
     match prepared.dropped.first() {
         Some(name) if parameters == Parameters::Strict => Err(Unfit::Unsupported(name.clone())),
         _ => Ok(prepared),
@@ -71,54 +72,56 @@ fn translate(request: &Request, dialect: Dialect, target: &Target) -> Result<Pre
 
 /// What passes through unread is read after all where the target lacks something that it might ask for.
 fn check_abilities(request: &Request, abilities: &Abilities) -> Result<(), Unsupported> {
-    if (abilities.tools && abilities.vision && abilities.json_schema) || !request.is_chat() {
+    let Abilities { tools, vision, json_schema, forced_tools, .. } = *abilities;
+    if (tools && vision && json_schema && forced_tools) || !request.is_chat() {
         return Ok(());
     }
     // A request that cannot be understood is its vendor's to judge: it knows its own dialect best.
-    let Ok(chat) = request.chat() else { return Ok(()) };
-    let lacking = if !abilities.tools && !chat.tools.is_empty() {
-        "tools"
-    } else if !abilities.vision && has_image(chat) {
-        "vision"
-    } else if !abilities.json_schema && matches!(chat.format, Some(Format::Schema { .. })) {
-        "json_schema"
-    } else {
-        return Ok(());
-    };
-    Err(Unsupported(lacking.to_owned()))
+    request.chat().map_or(Ok(()), |chat| abilities.check(chat))
 }
 
-fn has_image(chat: &chat::Request) -> bool {
-    fn any(parts: &[Part]) -> bool {
-        parts.iter().any(|part| match &part.content {
-            Content::Image { .. } => true,
-            Content::ToolResult { parts, .. } => any(parts),
-            _ => false,
-        })
+/// The parameter that says how to think, where the target would refuse what it says.
+fn unheard_thinking(request: &Request, dialect: Dialect, abilities: &Abilities) -> Option<&'static str> {
+    if (abilities.thinking && abilities.thinking_off) || !request.is_chat() {
+        return None;
     }
-    chat.messages.iter().any(|message| any(&message.parts))
+    let thinking = request.chat().ok()?.thinking?;
+    let parameter = match dialect {
+        Dialect::OpenAi => "reasoning_effort",
+        Dialect::Anthropic => "thinking",
+        // There it is no parameter of its own: whoever writes the request leaves it out.
+        Dialect::Gemini => return None,
+    };
+    (!abilities.can_think(thinking)).then_some(parameter)
 }
 
-/// Leaves out what the vendor is known to refuse, and calls things what it calls them.
-fn avoid_quirks(prepared: &mut Prepared, request: &Request, vendor: &Vendor) -> Result<(), Unsupported> {
-    let renamed = vendor.rename.iter().map(|(name, _)| name);
+/// Leaves out what the target is known to refuse, and calls things what it calls them.
+fn avoid_quirks(
+    prepared: &mut Prepared,
+    request: &Request,
+    target: &Target,
+    unheard: Option<&str>,
+) -> Result<(), Unsupported> {
+    /// What the gateway itself adds is nothing that the client misses.
+    const ADDED: &str = "stream_options";
+    let refused = target.unsupported.iter().map(String::as_str).chain(unheard);
+    let renamed = target.rename.iter().map(|(name, _)| name.as_str());
     // Most requests have none of them: a look at the bytes costs next to nothing, and reading the body does not.
-    if !vendor.unsupported.iter().chain(renamed).any(|name| mentions(&prepared.body, name)) {
+    if !refused.clone().chain(renamed).any(|name| mentions(&prepared.body, name)) {
         return Ok(());
     }
     let Ok(fields) = Fields::read(&prepared.body) else { return Ok(()) };
     let fields: Vec<_> = fields.all().collect();
     let mut body = Vec::with_capacity(prepared.body.len() + 16);
     for (name, value) in &fields {
-        let theirs = vendor.rename.iter().find(|(ours, _)| ours == name).map(|(_, theirs)| theirs);
-        if vendor.unsupported.contains(name) {
+        let theirs = target.rename.iter().find(|(ours, _)| ours == name).map(|(_, theirs)| theirs);
+        if refused.clone().any(|refused| refused == name) {
             match (name.as_str(), value.get()) {
                 (_, "null") | ("n", "1") => {}
                 // One answer is not what a client wants that asks for several.
                 ("n", _) => return Err(Unsupported(name.clone())),
-                // What the gateway itself has added is nothing that the client misses.
-                _ if mentions(request.body(), name) => prepared.dropped.push(name.clone()),
-                _ => {}
+                (ADDED, _) if !mentions(request.body(), ADDED) => {}
+                _ => prepared.dropped.push(name.clone()),
             }
         } else if theirs.is_none_or(|theirs| fields.iter().all(|(other, _)| other != theirs)) {
             // Said by both names, the vendor's own counts.
@@ -171,5 +174,109 @@ impl From<gemini::EmbedError> for Unfit {
 impl From<BadRequest> for Unfit {
     fn from(bad: BadRequest) -> Self {
         Self::Bad(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{Config, TargetId};
+
+    /// What a model that is described so by `vendor` and `model` is asked.
+    fn prepared(surface: Surface, dialect: &str, vendor: &str, model: &str, body: &Value) -> Result<Prepared, Unfit> {
+        let (vendor, model): (Value, Value) =
+            (serde_json::from_str(vendor).unwrap(), serde_json::from_str(model).unwrap());
+        let mut document = json!({
+            "vendors": {"v": {"dialect": dialect, "base_url": "http://127.0.0.1:1"}},
+            "models": {"v/m": model},
+            "routes": {"r": {"models": ["v/m"]}},
+        });
+        document["vendors"]["v"].as_object_mut().unwrap().extend(vendor.as_object().unwrap().clone());
+        let config = Config::from_json(&document.to_string(), "t", &|_| None).unwrap_or_else(|e| panic!("{e}"));
+        let request = Request::read(surface, body.to_string().into()).unwrap();
+        prepare(&request, config.vendor_of(TargetId(0)), config.target(TargetId(0)), Parameters::Lenient)
+    }
+
+    fn body(prepared: &Prepared) -> Value {
+        serde_json::from_slice(&prepared.body).unwrap()
+    }
+
+    fn asking(more: &Value) -> Value {
+        let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    }
+
+    #[test]
+    fn what_vendor_and_model_refuse_is_left_out_and_named() {
+        let vendor = r#"{"unsupported": ["seed"], "rename": {"max_tokens": "limit"}}"#;
+        let model = r#"{"unsupported": ["temperature"]}"#;
+        let asked = asking(&json!({"temperature": 0.5, "seed": 7, "top_p": 0.5}));
+        let written = prepared(Surface::Chat, "openai", vendor, model, &asked).unwrap();
+        let expected = json!({"model": "m", "limit": 9, "messages": [{"role": "user", "content": "Hi"}], "top_p": 0.5});
+        assert_eq!((body(&written), written.dropped), (expected, vec!["seed".to_owned(), "temperature".to_owned()]));
+    }
+
+    #[test]
+    fn what_another_dialect_calls_otherwise_is_missed_as_well() {
+        let asked = asking(&json!({"stop_sequences": ["END"]}));
+        let model = r#"{"unsupported": ["stop", "stream_options"]}"#;
+        let written = prepared(Surface::Messages, "openai", "{}", model, &asked).unwrap();
+        assert_eq!(written.dropped, ["stop"]);
+        let streamed = asking(&json!({"stream": true}));
+        let written = prepared(Surface::Messages, "openai", "{}", model, &streamed).unwrap();
+        assert_eq!((body(&written).get("stream_options"), written.dropped.len()), (None, 0), "nobody asked for it");
+    }
+
+    #[test]
+    fn thinking_is_left_out_where_it_cannot_be_had_as_asked() {
+        let openai = |effort: &str| (Surface::Chat, "openai", asking(&json!({"reasoning_effort": effort})));
+        let client = |kind: &str| (Surface::Messages, "anthropic", asking(&json!({"thinking": {"type": kind}})));
+        for (lacks, (surface, dialect, asked), dropped) in [
+            ("thinking", openai("low"), Some("reasoning_effort")),
+            ("thinking_off", openai("low"), None),
+            ("thinking_off", openai("none"), Some("reasoning_effort")),
+            ("thinking", client("adaptive"), Some("thinking")),
+            ("thinking_off", client("adaptive"), None),
+            ("thinking_off", client("disabled"), Some("thinking")),
+        ] {
+            let model = format!(r#"{{"lacks": ["{lacks}"]}}"#);
+            let written = prepared(surface, dialect, "{}", &model, &asked).unwrap();
+            assert_eq!(written.dropped, dropped.as_slice(), "{lacks}: {asked}");
+            let mut expected = asked;
+            dropped.map(|name| expected.as_object_mut().unwrap().remove(name));
+            assert_eq!(body(&written), expected, "{lacks}");
+        }
+        let across = |lacks: &str, effort: &str| {
+            let asked = asking(&json!({"reasoning_effort": effort}));
+            prepared(Surface::Chat, "anthropic", "{}", &format!(r#"{{"lacks": ["{lacks}"]}}"#), &asked).unwrap()
+        };
+        let least = across("thinking_off", "none");
+        assert_eq!(body(&least)["output_config"], json!({"effort": "low"}), "the least there is");
+        assert_eq!((body(&least).get("thinking"), least.dropped), (None, vec!["reasoning_effort".to_owned()]));
+        let none = across("thinking", "high");
+        assert_eq!((body(&none).get("thinking"), body(&none).get("output_config")), (None, None));
+        assert_eq!(none.dropped, ["reasoning_effort"]);
+        assert!(across("thinking", "none").dropped.is_empty(), "it does not think anyway");
+    }
+
+    #[test]
+    fn a_call_is_not_forced_on_who_cannot_be_forced() {
+        let forced = |surface: Surface, dialect: &str, choice: Value| {
+            let tools = match surface {
+                Surface::Chat => json!([{"type": "function", "function": {"name": "f"}}]),
+                _ => json!([{"name": "f", "input_schema": {"type": "object"}}]),
+            };
+            let asked = asking(&json!({"tools": tools, "tool_choice": choice}));
+            prepared(surface, dialect, "{}", r#"{"lacks": ["forced_tools"]}"#, &asked).err()
+        };
+        let refused = Some(Unfit::Unsupported("tool_choice".into()));
+        for dialect in ["openai", "anthropic", "gemini"] {
+            assert_eq!(forced(Surface::Chat, dialect, json!("required")), refused, "{dialect}");
+            assert_eq!(forced(Surface::Chat, dialect, json!("auto")), None, "{dialect}");
+            assert_eq!(forced(Surface::Messages, dialect, json!({"type": "tool", "name": "f"})), refused, "{dialect}");
+        }
     }
 }

@@ -1,22 +1,33 @@
-//! `vendors.NAME.unsupported` and `vendors.NAME.rename`: how a vendor's parameters differ from those of its dialect.
+//! `unsupported` and `rename` of a vendor, and of a model beyond its vendor's: how parameters differ from those of the dialect.
 
+use crate::config::Vendor;
 use crate::config::reader::{Field, Refusal, Table};
 use crate::config::values::text;
 
-/// Reads both: what the vendor refuses in alphabetical order, and what it calls otherwise as (the client's name, its own).
-pub(super) fn read(table: &mut Table<'_>) -> (Vec<String>, Vec<(String, String)>) {
-    let mut unsupported = table.field("unsupported").map(|field| unsupported(&field)).unwrap_or_default();
-    let rename = table.field("rename").map(|field| rename(&field, &unsupported)).unwrap_or_default();
+/// New names, as (the client's, the vendor's).
+type Renamed = (String, String);
+
+/// Reads both: what is refused in alphabetical order, and what is called otherwise. A model has them from its `vendor`, and
+/// may add to the first and change the second.
+pub(super) fn read(table: &mut Table<'_>, vendor: Option<&Vendor>) -> (Vec<String>, Vec<Renamed>) {
+    let (refused, renamed) = vendor.map_or((&[][..], &[][..]), |vendor| (&vendor.unsupported[..], &vendor.rename[..]));
+    let mut unsupported = table.field("unsupported").map(|field| unsupported(&field, renamed)).unwrap_or_default();
+    let inherited: Vec<_> = refused.iter().filter(|name| !unsupported.contains(name)).cloned().collect();
+    unsupported.extend(inherited);
+    let rename = table.field("rename").map_or_else(|| renamed.to_vec(), |field| rename(&field, &unsupported, renamed));
     unsupported.sort();
     (unsupported, rename)
 }
 
-fn unsupported(field: &Field<'_>) -> Vec<String> {
+fn unsupported(field: &Field<'_>, renamed: &[Renamed]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for item in field.items().unwrap_or_default() {
         let new = item.read(|item| match droppable(text(item)?)? {
             name if found.iter().any(|known| known == name) => {
                 Err(Refusal::new("this parameter stands here twice", "Remove one of them."))
+            }
+            name if renamed.iter().any(|(from, to)| from == name || to == name) => {
+                Err(Refusal::new(format!("`{name}` stands in the vendor's `rename`"), "Remove it there, or here."))
             }
             name => Ok(name.to_owned()),
         });
@@ -26,16 +37,24 @@ fn unsupported(field: &Field<'_>) -> Vec<String> {
 }
 
 /// Reads new names. No name may be on both sides, nor among the `unsupported`: what is sent would depend on which is
-/// applied first.
-fn rename(field: &Field<'_>, unsupported: &[String]) -> Vec<(String, String)> {
+/// applied first. A vendor's new name for a parameter gives way to the model's.
+fn rename(field: &Field<'_>, unsupported: &[String], inherited: &[Renamed]) -> Vec<Renamed> {
     let entries = field.entries();
-    let mut found: Vec<(String, String)> = Vec::new();
+    let remains = |(from, _): &&Renamed| entries.iter().all(|(name, _)| name != from);
+    let inherited: Vec<Renamed> = inherited.iter().filter(remains).cloned().collect();
+    let mut found = inherited.clone();
     for (from, to) in &entries {
         let new = to.read(|field| {
             let to = parameter(text(field)?)?;
             let from = parameter(from)?;
-            if entries.iter().any(|(from, _)| *from == to) {
+            let mut names =
+                entries.iter().map(|(from, _)| *from).chain(inherited.iter().map(|(from, _)| from.as_str()));
+            if names.any(|name| name == to) {
                 return Err(Refusal::new(format!("`{to}` is renamed as well"), "Write the last name at once."));
+            }
+            if let Some((first, _)) = inherited.iter().find(|(_, to)| to == from) {
+                let problem = format!("the vendor's `rename` makes `{from}` of `{first}`");
+                return Err(Refusal::new(problem, format!("Write `{first}` here, with its last name.")));
             }
             if let Some((twin, _)) = found.iter().find(|(_, other)| other == to) {
                 return Err(Refusal::new(format!("`{twin}` has this name already"), "Remove one of them."));
@@ -48,6 +67,7 @@ fn rename(field: &Field<'_>, unsupported: &[String]) -> Vec<(String, String)> {
         });
         found.extend(new);
     }
+    found.sort();
     found
 }
 
@@ -58,7 +78,7 @@ fn droppable(name: &str) -> Result<&str, Refusal> {
         "response_format" => "json_schema",
         name => return Ok(name),
     };
-    let remedy = format!("Set the `capabilities` of the vendor's models, without \"{capability}\".");
+    let remedy = format!("Set the `capabilities` of the models, without \"{capability}\".");
     Err(Refusal::new("without it the answer would be another one", remedy))
 }
 

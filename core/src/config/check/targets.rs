@@ -1,6 +1,7 @@
 //! `[models."vendor/model"]`: the targets.
 
 use super::names::check_printable;
+use super::parameters;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, integer, price, text};
@@ -30,6 +31,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| *policies);
     field.table(&["strengths", "typical_first_token", "health"], |table| {
         let policies = policies::model(table, inherited);
+        let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
         Target {
             name: name.to_owned(),
             vendor: VendorId(owner),
@@ -37,6 +39,8 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
             price: table.table("price", &[], prices),
             abilities: abilities(table),
+            unsupported,
+            rename,
             timeouts: policies.timeouts,
             breaker: policies.breaker,
             retry: policies.retry,
@@ -61,7 +65,9 @@ fn upstream<'a>(field: &Field<'a>) -> Result<&'a str, Refusal> {
 }
 
 /// A capability as the config calls it, and where it is kept.
-type Capability = (&'static str, fn(&mut Abilities) -> &mut bool);
+type Capability = (&'static str, Place);
+
+type Place = fn(&mut Abilities) -> &mut bool;
 
 const CAPABILITIES: [Capability; 4] = [
     ("tools", |abilities| &mut abilities.tools),
@@ -70,8 +76,22 @@ const CAPABILITIES: [Capability; 4] = [
     ("prefill", |abilities| &mut abilities.prefill),
 ];
 
+/// What nearly every model can, so that it is said of the few that cannot.
+const COMMON: [Capability; 3] = [
+    ("thinking", |abilities| &mut abilities.thinking),
+    ("thinking_off", |abilities| &mut abilities.thinking_off),
+    ("forced_tools", |abilities| &mut abilities.forced_tools),
+];
+
 fn abilities(table: &mut Table<'_>) -> Abilities {
     let mut abilities = table.field("capabilities").map(|field| capabilities(&field)).unwrap_or_default();
+    if let Some(field) = table.field("lacks") {
+        for (item, place) in choices(&field, &COMMON) {
+            if !std::mem::replace(place(&mut abilities), false) {
+                item.refuse_key("this stands here twice", "Remove one of them.");
+            }
+        }
+    }
     let max_output = table.read("max_output", integer(1..=u32::MAX));
     abilities.max_output = max_output.map_or(abilities.max_output, u64::from);
     abilities
@@ -80,16 +100,21 @@ fn abilities(table: &mut Table<'_>) -> Abilities {
 /// What the list at `field` names, and nothing else.
 fn capabilities(field: &Field<'_>) -> Abilities {
     let mut abilities = Abilities::default();
-    for (_, part) in CAPABILITIES {
-        *part(&mut abilities) = false;
+    for (_, place) in CAPABILITIES {
+        *place(&mut abilities) = false;
     }
-    for item in field.items().unwrap_or_default() {
-        let Some(part) = item.read(choice(&CAPABILITIES, &[])) else { continue };
-        if std::mem::replace(part(&mut abilities), true) {
+    for (item, place) in choices(field, &CAPABILITIES) {
+        if std::mem::replace(place(&mut abilities), true) {
             item.refuse_key("this capability stands here twice", "Remove one of them.");
         }
     }
     abilities
+}
+
+/// What the list at `field` names of `known`.
+fn choices<'a>(field: &Field<'a>, known: &[Capability]) -> Vec<(Field<'a>, Place)> {
+    let items = field.items().unwrap_or_default().into_iter();
+    items.filter_map(|item| item.read(choice(known, &[])).map(|place| (item, place))).collect()
 }
 
 fn prices(table: &mut Table<'_>) -> Price {

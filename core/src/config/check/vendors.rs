@@ -36,7 +36,7 @@ fn vendor(name: &str, field: &Field<'_>, defaults: Policies) -> Option<(Vendor, 
         let local = base_url.as_ref().is_none_or(|(_, local)| *local);
         let keys = table.field("keys").map(|field| keys(&field, local)).unwrap_or_default();
         let policies = policies::vendor(table, defaults);
-        let (unsupported, rename) = parameters::read(table);
+        let (unsupported, rename) = parameters::read(table, None);
         let vendor = Vendor {
             name: name.to_owned(),
             dialect: dialect.unwrap_or(Dialect::OpenAi),

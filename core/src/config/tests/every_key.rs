@@ -55,7 +55,8 @@ fn cases() -> Vec<(&'static str, Value)> {
             "models/*",
             json!({
                 "upstream": "other", "context": 7, "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "max_output": 7,
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
+                "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
             }),
         ),
         ("price", json!({ "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 })),
@@ -84,7 +85,7 @@ fn other_value(table: &str, key: &str) -> Option<((&'static str, String), Value)
 const ONLY_ONE_VALUE: [(&str, &str); 2] = [("routes/*", "strategy"), ("routes/*", "exhausted")];
 
 /// Tables whose keys are names of the operator's choice.
-const NAMED: [&str; 6] = ["vendors", "vendors/*/rename", "models", "routes", "aliases", "clients"];
+const NAMED: [&str; 7] = ["vendors", "vendors/*/rename", "models", "models/*/rename", "routes", "aliases", "clients"];
 
 #[test]
 fn every_accepted_key_changes_the_config() {

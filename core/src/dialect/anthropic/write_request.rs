@@ -110,14 +110,10 @@ fn refuse(request: &Request, abilities: &Abilities) -> Result<(), Unsupported> {
     if request.choices.is_some_and(|choices| choices > 1) {
         return unsupported("n");
     }
-    if !abilities.tools && !request.tools.is_empty() {
-        return unsupported("tools");
+    if request.format == Some(Format::Json) {
+        return unsupported("response_format");
     }
-    match request.format {
-        Some(Format::Json) => unsupported("response_format"),
-        Some(Format::Schema { .. }) if !abilities.json_schema => unsupported("json_schema"),
-        _ => Ok(()),
-    }
+    abilities.check(request)
 }
 
 /// The names of what is left out, as clients of `OpenAI`'s dialect know them. None stands there twice.

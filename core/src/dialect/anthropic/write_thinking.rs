@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::write_messages::Conversation;
 use super::write_request::Dropped;
-use crate::dialect::chat::{Abilities, Effort, Request, Thinking, ToolChoice};
+use crate::dialect::chat::{Abilities, Effort, Request, Thinking};
 
 /// `thinking`, and the effort that goes with it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,17 +48,20 @@ impl Thought {
         prefilled: bool,
         dropped: &mut Dropped,
     ) -> Self {
-        let off = Self { thinking: Some(WireThinking::Disabled), effort: None };
+        let off = Self::off(abilities);
         let early = abilities.prefill;
-        let forced = !request.tools.is_empty()
-            && matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Tool(_)));
+        let forced = request.forces_tools();
         let Some(thinking) = request.thinking else {
-            return if forced && !early { off } else { Self::default() };
+            return if forced && !early && abilities.thinking_off { off } else { Self::default() };
         };
+        let mut drop = || dropped.note(if thinking.effort.is_some() { "reasoning_effort" } else { "thinking" });
         if thinking.is_off() {
+            if abilities.thinking && !abilities.thinking_off {
+                drop();
+            }
             return off;
         }
-        let written = if forced || prefilled {
+        let written = if forced || prefilled || !abilities.thinking {
             None
         } else if early {
             Self::by_budget(thinking, max_tokens, conversation)
@@ -66,9 +69,18 @@ impl Thought {
             Some(Self::by_effort(thinking))
         };
         written.unwrap_or_else(|| {
-            dropped.note(if thinking.effort.is_some() { "reasoning_effort" } else { "thinking" });
+            drop();
             off
         })
+    }
+
+    /// No thinking, or what comes nearest to it.
+    fn off(abilities: &Abilities) -> Self {
+        match (abilities.thinking, abilities.thinking_off) {
+            (true, true) => Self { thinking: Some(WireThinking::Disabled), effort: None },
+            (true, false) => Self { thinking: None, effort: Some("low") },
+            (false, _) => Self::default(),
+        }
     }
 
     fn by_effort(thinking: Thinking) -> Self {

@@ -110,6 +110,7 @@ struct ThinkingConfig {
 ///
 /// What Gemini, or this target, cannot honour and must not ignore.
 pub fn write_request(request: &Request, abilities: &Abilities) -> Result<Written, Unsupported> {
+    abilities.check(request)?;
     let mut dropped = Vec::new();
     let mut body = prompt(request, abilities, &mut dropped)?;
     let config = generation_config(request, abilities, &mut dropped)?;
@@ -205,7 +206,6 @@ fn generation_config<'a>(
     let (response_mime_type, response_json_schema) = match &request.format {
         None => (None, None),
         Some(Format::Json) => (Some("application/json"), None),
-        Some(Format::Schema { .. }) if !abilities.json_schema => return unsupported("json_schema"),
         // The schema's name and purpose are for the vendor's eyes, and Gemini has none for them.
         Some(Format::Schema { schema, .. }) => (Some("application/json"), Some(schema)),
     };
@@ -227,22 +227,26 @@ fn generation_config<'a>(
         logprobs: request.logprobs.filter(|alternatives| *alternatives > 0),
         response_mime_type,
         response_json_schema,
-        thinking_config: request.thinking.map(|thinking| thinking_config(thinking, dropped)),
+        thinking_config: request.thinking.and_then(|thinking| thinking_config(thinking, abilities, dropped)),
     })
 }
 
 /// How to think, in levels: today's models take no budget, and every one of them takes these three levels. None of them can be
 /// told not to think at all, so the least is what comes nearest, and that it is not what was asked for is said.
-fn thinking_config(thinking: Thinking, dropped: &mut Vec<String>) -> ThinkingConfig {
-    if thinking.is_off() {
+fn thinking_config(thinking: Thinking, abilities: &Abilities, dropped: &mut Vec<String>) -> Option<ThinkingConfig> {
+    let is_heard = abilities.thinking != thinking.is_off();
+    if !is_heard {
         dropped.push("thinking".to_owned());
+    }
+    if !abilities.thinking {
+        return None;
     }
     let thinking_level = thinking.effort.or_else(|| thinking.effort()).map(|effort| match effort {
         Effort::None | Effort::Minimal | Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
         Effort::High | Effort::Max => "HIGH",
     });
-    ThinkingConfig { include_thoughts: !thinking.is_off(), thinking_level }
+    Some(ThinkingConfig { include_thoughts: !thinking.is_off(), thinking_level })
 }
 
 #[cfg(test)]
@@ -253,7 +257,16 @@ mod tests {
     use crate::dialect::chat::{Content, Message, Other, Part, Role, Source, ToolCall};
     use crate::dialect::gemini::read_chat;
 
-    const ALL: Abilities = Abilities { tools: true, vision: true, json_schema: true, prefill: true, max_output: 1000 };
+    const ALL: Abilities = Abilities {
+        tools: true,
+        vision: true,
+        json_schema: true,
+        prefill: true,
+        thinking: true,
+        thinking_off: true,
+        forced_tools: true,
+        max_output: 1000,
+    };
 
     fn message(role: Role, contents: impl IntoIterator<Item = Content>) -> Message {
         Message { role, parts: contents.into_iter().map(|content| Part { content, cache: None }).collect() }
@@ -499,6 +512,18 @@ mod tests {
         assert_eq!(config(Some(Effort::Minimal), None), json!({"includeThoughts": true, "thinkingLevel": "LOW"}));
         assert_eq!(config(Some(Effort::Max), None), json!({"includeThoughts": true, "thinkingLevel": "HIGH"}));
         assert_eq!(config(None, Some(50_000)), json!({"includeThoughts": true, "thinkingLevel": "HIGH"}));
+    }
+
+    #[test]
+    fn a_model_that_cannot_think_is_not_told_how() {
+        let unable = Abilities { thinking: false, ..ALL };
+        for (effort, dropped) in [(Effort::High, vec!["thinking"]), (Effort::None, vec![])] {
+            let thinking = Some(Thinking { effort: Some(effort), budget_tokens: None });
+            let written = write_request(&Request { thinking, ..asks([text("Hi")]) }, &unable).unwrap();
+            assert_eq!(written.dropped, dropped);
+            let body: Value = serde_json::from_slice(&written.body).unwrap();
+            assert_eq!(body.get("generationConfig"), None);
+        }
     }
 
     #[test]

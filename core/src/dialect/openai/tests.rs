@@ -25,7 +25,7 @@ pub(super) fn stamp() -> Stamp {
 
 /// A target that can do everything.
 fn able() -> Abilities {
-    Abilities { tools: true, vision: true, json_schema: true, prefill: true, max_output: 4096 }
+    Abilities { prefill: true, max_output: 4096, ..Abilities::default() }
 }
 
 // === Golden files ===

@@ -53,15 +53,7 @@ fn check(request: &Request, abilities: &Abilities) -> Result<(), Unsupported> {
     if let Some(other) = request.others.iter().find(|other| other.essential) {
         return refuse(&other.name);
     }
-    if !abilities.tools && !request.tools.is_empty() {
-        return refuse("tools");
-    }
-    if !abilities.vision && request.messages.iter().any(|message| has_image(&message.parts)) {
-        return refuse("vision");
-    }
-    if !abilities.json_schema && matches!(request.format, Some(Format::Schema { .. })) {
-        return refuse("json_schema");
-    }
+    abilities.check(request)?;
     // The shared terms have no place for a second choice in a stream.
     if request.stream && request.choices.is_some_and(|choices| choices > 1) {
         return refuse("n");
@@ -70,14 +62,6 @@ fn check(request: &Request, abilities: &Abilities) -> Result<(), Unsupported> {
         return refuse("prefill");
     }
     Ok(())
-}
-
-fn has_image(parts: &[Part]) -> bool {
-    parts.iter().any(|part| match &part.content {
-        Content::Image { .. } => true,
-        Content::ToolResult { parts, .. } => has_image(parts),
-        _ => false,
-    })
 }
 
 /// Whether the answer is to go on from this message. `OpenAI`'s models begin a new one.

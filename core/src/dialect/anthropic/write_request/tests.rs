@@ -9,7 +9,16 @@ use crate::dialect::chat::{
 };
 
 /// A model of today.
-const LATER: Abilities = Abilities { tools: true, vision: true, json_schema: true, prefill: false, max_output: 8192 };
+const LATER: Abilities = Abilities {
+    tools: true,
+    vision: true,
+    json_schema: true,
+    prefill: false,
+    thinking: true,
+    thinking_off: true,
+    forced_tools: true,
+    max_output: 8192,
+};
 /// One up to Claude 4.5.
 const EARLY: Abilities = Abilities { prefill: true, ..LATER };
 
