@@ -198,6 +198,14 @@ impl Breaker {
         }
     }
 
+    /// Ends its open time now: whoever asks next is a probe. Does nothing in any other state.
+    pub fn hasten(&mut self, now: Timestamp) {
+        let now = self.advance(now);
+        if let Phase::Open { until } = &mut self.phase {
+            *until = (*until).min(now);
+        }
+    }
+
     /// What other gateways found: open for `remaining`, after `trips` openings. Only ever adds caution: opens, or opens
     /// for longer, for at most `open_max` from now.
     pub fn open_remote(

@@ -178,6 +178,10 @@ pub struct Route {
     pub content_filter: ContentFilter,
     /// What happens to parameters that a candidate cannot honour.
     pub parameters: Parameters,
+    /// What happens when no candidate can be asked any more.
+    pub exhausted: Exhausted,
+    /// What is answered where that is [`Exhausted::Canned`].
+    pub canned: String,
 }
 
 /// A target as a route uses it.
@@ -187,6 +191,20 @@ pub struct Candidate {
     pub target: TargetId,
     /// Its limits in time on this route.
     pub timeouts: Timeouts,
+}
+
+/// `routes.NAME.exhausted`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Exhausted {
+    /// The caller gets an error with a `Retry-After`.
+    #[default]
+    Error,
+    /// The target whose breaker lets through first gets a probe now.
+    Soonest,
+    /// All breakers of the route are reset, and all candidates asked.
+    Panic,
+    /// The caller gets the route's own text as an answer, marked by a header, at no cost.
+    Canned,
 }
 
 /// `routes.NAME.content_filter`.

@@ -18,7 +18,7 @@ mod request;
 pub mod sse;
 mod stream;
 
-pub use answer::Reader;
+pub use answer::{Reader, say};
 pub use prepare::{Prepared, Unfit, prepare};
 pub use request::{Controls, Request};
 pub use stream::Stream;

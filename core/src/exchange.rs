@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 
 mod choosing;
 mod ending;
+mod exhausted;
 mod keep_alive;
 mod live;
 
@@ -353,12 +354,19 @@ impl Exchange {
 
     /// Begins the client's stream, if a comment has not begun it before: then nobody had served yet, and the head says so.
     fn begin_stream(&mut self, target: Option<TargetId>) {
-        if std::mem::replace(&mut self.keep_alive.has_begun, true) {
-            return;
+        if !self.keep_alive.has_begun {
+            let mut headers = HeaderMap::new();
+            self.put_headers(&mut headers, target);
+            self.begin_stream_with(headers);
         }
-        let mut head = Head::event_stream();
-        self.put_headers(&mut head.headers, target);
-        self.actions.push_back(Action::Relay(Box::new(head)));
+    }
+
+    fn begin_stream_with(&mut self, headers: HeaderMap) {
+        if !std::mem::replace(&mut self.keep_alive.has_begun, true) {
+            let mut head = Head::event_stream();
+            head.headers.extend(headers);
+            self.actions.push_back(Action::Relay(Box::new(head)));
+        }
     }
 
     /// Passes bytes on in the client's stream.

@@ -174,6 +174,20 @@ impl Gateway {
         self.retries.note(now);
     }
 
+    /// Lets an open breaker's probes through now, where nobody else can be asked.
+    pub fn hasten(&mut self, now: Timestamp, id: TargetId) {
+        let now = self.advance(now);
+        self.targets[id.0].breaker.hasten(now);
+    }
+
+    /// Makes a target's breaker as new.
+    pub fn reset(&mut self, now: Timestamp, id: TargetId) {
+        let now = self.advance(now);
+        if let Some(transition) = self.targets[id.0].breaker.reset(now) {
+            self.note_transition(id, transition);
+        }
+    }
+
     /// Ranks candidates by what has been measured, those that have not been last.
     pub fn rank(&self, candidates: &mut [Candidate], sort: Sort) {
         let stats = |candidate: &Candidate| &self.targets[candidate.target.0].stats;

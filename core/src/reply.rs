@@ -24,6 +24,8 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-tidegate-request-i
 pub const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// And the one that Anthropic's read.
 pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+/// The answer is the route's own text: nobody could be asked.
+pub const CANNED: HeaderName = HeaderName::from_static("x-tidegate-canned");
 /// Parameters of the request that the target has no form for, and that were left out.
 pub const DROPPED: HeaderName = HeaderName::from_static("x-tidegate-dropped");
 /// Whether the client should try again by itself: the SDKs obey it before any rule of their own.

@@ -3,7 +3,9 @@
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::config::{Candidate, Client, Config, ContentFilter, Name, Parameters, RetryPolicy, RouteId, TargetId};
+use crate::config::{
+    Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, TargetId,
+};
 use crate::hints::{Hints, Sort};
 use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
@@ -29,6 +31,8 @@ pub struct Plan {
     pub content_filter: ContentFilter,
     /// What to do with parameters that a candidate cannot honour.
     pub parameters: Parameters,
+    /// What to do when nobody can be asked.
+    pub exhausted: Exhausted,
 }
 
 /// Why a candidate was not taken.
@@ -147,6 +151,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 retry: route.retry,
                 content_filter: route.content_filter,
                 parameters: route.parameters,
+                exhausted: route.exhausted,
             }
         }
         Name::Target(id) => {
@@ -159,6 +164,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 retry: target.retry,
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
+                exhausted: Exhausted::default(),
             }
         }
     }

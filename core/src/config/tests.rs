@@ -169,9 +169,8 @@ typical_first_token = "1s"
 [routes.r]
 strategy = "weighted"
 models = ["v/m"]
-exhausted = "panic"
+exhausted = "queue"
 stream_cut = "error"
-canned = "Sorry."
 tasks.general.normal = ["v/m"]
 [clients.c]
 key = { env = "C" }
@@ -181,7 +180,7 @@ budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 17, "{errors}");
+    assert_eq!(errors.iter().count(), 16, "{errors}");
 }
 
 #[test]

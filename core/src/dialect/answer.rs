@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 
-use super::chat::{Decode, Encode, Reply, Stamp, Stop};
+use super::chat::{Choice, Content, Decode, Delta, Encode, Reply, Stamp, Stop};
 use super::openai::{completions, responses};
 use super::{Dialect, Operation, Prepared, Reading, Request, Stream, Surface, VendorError, anthropic, gemini, openai};
+use crate::price::Usage;
+use crate::time::Timestamp;
 
 /// How the answer to one attempt is read, and written for the client. Settled by who asks, and who is asked.
 #[derive(Debug)]
@@ -25,6 +27,24 @@ enum Repeats {
     Nothing,
     Embeddings { shape: gemini::EmbedShape, model: String },
     Responses(Box<responses::Echo>),
+}
+
+/// The whole body of an answer to `request` that consists of `text` and took no tokens, in the client's dialect.
+pub fn say(request: &Request, request_id: String, at: Timestamp, text: &str) -> Bytes {
+    let stamp = Stamp { request_id, at, price: None, wants_usage: request.wants_usage };
+    let nothing = Prepared { operation: request.operation(), body: Bytes::new(), dropped: Vec::new() };
+    let reader = Reader::new(request, &nothing, Dialect::OpenAi, &request.model, stamp);
+    let (id, model) = (format!("chatcmpl-{}", reader.stamp.request_id), request.model.clone());
+    if !request.stream {
+        let choice = Choice { parts: vec![Content::Text(text.to_owned())], stop: Stop::End, logprobs: None };
+        return reader.write(&Reply { id, model, choices: vec![choice], usage: Some(Usage::default()) });
+    }
+    let (mut encoder, mut events) = (reader.encoder(), Vec::new());
+    for delta in [Delta::Begin { id, model, usage: None }, Delta::Text(text.to_owned()), Delta::Stop(Stop::End)] {
+        encoder.encode(&delta, &mut events);
+    }
+    encoder.end(Some(Usage::default()), &mut events);
+    events.into()
 }
 
 impl Reader {

@@ -23,7 +23,7 @@ const PAUSE_MIN: Millis = Millis(10);
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     /// The next candidate in the plan's order.
-    next: usize,
+    pub(super) next: usize,
     /// The candidate to be asked again before any other.
     pub(super) again: Option<usize>,
     /// Tries again on the candidate at hand, of `retry.same_target`.
@@ -32,6 +32,8 @@ pub(super) struct Walk {
     laps: u32,
     /// Candidates that are never asked again for this request, and why.
     pub(super) spent: Vec<(usize, Rejection)>,
+    /// Whether the route's last resort has been tried.
+    pub(super) desperate: bool,
     /// The request did not fit into a context of this size.
     pub(super) context_above: Option<u64>,
     /// Candidates that failed in this lap or still rest from one before, and when they may be asked again.
@@ -140,7 +142,7 @@ impl Exchange {
         }
     }
 
-    fn is_out_of_budget(&self) -> bool {
+    pub(super) fn is_out_of_budget(&self) -> bool {
         self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
     }
 
@@ -214,7 +216,7 @@ impl Exchange {
                 self.pause(gateway, wait);
                 self.walk.laps += 1;
             }
-            _ => self.give_up(gateway),
+            _ => self.despair(gateway),
         }
     }
 

@@ -33,6 +33,9 @@ impl Exchange {
             }
             None => {
                 let error = self.failure(gateway);
+                if error.status != StatusCode::BAD_REQUEST && self.say_canned() {
+                    return;
+                }
                 self.refuse(&error, self.tried.last().map(|ending| ending.target));
             }
         }

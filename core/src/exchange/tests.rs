@@ -10,6 +10,7 @@ use crate::time::Millis;
 
 mod breaker;
 mod dialects;
+mod exhausted;
 mod failover;
 mod keep_alive;
 mod leaving;

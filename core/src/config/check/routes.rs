@@ -4,7 +4,7 @@ use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, text};
-use crate::config::{Candidate, ContentFilter, Parameters, Route, Target, TargetId};
+use crate::config::{Candidate, ContentFilter, Exhausted, Parameters, Route, Target, TargetId};
 
 /// Reads `[routes]`.
 pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies) -> Vec<Route> {
@@ -15,12 +15,17 @@ pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies)
 fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) -> Option<Route> {
     const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
         [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];
+    const EXHAUSTED: [(&str, Exhausted); 4] = [
+        ("error", Exhausted::Error),
+        ("soonest", Exhausted::Soonest),
+        ("panic", Exhausted::Panic),
+        ("canned", Exhausted::Canned),
+    ];
     const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
-    field.table(&["stream_cut", "canned", "tasks"], |table| {
+    field.table(&["stream_cut", "tasks"], |table| {
         // The only values there are so far: read, so that a config may say them.
         table.read("strategy", choice(&[("ordered", ())], &OTHER_STRATEGIES));
-        table.read("exhausted", choice(&[("error", ())], &["soonest", "panic", "queue", "canned"]));
         table.misplaced(
             "breaker",
             "a breaker guards a target, whichever route leads to it",
@@ -35,9 +40,14 @@ fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) 
             retry: policies::retry(table, defaults.retry),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
+            exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
+            canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
         }
     })
 }
+
+/// What is said where the route does not say what to say.
+const CANNED: &str = "The assistant is briefly unavailable. Please try again in a minute.";
 
 const OTHER_STRATEGIES: [&str; 6] = ["weighted", "latency", "inverse_latency", "cost", "context", "task"];
 
