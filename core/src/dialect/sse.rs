@@ -29,8 +29,8 @@ pub struct Splitter {
     piece: Bytes,
     /// An event that began in an earlier piece.
     partial: BytesMut,
-    /// How much of `partial` is known to hold no end of a block: where the last line began.
-    scanned: usize,
+    /// How far `partial` has been looked at without finding the end of a block.
+    seen: Seen,
     /// The last piece ended in CR: an LF at the start of the next belongs to it.
     after_cr: bool,
 }
@@ -52,21 +52,22 @@ impl Splitter {
                     let _ = self.piece.split_to(1);
                 }
             }
-            if let Some(end) = block_end(&self.piece, 0).end {
+            if let Ok(end) = block_end(&self.piece, Seen::default()) {
                 return Ok(Some(self.whole(end)));
             }
         }
         self.partial.extend_from_slice(&self.piece);
         self.piece = Bytes::new();
-        let found = block_end(&self.partial, self.scanned);
-        self.scanned = found.line_start;
-        if let Some(end) = found.end {
-            self.scanned = 0;
-            let raw = self.partial.split_to(end).freeze();
-            // What is left is split without the copy: it becomes the piece again.
-            self.piece = std::mem::take(&mut self.partial).freeze();
-            self.after_cr = raw.ends_with(b"\r") && self.piece.is_empty();
-            return Ok(Some(block(raw)));
+        match block_end(&self.partial, self.seen) {
+            Ok(end) => {
+                self.seen = Seen::default();
+                let raw = self.partial.split_to(end).freeze();
+                // What is left is split without the copy: it becomes the piece again.
+                self.piece = std::mem::take(&mut self.partial).freeze();
+                self.after_cr = raw.ends_with(b"\r") && self.piece.is_empty();
+                return Ok(Some(block(raw)));
+            }
+            Err(seen) => self.seen = seen,
         }
         if self.partial.len() > EVENT_BYTES_MAX { Err(EventTooLarge) } else { Ok(None) }
     }
@@ -83,32 +84,33 @@ impl Splitter {
     }
 }
 
-struct Scan {
-    /// Just past the blank line.
-    end: Option<usize>,
+/// How far bytes have been looked at. A line may be megabytes that arrive in crumbs: no byte is looked at twice.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
     /// Where the last, unfinished line begins.
     line_start: usize,
+    /// Up to where that line is known not to end.
+    to: usize,
 }
 
-/// Looks for a blank line from `from`, which must be the start of a line.
-fn block_end(bytes: &[u8], from: usize) -> Scan {
-    let mut line_start = from;
-    while let Some(at) = memchr2(b'\n', b'\r', &bytes[line_start..]) {
-        let end_of_line = line_start + at;
+/// The place just past the first blank line, or else how far there is none.
+fn block_end(bytes: &[u8], Seen { mut line_start, mut to }: Seen) -> Result<usize, Seen> {
+    while let Some(at) = memchr2(b'\n', b'\r', &bytes[to..]) {
+        let end_of_line = to + at;
         let after = match bytes.get(end_of_line..end_of_line + 2) {
             Some(b"\r\n") => end_of_line + 2,
             _ => end_of_line + 1,
         };
-        if at == 0 {
-            return Scan { end: Some(after), line_start };
+        if end_of_line == line_start {
+            return Ok(after);
         }
         if after == bytes.len() && bytes[end_of_line] == b'\r' {
-            // Whether this CR stands alone shows in the next piece; the line is looked at again then.
-            break;
+            // Whether this CR stands alone shows in the next piece; it is looked at again then.
+            return Err(Seen { line_start, to: end_of_line });
         }
-        line_start = after;
+        (line_start, to) = (after, after);
     }
-    Scan { end: None, line_start }
+    Err(Seen { line_start, to: bytes.len() })
 }
 
 fn block(raw: Bytes) -> Block {
