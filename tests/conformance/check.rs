@@ -91,7 +91,7 @@ pub(crate) fn complaint(api: Api, reply: &Reply) -> (String, String) {
     let error = &body["error"];
     if api == Api::Messages {
         assert_eq!(body["type"], "error", "{reply}");
-        assert_eq!(body["request_id"], reply.header("request-id"), "{reply}");
+        assert!(body["request_id"].is_string(), "{reply}");
     } else {
         for key in ["message", "type", "param", "code"] {
             assert!(error.get(key).is_some(), "`{key}` is missing: {reply}");

@@ -130,7 +130,7 @@ pub(crate) async fn cuts_are_told_in_the_clients_dialect(world: &World) {
         let code = match api {
             Api::Chat | Api::Completions => &last["error"]["code"],
             Api::Messages => &last["error"]["type"],
-            Api::Responses => &last["code"],
+            Api::Responses => &last["response"]["error"]["code"],
         };
         let expected = if api == Api::Messages { "api_error" } else { "stream_interrupted" };
         assert_eq!(code, expected, "{reply}");

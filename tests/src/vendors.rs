@@ -139,6 +139,16 @@ impl Seen {
         &self.0["body"]
     }
 
+    /// The body, as it came.
+    pub fn text(&self) -> &str {
+        self.0["body_text"].as_str().unwrap_or("")
+    }
+
+    /// Where it was sent.
+    pub fn path(&self) -> &str {
+        self.0["path"].as_str().unwrap_or("")
+    }
+
     /// All headers but those that hold keys.
     pub fn headers(&self) -> &Value {
         &self.0["headers"]
@@ -147,6 +157,11 @@ impl Seen {
     /// The end of the key it came with.
     pub fn key(&self) -> &str {
         self.0["key"].as_str().unwrap_or("")
+    }
+
+    /// The headers that held a key, or the query's parameter.
+    pub fn key_in(&self) -> &Value {
+        &self.0["key_in"]
     }
 
     /// Whether the gateway hung up before the answer was over.
