@@ -1,10 +1,11 @@
-//! The project's machinery: `cargo xtask setup | test | edge | bench`.
+//! The project's machinery: `cargo xtask setup | test | fuzz | edge | bench`.
 //!
 //! Nothing but rustup, node with npm, and python3 is assumed, and nothing is installed globally: tools, npm packages and
 //! the Python environment go into the project's cache (see [`place`]), once, and only when missing.
 
 mod bench;
 mod edge;
+mod fuzz;
 mod group;
 mod place;
 mod run;
@@ -18,6 +19,8 @@ usage: cargo xtask <command>
 
   setup                 install what the edge and the client tests need, where it is missing
   test [FILTER]         lints, build, every test on both runtimes; with FILTER, only the tests whose name contains it
+  fuzz [options] [NAME] throw what clients and vendors might send at all that reads it; with NAME, only at targets so named
+      --seconds N         how long for each target (default: 60)
   edge [options]        build the worker and run it locally
       --config FILE       the config to compile in (default: tidegate.toml at the root)
       --port P            where to listen (default: 8787; 0: any free port)
@@ -59,6 +62,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
             setup::everything()?;
         }
         Some("test") => return test::main(args),
+        Some("fuzz") => return fuzz::main(args),
         Some("edge") => edge::main(args)?,
         Some("bench") => bench::main(args)?,
         _ => anyhow::bail!("no such command: {}\n\n{USAGE}", command.display()),

@@ -4,6 +4,7 @@
 //! whose name contains it. A failed stage does not hide the next ones; the last line sums up.
 
 use crate::edge;
+use crate::fuzz;
 use crate::place;
 use crate::run::{cargo, run, stage};
 use crate::setup;
@@ -52,6 +53,12 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<ExitCode> {
     tally.stage("build", || run(cargo().args(["build", "--workspace", "--all-targets"])));
     let mut tests = Tally::default();
     tally.stage("tests", || cargo_test(filter.as_deref(), this, &mut tests));
+    tally.stage("fuzz", || {
+        let (passed, failed) = fuzz::briefly(filter.as_deref())?;
+        tests.passed += passed;
+        tests.failed += failed;
+        Ok(())
+    });
     tally.passed += tests.passed;
     tally.failed += tests.failed;
     println!("tidegate: {} passed, {} failed", tally.passed, tally.failed);
