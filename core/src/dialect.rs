@@ -15,6 +15,7 @@ pub mod headers;
 pub mod openai;
 mod prepare;
 mod request;
+mod scan;
 pub mod sse;
 mod stream;
 

@@ -198,6 +198,20 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// A URL for the vendor to fetch, or what a `data:` URL holds.
+    pub fn of_url(url: String) -> Self {
+        let held = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
+        match held {
+            Some((kind, data)) => {
+                let media_type = kind.split(';').next().unwrap_or_default().to_owned();
+                Self::Base64 { media_type, data: data.to_owned() }
+            }
+            None => Self::Url(url),
+        }
+    }
+}
+
 /// A tool that the client runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
@@ -268,6 +282,21 @@ pub enum Effort {
     High,
     /// As much as the vendor offers (`xhigh`, `max`).
     Max,
+}
+
+impl Effort {
+    /// The effort that vendors call by this word.
+    pub fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "none" => Self::None,
+            "minimal" => Self::Minimal,
+            "low" => Self::Low,
+            "medium" => Self::Medium,
+            "high" => Self::High,
+            "xhigh" | "max" => Self::Max,
+            _ => return None,
+        })
+    }
 }
 
 impl Thinking {

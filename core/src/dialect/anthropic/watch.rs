@@ -1,12 +1,12 @@
 //! A stream that goes through to a client of the same dialect: what goes on, and what it says about the answer.
 
 use bytes::Bytes;
-use memchr::memchr2;
 
 use super::event::{Event as Data, Malformed, Piece};
 use super::read_reply::read_error;
 use super::usage::{Counted, splice_cost};
 use crate::dialect::Event;
+use crate::dialect::scan::end_of_string;
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
 use crate::price::{Price, Usage};
 
@@ -157,17 +157,6 @@ fn is_whole(data: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Where the string that `from` is inside of ends: the place of its closing quote.
-fn end_of_string(data: &[u8], mut from: usize) -> Option<usize> {
-    loop {
-        let at = from + memchr2(b'"', b'\\', data.get(from..)?)?;
-        if data[at] == b'"' {
-            return Some(at);
-        }
-        from = at + 2;
-    }
 }
 
 #[cfg(test)]

@@ -198,7 +198,7 @@ fn image(wire: &mut Fields<'_>) -> Result<Content, BadRequest> {
     } else {
         serde_json::from_str(raw.get()).map_err(|error| unreadable("image_url", &error))?
     };
-    Ok(Content::Image { source: source(image.url), detail: image.detail })
+    Ok(Content::Image { source: Source::of_url(image.url), detail: image.detail })
 }
 
 fn file(mut wire: Fields<'_>) -> Result<Content, BadRequest> {
@@ -207,7 +207,7 @@ fn file(mut wire: Fields<'_>) -> Result<Content, BadRequest> {
         // Where it is stored only its vendor can find it.
         None => Content::Other("file.file_id".into()),
         Some(data) if data.starts_with("data:") || data.starts_with("http") => {
-            Content::Document { source: source(data), name }
+            Content::Document { source: Source::of_url(data), name }
         }
         Some(data) => Content::Document { source: Source::Base64 { media_type: "application/pdf".into(), data }, name },
     })
@@ -222,18 +222,6 @@ fn thinking(wire: &mut Fields<'_>) -> String {
         _ => None,
     });
     texts.collect()
-}
-
-/// A URL, or what a `data:` URL holds.
-fn source(url: String) -> Source {
-    let held = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    match held {
-        Some((kind, data)) => {
-            let media_type = kind.split(';').next().unwrap_or_default().to_owned();
-            Source::Base64 { media_type, data: data.to_owned() }
-        }
-        None => Source::Url(url),
-    }
 }
 
 #[cfg(test)]

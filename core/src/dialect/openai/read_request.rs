@@ -187,7 +187,7 @@ fn format(fields: &mut Fields<'_>, others: &mut Others) -> Result<Option<Format>
 fn thinking(fields: &mut Fields<'_>, others: &mut Others) -> Result<Option<Thinking>, BadRequest> {
     let mut found: Option<Thinking> = None;
     if let Some(word) = fields.take::<String>("reasoning_effort")? {
-        match effort(&word) {
+        match Effort::named(&word) {
             Some(effort) => found.get_or_insert_default().effort = Some(effort),
             None => others.note("reasoning_effort"),
         }
@@ -195,7 +195,7 @@ fn thinking(fields: &mut Fields<'_>, others: &mut Others) -> Result<Option<Think
     if let Some(mut reasoning) = fields.take::<Fields<'_>>("reasoning")? {
         let wanted = found.get_or_insert_default();
         let word: Option<String> = reasoning.take("effort")?;
-        wanted.effort = word.as_deref().and_then(effort).or(wanted.effort);
+        wanted.effort = word.as_deref().and_then(Effort::named).or(wanted.effort);
         wanted.budget_tokens = reasoning.take("max_tokens")?;
         match reasoning.take("enabled")? {
             Some(false) => *wanted = Thinking { effort: Some(Effort::None), budget_tokens: None },
@@ -217,18 +217,6 @@ fn thinking(fields: &mut Fields<'_>, others: &mut Others) -> Result<Option<Think
         }
     }
     Ok(found)
-}
-
-fn effort(word: &str) -> Option<Effort> {
-    Some(match word {
-        "none" => Effort::None,
-        "minimal" => Effort::Minimal,
-        "low" => Effort::Low,
-        "medium" => Effort::Medium,
-        "high" => Effort::High,
-        "xhigh" | "max" => Effort::Max,
-        _ => return None,
-    })
 }
 
 // === What has no form in the shared terms ===

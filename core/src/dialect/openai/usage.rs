@@ -1,12 +1,13 @@
 //! `usage`: what an answer took, as `OpenAI` counts it, and what it cost, as `OpenRouter` was the first to say.
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr2, memmem};
+use memchr::memmem;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dialect::chat::Stamp;
+use crate::dialect::scan::end_of_string;
 use crate::price::{Picodollars, Usage};
 
 /// `usage`, with the names that `OpenAI` and `DeepSeek` use.
@@ -169,17 +170,6 @@ fn ends_the_body(rest: &[u8]) -> bool {
         }
     }
     false
-}
-
-/// Where the string that `from` is inside of ends: the place of its closing quote.
-pub(super) fn end_of_string(data: &[u8], mut from: usize) -> Option<usize> {
-    loop {
-        let at = from + memchr2(b'"', b'\\', data.get(from..)?)?;
-        if data[at] == b'"' {
-            return Some(at);
-        }
-        from = at + 2;
-    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::usage::{end_of_string, read_usage, with_cost};
+use super::usage::{read_usage, with_cost};
 use super::{DATA, read_error};
 use crate::dialect::Event;
+use crate::dialect::scan::end_of_string;
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
 use crate::price::{Price, Usage};
 

@@ -212,7 +212,7 @@ fn part(mut part: Fields<'_>) -> Result<Part, BadRequest> {
         "input_text" | "output_text" | "text" => Content::Text(part.require("text")?),
         "refusal" => Content::Refusal(part.require("refusal")?),
         "input_image" => match part.take::<String>("image_url")? {
-            Some(url) => Content::Image { source: source(url), detail: part.take("detail")? },
+            Some(url) => Content::Image { source: Source::of_url(url), detail: part.take("detail")? },
             None => stored(&mut part, "input_image.file_id", "An `input_image` needs an `image_url`.")?,
         },
         "input_file" => {
@@ -220,7 +220,7 @@ fn part(mut part: Fields<'_>) -> Result<Part, BadRequest> {
             if let Some(data) = part.take::<String>("file_data")? {
                 Content::Document { source: file_data(data), name }
             } else if let Some(url) = part.take::<String>("file_url")? {
-                Content::Document { source: source(url), name }
+                Content::Document { source: Source::of_url(url), name }
             } else {
                 stored(&mut part, "input_file.file_id", "An `input_file` needs `file_data` or a `file_url`.")?
             }
@@ -238,21 +238,13 @@ fn stored(part: &mut Fields<'_>, name: &str, remedy: &str) -> Result<Content, Ba
     }
 }
 
-/// A URL, or what a `data:` URL holds.
-fn source(url: String) -> Source {
-    let held = url.strip_prefix("data:").and_then(|rest| rest.split_once(";base64,"));
-    match held {
-        Some((kind, data)) => {
-            let media_type = kind.split(';').next().unwrap_or_default().to_owned();
-            Source::Base64 { media_type, data: data.to_owned() }
-        }
-        None => Source::Url(url),
-    }
-}
-
 /// A document's data, which may come without its type: PDF was the only one when this API began.
 fn file_data(data: String) -> Source {
-    if data.starts_with("data:") { source(data) } else { Source::Base64 { media_type: "application/pdf".into(), data } }
+    if data.starts_with("data:") {
+        Source::of_url(data)
+    } else {
+        Source::Base64 { media_type: "application/pdf".into(), data }
+    }
 }
 
 #[cfg(test)]

@@ -226,19 +226,11 @@ fn include(fields: &mut Fields<'_>, others: &mut Others) -> Result<bool, BadRequ
 
 fn thinking(fields: &mut Fields<'_>, others: &mut Others) -> Result<Option<Thinking>, BadRequest> {
     let Some(mut reasoning) = fields.take::<Fields<'_>>("reasoning")? else { return Ok(None) };
-    let effort = match reasoning.take::<String>("effort")?.as_deref() {
-        None => None,
-        Some("none") => Some(Effort::None),
-        Some("minimal") => Some(Effort::Minimal),
-        Some("low") => Some(Effort::Low),
-        Some("medium") => Some(Effort::Medium),
-        Some("high") => Some(Effort::High),
-        Some("xhigh" | "max") => Some(Effort::Max),
-        Some(_) => {
-            others.note("reasoning.effort");
-            None
-        }
-    };
+    let word: Option<String> = reasoning.take("effort")?;
+    let effort = word.as_deref().and_then(Effort::named);
+    if word.is_some() && effort.is_none() {
+        others.note("reasoning.effort");
+    }
     // What the vendor shows of its thinking is always passed on.
     reasoning.take_raw("summary");
     reasoning.take_raw("generate_summary");
