@@ -16,6 +16,7 @@ pub mod openai;
 mod prepare;
 mod request;
 mod scan;
+mod schema;
 pub mod sse;
 mod stream;
 

@@ -139,9 +139,8 @@ fn read_format(raw: &RawValue) -> Result<Format, Fault> {
         return Err(Fault::unfit("`json_schema`").within("type"));
     }
     let schema: &RawValue = format.require("schema")?;
-    // Anthropic always keeps to it. To demand that of another vendor may be refused: `OpenAI` is strict about schemas without
-    // optional properties alone.
-    Ok(Format::Schema { name: None, description: None, schema: Json::keep(schema), strict: None })
+    // Anthropic always keeps to it.
+    Ok(Format::Schema { name: None, description: None, schema: Json::keep(schema), strict: Some(true) })
 }
 
 fn read_effort(effort: &str) -> Option<Effort> {

@@ -4,6 +4,8 @@
 //! and go on from a given beginning. The later ones refuse all three with an error: they think by an effort, and the API of
 //! 2026-10-21 has no sampling parameters at all. Which kind a target is shows in its `prefill` ability.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Number;
@@ -12,6 +14,7 @@ use super::write_messages::{Block, Conversation, Turn};
 use super::write_thinking::{Thought, WireThinking};
 use super::write_tools::{WireChoice, WireTool, write_choice, write_tool};
 use crate::dialect::chat::{Abilities, Format, Json, Request, Unsupported, Written};
+use crate::dialect::schema;
 
 /// The body of `/v1/messages`.
 #[derive(Serialize)]
@@ -54,7 +57,7 @@ struct OutputConfig<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum WireFormat<'a> {
-    JsonSchema { schema: &'a Json },
+    JsonSchema { schema: Cow<'a, Json> },
 }
 
 #[derive(Serialize)]
@@ -76,10 +79,13 @@ pub fn write_request(request: &Request, upstream: &str, abilities: &Abilities) -
     let tools = request.tools.iter().map(|tool| write_tool(tool, abilities, &mut dropped)).collect::<Result<_, _>>()?;
     let thought = Thought::write(request, abilities, max_tokens, &conversation, prefilled, &mut dropped);
     let sampling = Sampling::write(request, abilities, thought.is_on(), &mut dropped);
-    let format = request.format.as_ref().and_then(|format| match format {
-        Format::Json => None,
-        Format::Schema { schema, .. } => Some(WireFormat::JsonSchema { schema }),
-    });
+    let format = match &request.format {
+        None | Some(Format::Json) => None,
+        Some(Format::Schema { schema, .. }) => {
+            let schema = schema::closed(schema).ok_or_else(|| Unsupported("json_schema".into()))?;
+            Some(WireFormat::JsonSchema { schema })
+        }
+    };
     let effort = thought.effort;
     let body = Body {
         model: upstream,

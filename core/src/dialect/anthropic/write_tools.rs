@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::write_messages::CacheControl;
 use super::write_request::Dropped;
 use crate::dialect::chat::{Abilities, Json, Request, Tool, ToolChoice, Unsupported};
+use crate::dialect::schema;
 
 #[derive(Serialize)]
 pub(super) struct WireTool<'a> {
@@ -32,21 +33,24 @@ pub(super) struct WireChoice<'a> {
     disable_parallel_tool_use: bool,
 }
 
-/// Writes a tool. Strict arguments are a matter of structured output, which not all models have.
+/// Writes a tool. Strict arguments are a matter of structured output, which not all models have, and not for all schemas.
 pub(super) fn write_tool<'a>(
     tool: &'a Tool,
     abilities: &Abilities,
     dropped: &mut Dropped,
 ) -> Result<WireTool<'a>, Unsupported> {
-    let strict = tool.strict == Some(true);
-    if strict && !abilities.json_schema {
+    let open = input_schema(tool.parameters.as_ref()).ok_or_else(|| Unsupported("tools".into()))?;
+    let wanted = tool.strict == Some(true);
+    let closed = if wanted && abilities.json_schema { schema::closed(&open).map(Cow::into_owned) } else { None };
+    let strict = closed.is_some();
+    if wanted && !strict {
         dropped.note("strict");
     }
     Ok(WireTool {
         name: &tool.name,
         description: tool.description.as_deref().filter(|text| !text.is_empty()),
-        input_schema: input_schema(tool.parameters.as_ref()).ok_or_else(|| Unsupported("tools".into()))?,
-        strict: strict && abilities.json_schema,
+        input_schema: closed.map_or(open, Cow::Owned),
+        strict,
         cache_control: tool.cache.map(CacheControl::from),
     })
 }

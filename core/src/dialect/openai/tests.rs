@@ -227,7 +227,31 @@ fn thinking_is_asked_for_by_effort() {
     assert_eq!(asked(None, None), None);
 }
 
+#[test]
+fn what_leaves_something_open_is_asked_for_less_strictly() {
+    let open = || serde_json::from_str(r#"{"type":"object","properties":{"x":{}}}"#).unwrap();
+    let tool = |strict| Tool { name: "f".into(), description: None, parameters: Some(open()), strict, cache: None };
+    let format = |strict| Some(Format::Schema { name: None, description: None, schema: open(), strict });
+    let plain = saying(Role::User, vec![text("hi")]);
+    for (given, expected, dropped) in
+        [(Some(true), json!(false), vec!["strict"]), (Some(false), json!(false), vec![]), (None, Value::Null, vec![])]
+    {
+        let with_tool = Request { tools: vec![tool(given)], ..plain.clone() };
+        let with_format = Request { format: format(given), ..plain.clone() };
+        for (request, place) in
+            [(with_tool, "/tools/0/function/strict"), (with_format, "/response_format/json_schema/strict")]
+        {
+            let written = write_request(&request, "m", &able()).unwrap();
+            assert_eq!(value(&written.body).pointer(place).unwrap_or(&Value::Null), &expected, "{place}");
+            assert_eq!(written.dropped, dropped, "{place}");
+        }
+    }
+}
+
 // === Round trips ===
+
+/// A schema that `OpenAI` can be strict about, as somebody wrote it.
+const STRICT: &str = r#"{"type": "object", "properties":{"x":{}}, "required":[ "x" ], "additionalProperties":false}"#;
 
 fn word() -> impl Strategy<Value = String> {
     "[a-z]{1,6}"
@@ -285,7 +309,7 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
 fn tools() -> impl Strategy<Value = (Vec<Tool>, Option<ToolChoice>, Option<bool>)> {
     let tool = (word(), prop::option::of(said()), any::<bool>(), prop::option::of(any::<bool>()));
     let tool = tool.prop_map(|(name, description, has_parameters, strict)| {
-        let parameters = has_parameters.then(|| serde_json::from_str(r#"{"type": "object", "b": 1, "a": 2}"#).unwrap());
+        let parameters = has_parameters.then(|| serde_json::from_str(STRICT).unwrap());
         Tool { name, description, parameters, strict, cache: None }
     });
     let choice = prop_oneof![
@@ -305,7 +329,7 @@ fn tools() -> impl Strategy<Value = (Vec<Tool>, Option<ToolChoice>, Option<bool>
 fn format() -> impl Strategy<Value = Option<Format>> {
     let schema =
         (word(), prop::option::of(said()), prop::option::of(any::<bool>())).prop_map(|(name, description, strict)| {
-            let schema = serde_json::from_str(r#"{"type":"object","required":[ "x" ]}"#).unwrap();
+            let schema = serde_json::from_str(STRICT).unwrap();
             Format::Schema { name: Some(name), description, schema, strict }
         });
     prop::option::of(prop_oneof![Just(Format::Json), schema])

@@ -9,6 +9,7 @@ use crate::dialect::chat::{
     Abilities, Content, Effort, Format, Json, Message as ChatMessage, Part, Request, Role, Thinking, ToolChoice,
     Unsupported, Written,
 };
+use crate::dialect::schema;
 
 /// Writes a request for the model `upstream`.
 pub fn write_request(request: &Request, upstream: &str, abilities: &Abilities) -> Result<Written, Unsupported> {
@@ -18,6 +19,10 @@ pub fn write_request(request: &Request, upstream: &str, abilities: &Abilities) -
         dropped.push("top_k".into());
     }
     let tools: Vec<Tool<'_>> = request.tools.iter().map(Tool::from).collect();
+    let response_format = request.format.as_ref().map(ResponseFormat::from);
+    if is_less_strict(request, &tools, response_format.as_ref()) {
+        dropped.push("strict".into());
+    }
     // `OpenAI` refuses to be told how to use tools that are not there.
     let has_tools = !tools.is_empty();
     let effort = request.thinking.and_then(Thinking::effort);
@@ -27,7 +32,7 @@ pub fn write_request(request: &Request, upstream: &str, abilities: &Abilities) -
         tools,
         tool_choice: request.tool_choice.as_ref().filter(|_| has_tools).map(Choice::from),
         parallel_tool_calls: request.parallel_tools.filter(|_| has_tools),
-        response_format: request.format.as_ref().map(ResponseFormat::from),
+        response_format,
         max_completion_tokens: request.max_tokens,
         stop: &request.stop,
         temperature: request.temperature.as_ref(),
@@ -151,10 +156,27 @@ impl<'a> From<&'a crate::dialect::chat::Tool> for Tool<'a> {
             name: &tool.name,
             description: tool.description.as_deref(),
             parameters: tool.parameters.as_ref(),
-            strict: tool.strict,
+            strict: strictness(tool.strict, tool.parameters.as_ref()),
         };
         Self { function }
     }
+}
+
+/// Whether the answer is to fit exactly. `OpenAI` refuses to be strict about a schema that leaves something open; told not to
+/// be, it still goes by it.
+fn strictness(strict: Option<bool>, schema: Option<&Json>) -> Option<bool> {
+    strict.map(|strict| strict && schema.is_none_or(schema::is_strict))
+}
+
+/// Whether something is asked for less strictly than by the client.
+fn is_less_strict(request: &Request, tools: &[Tool<'_>], format: Option<&ResponseFormat<'_>>) -> bool {
+    let in_format = match (&request.format, format) {
+        (Some(Format::Schema { strict, .. }), Some(ResponseFormat::JsonSchema { json_schema })) => {
+            *strict != json_schema.strict
+        }
+        _ => false,
+    };
+    in_format || request.tools.iter().zip(tools).any(|(ours, theirs)| ours.strict != theirs.function.strict)
 }
 
 /// `"auto"`, or `{"type":"function","function":{"name":…}}`.
@@ -213,7 +235,7 @@ impl<'a> From<&'a Format> for ResponseFormat<'a> {
                     name: name.as_deref().unwrap_or("answer"),
                     description: description.as_deref(),
                     schema,
-                    strict: *strict,
+                    strict: strictness(*strict, Some(schema)),
                 },
             },
         }

@@ -115,7 +115,7 @@ fn a_conversation_with_all_that_other_vendors_know() {
         tools,
         tool_choice: Some(ToolChoice::Required),
         parallel_tools: Some(false),
-        format: Some(Format::Schema { name: None, description: None, schema: json(answer), strict: None }),
+        format: Some(Format::Schema { name: None, description: None, schema: json(answer), strict: Some(true) }),
         max_tokens: Some(4096),
         stop: vec!["END".into(), "\n\nHuman:".into()],
         temperature: serde_json::Number::from_f64(0.7),

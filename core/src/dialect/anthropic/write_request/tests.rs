@@ -306,6 +306,31 @@ fn thinking_gives_way_to_what_it_cannot_go_with() {
     assert!(write(&forced, &EARLY).0.get("thinking").is_none());
 }
 
+#[test]
+fn schemas_are_closed_and_those_that_are_open_by_intent_are_not_asked_for() {
+    let (closable, open) = (json!({"type":"object","properties":{"a":{}}}), json!({"type":"object"}));
+    let closed = json!({"type":"object","properties":{"a":{}},"additionalProperties":false});
+    let formed = |schema: &Value, strict| {
+        let format = Format::Schema { name: None, description: None, schema: Json::of(schema), strict };
+        hello(|request| request.format = Some(format))
+    };
+    for strict in [None, Some(false), Some(true)] {
+        let (body, dropped) = write(&formed(&closable, strict), &LATER);
+        assert_eq!((&body["output_config"]["format"]["schema"], dropped.len()), (&closed, 0));
+        assert_eq!(refusal(&formed(&open, strict), &LATER), "json_schema");
+    }
+    let called = |schema: &Value, strict| {
+        let tool = Tool { parameters: Some(Json::of(schema)), strict, ..tool() };
+        write(&hello(|request| request.tools = vec![tool]), &LATER)
+    };
+    let (body, dropped) = called(&closable, Some(true));
+    assert_eq!((&body["tools"][0]["input_schema"], dropped.len()), (&closed, 0));
+    assert_eq!(called(&closable, None).0["tools"][0]["input_schema"], closable, "nobody asked to be strict");
+    let (body, dropped) = called(&open, Some(true));
+    assert_eq!((&body["tools"][0]["input_schema"], dropped), (&open, vec!["strict".to_owned()]));
+    assert_eq!(body["tools"][0].get("strict"), None);
+}
+
 /// What `OpenAI`'s clients ask, and what Anthropic is asked: `tests/data/golden/anthropic-vendor/NAME.{chat,messages}.json`.
 macro_rules! golden {
     ($($name:literal),*) => {
