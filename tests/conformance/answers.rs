@@ -93,9 +93,12 @@ pub(crate) async fn models(world: &World) {
     let owner = |id: &str| {
         let models = list["data"].as_array().unwrap();
         let model = models.iter().find(|model| model["id"] == id).unwrap_or_else(|| panic!("no {id} in {list}"));
-        assert_eq!(model["object"], "model");
+        // As OpenAI's clients read it, and as Anthropic's do.
+        assert_eq!((&model["object"], &model["type"]), (&json!("model"), &json!("model")));
+        assert_eq!(model["display_name"], id);
         model["owned_by"].clone()
     };
+    assert_eq!(list["has_more"], false);
     assert_eq!(owner("plain"), "tidegate", "a route");
     assert_eq!(owner("route-alias"), "tidegate", "an alias");
     assert_eq!(owner("a/plain-1"), "a", "a model of a vendor");

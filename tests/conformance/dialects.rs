@@ -56,6 +56,42 @@ pub(crate) async fn lengths_and_stops(world: &World) {
     }
 }
 
+/// OpenAI and Gemini count what they have read from a cache within the prompt, Anthropic beside it. It costs a tenth.
+pub(crate) async fn cached_tokens(world: &World) {
+    let prompt = "wave ".repeat(1200);
+    let marked_for_cache = json!([{"type": "text", "text": prompt, "cache_control": {"type": "ephemeral"}}]);
+    for (api, vendor) in pairs(&[Api::Chat, Api::Messages]) {
+        // Of the 48 tokens that were not read from it, Anthropic writes a half into its cache.
+        let (content, fresh, written) =
+            if vendor == "anthropic" { (&marked_for_cache, 24, 24) } else { (&json!(prompt), 48, 0) };
+        let whole = api.saying(&format!("{vendor}/cached"), content);
+        let reply = world.send(api.ask(&whole)).await.expect(200);
+        let (usage, heard) = (&reply.json()["usage"], api.heard(&reply));
+        let counts = match api {
+            Api::Messages => [&usage["input_tokens"], &usage["cache_read_input_tokens"]],
+            _ => [&usage["prompt_tokens"], &usage["prompt_tokens_details"]["cached_tokens"]],
+        };
+        let prompt_tokens = if api == Api::Messages { fresh } else { 1200 };
+        assert_eq!(counts, [&json!(prompt_tokens), &json!(1152)], "{api:?} {reply}");
+        // In tenths of a millionth of a dollar.
+        let answer = u32::try_from(heard.output_tokens).expect("few words");
+        let cost = f64::from(fresh * 10 + 1152 + written * 12 + answer * 20) / 1e7;
+        assert_eq!((heard.cost, reply.header("x-tidegate-cost")), (Some(cost), cost.to_string().as_str()), "{reply}");
+        let streamed = api.heard(&world.send(api.ask(&api.as_stream(whole))).await.expect(200));
+        assert_eq!((streamed.cost, streamed.input_tokens), (heard.cost, heard.input_tokens), "{api:?} {vendor}");
+    }
+}
+
+pub(crate) async fn several_choices(world: &World) {
+    for target in ["a/words", "gemini/words"] {
+        let reply = world.send(Api::Chat.ask(&with(Api::Chat.question(target), &json!({"n": 2})))).await.expect(200);
+        let answer = reply.json();
+        let text = |nth: usize| answer["choices"][nth]["message"]["content"].as_str().expect("words").to_owned();
+        assert_eq!(text(1), format!("Answer 2: {}", text(0)), "{reply}");
+        assert_eq!(answer["usage"]["completion_tokens"], 24 + 26, "both are paid for: {reply}");
+    }
+}
+
 pub(crate) async fn vectors(world: &World) {
     let ask = async |input: Value| {
         let body = json!({"model": "gemini/vectors", "input": input});

@@ -50,14 +50,15 @@ fn table() -> Vec<Scenario> {
     scenarios! {
         answers: plain unknown_price_is_unknown stream stream_with_usage usage_that_is_refused_is_not_sent embeddings
             models names request_ids_differ;
-        dialects: words streamed_words lengths_and_stops vectors tokens_are_counted failover_crosses_dialects
-            errors_before_the_first_token cuts_are_told_in_the_clients_dialect quotas_in_the_clients_dialect;
+        dialects: words streamed_words lengths_and_stops cached_tokens several_choices vectors tokens_are_counted
+            failover_crosses_dialects errors_before_the_first_token cuts_are_told_in_the_clients_dialect
+            quotas_in_the_clients_dialect;
         content: tools tool_choices schemas images thinking thinking_travels;
         parameters: same_bytes same_bytes_back keys_and_places anthropics_headers dropped_and_named strict never_dropped
             quirks;
         hints: in_the_body in_headers fallbacks no_fallbacks limits_in_time usage_at_the_end_of_a_stream refused_hints;
         refusals: callers_faults contexts_in_each_vendors_words credentials_that_look_like_callers_faults
-            geminis_retry_info filters_returned filters_rerouted the_gateways_own;
+            geminis_retry_info filters_returned filters_rerouted the_gateways_own what_no_vendor_is_asked;
         failures: five_hundred_once five_hundred_for_ever unavailable_for_ever every_status_of_a_broken_vendor
             reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
             slow_first_token empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply

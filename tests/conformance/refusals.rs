@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tidegate_tests::http::Request;
 use tidegate_tests::world::World;
 
-use crate::apis::{Api, End};
-use crate::check::{complaint, marked, refused_for_now};
+use crate::apis::{Api, End, with};
+use crate::check::{complaint, marked, refused, refused_for_now};
 use crate::dialects::pairs;
 
 pub(crate) async fn callers_faults(world: &World) {
@@ -36,7 +36,7 @@ pub(crate) async fn contexts_in_each_vendors_words(world: &World) {
         let target = format!("{vendor}/too-small");
         let (kind, _) = complaint(api, &world.send(api.ask(&api.question(&target))).await.expect(400));
         assert_eq!(kind, "invalid_request_error");
-        let body = crate::apis::with(api.question(&target), &json!({"fallbacks": ["a/large"]}));
+        let body = with(api.question(&target), &json!({"fallbacks": ["a/large"]}));
         marked(&world.send(api.ask(&body)).await.expect(200), "a/large", 2);
     }
 }
@@ -129,6 +129,25 @@ pub(crate) async fn the_gateways_own(world: &World) {
         assert_eq!(complaint(Api::Messages, &reply).0, kind, "{reply}");
         assert_eq!(reply.json()["request_id"], reply.header("request-id"), "{reply}");
     }
+}
+
+/// What would need a memory, or what no chat can do: the caller is told which parameter asks for it.
+pub(crate) async fn what_no_vendor_is_asked(world: &World) {
+    for (api, more, param) in [
+        (Api::Responses, json!({"previous_response_id": "resp_1"}), "previous_response_id"),
+        (Api::Responses, json!({"conversation": "conv_1"}), "conversation"),
+        (Api::Responses, json!({"background": true}), "background"),
+        (Api::Responses, json!({"store": true}), "store"),
+        (Api::Completions, json!({"echo": true}), "echo"),
+        (Api::Completions, json!({"prompt": ["a", "b"]}), "prompt"),
+    ] {
+        for vendor in ["a", "anthropic"] {
+            let body = with(api.question(&format!("{vendor}/unasked")), &more);
+            let error = refused(world.send(api.ask(&body)).await, 400, "invalid_request");
+            assert_eq!(error["param"], param, "{error}");
+        }
+    }
+    assert_eq!((world.a.count("unasked").await, world.b.count("unasked").await), (0, 0));
 }
 
 /// A filter that refuses the prompt: Anthropic's `refusal`, Gemini's `blockReason`.
