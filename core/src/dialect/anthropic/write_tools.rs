@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::write_messages::CacheControl;
 use super::write_request::Dropped;
 use crate::dialect::chat::{Abilities, Json, Request, Tool, ToolChoice, Unsupported};
+use crate::dialect::fields::Fields;
 use crate::dialect::schema;
 
 #[derive(Serialize)]
@@ -58,15 +58,11 @@ pub(super) fn write_tool<'a>(
 /// The schema of a tool's arguments. Anthropic wants it to say that they are an object, which others take for granted.
 /// `None`: it is no schema of anything.
 fn input_schema(parameters: Option<&Json>) -> Option<Cow<'_, Json>> {
-    #[derive(Deserialize)]
-    struct Shape {
-        r#type: Option<IgnoredAny>,
-    }
     let Some(schema) = parameters else {
         return Some(Cow::Owned(Json::of(&json!({ "type": "object", "properties": {} }))));
     };
     let members = schema.text().strip_prefix('{')?;
-    if serde_json::from_str::<Shape>(schema.text()).ok()?.r#type.is_some() {
+    if Fields::read(schema.text().as_bytes()).ok()?.all().any(|(name, _)| name == "type") {
         return Some(Cow::Borrowed(schema));
     }
     let comma = if members.trim_start().starts_with('}') { "" } else { "," };

@@ -217,6 +217,12 @@ fn tools_and_which_of_them() {
         let request = hello(|request| request.tools = vec![Tool { parameters: Some(Json::of(&parameters)), ..tool() }]);
         assert_eq!(write(&request, &LATER).0["tools"][0]["input_schema"], schema);
     }
+    // No member stands there twice, of which the vendor might see the one and we the other.
+    let null = Json::of(&json!({"type": null}));
+    let request = hello(|request| request.tools = vec![Tool { parameters: Some(null.clone()), ..tool() }]);
+    let body = write_request(&request, "claude", &LATER).unwrap().body;
+    let written = format!("\"input_schema\":{}", null.text());
+    assert!(String::from_utf8_lossy(&body).contains(&written));
 }
 
 #[test]
