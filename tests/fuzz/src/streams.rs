@@ -44,7 +44,8 @@ pub(crate) fn stream(dialect: Dialect, input: &[u8]) {
     let deltas = &whole.0;
     let begins = |delta: &&Delta| matches!(delta, Delta::Begin { .. });
     assert!(deltas.iter().filter(begins).count() <= 1, "it begins twice: {deltas:?}");
-    let first = deltas.iter().find(|delta| !matches!(delta, Delta::Ping | Delta::Error(_)));
+    // An encoder is told neither of errors nor of usage.
+    let first = deltas.iter().find(|delta| !matches!(delta, Delta::Ping | Delta::Error(_) | Delta::Usage(_)));
     assert!(first.is_none_or(|first| begins(&first)), "something comes before its beginning: {deltas:?}");
     assert_eq!(whole, decode(dialect, Cuts::anywhere(input)), "in pieces");
     // For one kind of client, whom the input picks: for each in turn it would be a quarter of the inputs.
