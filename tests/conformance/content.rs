@@ -5,7 +5,7 @@ use tidegate_tests::world::World;
 
 use crate::apis::{Api, Call, End, Heard, QUESTION, with};
 use crate::check::marked;
-use crate::dialects::pairs;
+use crate::dialects::{VENDORS, pairs};
 
 /// The vendors call two tools at once for this.
 const BOTH: &str = "Weather and tide, both please.";
@@ -143,7 +143,7 @@ pub(crate) async fn thinking(world: &World) {
 /// A conversation that one vendor has begun, its thinking and its proofs included, goes on at any other.
 pub(crate) async fn thinking_travels(world: &World) {
     for api in [Api::Chat, Api::Messages] {
-        for (_, first) in pairs(&[Api::Chat]) {
+        for (first, _) in VENDORS {
             let target = format!("{first}/thinking");
             let body = with(api.question(&target), &wish_to_think(api));
             let answer = world.send(api.ask(&body)).await.expect(200).json();
@@ -151,7 +151,7 @@ pub(crate) async fn thinking_travels(world: &World) {
                 Api::Messages => json!({"role": "assistant", "content": answer["content"]}),
                 _ => answer["choices"][0]["message"].clone(),
             };
-            for (_, second) in pairs(&[Api::Chat]) {
+            for (second, _) in VENDORS {
                 let target = format!("{second}/thinking");
                 let mut body = with(body.clone(), &json!({"model": target}));
                 let turns = body["messages"].as_array_mut().unwrap();

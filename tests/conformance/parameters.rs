@@ -11,15 +11,13 @@ use crate::check::{marked, refused};
 
 pub(crate) async fn same_bytes(world: &World) {
     let chat = "{ \"messages\":[{\"content\":\"\\u00fc 🌊\",  \"role\":\"user\"}],\n\"temperature\":0.70,\"model\" : \"a/raw\" }";
-    let message =
-        "{\"max_tokens\":1.0e2, \"messages\":[{\"content\":\"\\u00fc 🌊\",  \"role\":\"user\"}],\n \"model\":\
-                   \"anthropic/raw\" }"
-            .replace("1.0e2", "100");
+    let counted = "{ \"messages\":[{\"content\":\"\\u00fc 🌊\",  \"role\":\"user\"}],\n \"model\":\"anthropic/raw\" }";
+    let message = counted.replacen('{', "{\"max_tokens\":100,", 1);
     let vectors = "{\"input\" : [ \"ebb\" ], \"model\":\"a/raw\",\"dimensions\":8}";
     for (path, sent, target, vendor) in [
         ("/v1/chat/completions", chat, "a/raw", &world.a),
         ("/v1/messages", &message, "anthropic/raw", &world.b),
-        ("/v1/messages/count_tokens", &message.replace("\"max_tokens\":100,", ""), "anthropic/raw", &world.b),
+        ("/v1/messages/count_tokens", counted, "anthropic/raw", &world.b),
         ("/v1/embeddings", vectors, "a/raw", &world.a),
     ] {
         let reply = world.send(Request::new("POST", path).body(sent.to_owned())).await.expect(200);
