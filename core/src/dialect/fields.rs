@@ -1,15 +1,22 @@
 //! A JSON object, member by member: what is known is taken out, and what is left can be named.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::BadRequest;
 
 /// The members of an object that nobody has taken yet, in their order. Their values are still text.
 #[derive(Debug)]
-pub(crate) struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// A string that is copied only if it holds escapes. `Option<Cow<str>>` and keys would always be copied.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 impl<'a> Fields<'a> {
     /// Takes an object apart, in one pass.
@@ -41,12 +48,12 @@ impl<'a> Fields<'a> {
 
     /// All that nobody has taken.
     pub(crate) fn all(self) -> impl Iterator<Item = (String, &'a RawValue)> {
-        self.0.into_iter()
+        self.0.into_iter().map(|(name, value)| (name.into_owned(), value))
     }
 
     /// What nobody has taken, less what is `null`.
     pub(crate) fn rest(self) -> impl Iterator<Item = (String, &'a RawValue)> {
-        self.0.into_iter().filter(|(_, value)| value.get() != "null")
+        self.all().filter(|(_, value)| value.get() != "null")
     }
 }
 
@@ -63,7 +70,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -73,11 +80,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                 /// More than any API has: looking one up goes through all of them.
                 const MEMBERS_MAX: usize = 256;
                 let mut found = Vec::new();
-                while let Some(member) = members.next_entry()? {
+                while let Some((Text(name), value)) = members.next_entry()? {
                     if found.len() == MEMBERS_MAX {
                         return Err(de::Error::custom("it has too many members"));
                     }
-                    found.push(member);
+                    found.push((name, value));
                 }
                 Ok(found)
             }

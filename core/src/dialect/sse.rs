@@ -44,8 +44,11 @@ impl Splitter {
 
     /// The next whole block.
     pub fn next_block(&mut self) -> Result<Option<Block>, EventTooLarge> {
+        if self.piece.is_empty() {
+            return Ok(None);
+        }
         if self.partial.is_empty() {
-            if self.after_cr && !self.piece.is_empty() {
+            if self.after_cr {
                 // The LF of a CR LF that was split: the block before has been handed out with its CR alone.
                 self.after_cr = false;
                 if self.piece[0] == b'\n' {

@@ -31,13 +31,19 @@ pub struct Translation {
     ended: bool,
     /// An error that came behind what is still to go out.
     error: Option<VendorError>,
+    /// Where events are written. It grows once, and each event leaves it as a copy of its own size.
+    out: Vec<u8>,
 }
+
+/// What is kept of `out` between two events, in bytes: an event that was larger than all others are does not stay.
+const OUT_BYTES_KEPT: usize = 16 << 10;
 
 impl Stream {
     /// A stream to be read by `decoder` and written by `encoder`.
     pub(super) fn translated(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) -> Self {
-        let (usage, error) = (None, None);
-        Self::Translated(Translation { decoder, encoder, usage, finished: false, filtered: false, ended: false, error })
+        let (usage, error, out) = (None, None, Vec::new());
+        let (finished, filtered, ended) = (false, false, false);
+        Self::Translated(Translation { decoder, encoder, usage, finished, filtered, ended, error, out })
     }
 
     /// Takes the next piece of the vendor's stream, of any size.
@@ -143,7 +149,8 @@ impl Translation {
         if let Some(error) = self.error.take() {
             return Ok(Some(Event::Error(error)));
         }
-        let mut out = Vec::new();
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
         let (mut has_content, mut finishes) = (false, false);
         while let Some(delta) = self.decoder.next_delta()? {
             match &delta {
@@ -172,15 +179,19 @@ impl Translation {
         if self.finished && self.error.is_none() && self.decoder.is_done() {
             self.end(&mut out);
         }
-        Ok(if has_content {
-            Some(Event::Content(out.into()))
+        let event = if has_content {
+            Some(Event::Content(Bytes::copy_from_slice(&out)))
         } else if finishes {
-            Some(Event::Finish(out.into()))
+            Some(Event::Finish(Bytes::copy_from_slice(&out)))
         } else if out.is_empty() {
             self.error.take().map(Event::Error)
         } else {
-            Some(Event::Other(out.into()))
-        })
+            Some(Event::Other(Bytes::copy_from_slice(&out)))
+        };
+        if out.capacity() <= OUT_BYTES_KEPT {
+            self.out = out;
+        }
+        Ok(event)
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

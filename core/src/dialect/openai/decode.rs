@@ -12,7 +12,7 @@ use super::reasoning::{self, Piece};
 use super::{read_error, read_usage};
 use crate::dialect::VendorError;
 use crate::dialect::chat::{Content, Decode, Delta, Json};
-use crate::dialect::fields::Fields;
+use crate::dialect::fields::{Fields, Text};
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
 
 /// Reads a stream's first choice, which in a stream that is translated is the only one.
@@ -31,10 +31,10 @@ pub struct Decoder {
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    model: Option<String>,
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    model: Option<Text<'a>>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -107,7 +107,8 @@ impl Decoder {
         // Azure begins with a chunk of its filter's results, which has neither an id nor a choice.
         if !self.begun && (usage.is_some() || !choices.is_empty()) {
             self.begun = true;
-            let (id, model) = (chunk.id.unwrap_or_default(), chunk.model.unwrap_or_default());
+            let owned = |text: Option<Text<'_>>| text.map_or_else(String::new, |Text(text)| text.into_owned());
+            let (id, model) = (owned(chunk.id), owned(chunk.model));
             self.deltas.push_back(Delta::Begin { id, model, usage: None });
         }
         for choice in choices {
