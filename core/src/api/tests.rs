@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use http::header::HeaderName;
 use serde_json::Value;
 
 use super::*;
