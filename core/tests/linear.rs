@@ -37,7 +37,8 @@ const CONFIG: &str = r#"{
 }"#;
 
 fn config() -> Config {
-    Config::from_json(CONFIG, "linear.json", &|_| Some("a-made-up-key-for-this-test".to_owned())).unwrap()
+    Config::from_json(CONFIG, "linear.json", &|_| Some("a-made-up-key-for-this-test".to_owned()))
+        .expect("a sound config")
 }
 
 /// One case is measured at a time.
@@ -79,7 +80,7 @@ fn list(bytes: usize, mut piece: impl FnMut(usize) -> String) -> String {
             break;
         }
         let comma = if n > 0 { "," } else { "" };
-        write!(all, "{comma}{}", piece(n)).unwrap();
+        write!(all, "{comma}{}", piece(n)).expect("a String takes all");
     }
     all
 }
@@ -89,118 +90,129 @@ fn text(bytes: usize) -> String {
     r#"The \"tide\" é is out.\n"#.repeat(bytes / 24)
 }
 
+/// A kind of body, and one of so many bytes.
+type Body = (&'static str, fn(usize) -> String);
+
 /// Bodies of this surface, each large in its own way.
-fn bodies(surface: Surface) -> Vec<(&'static str, fn(usize) -> String)> {
+fn bodies(surface: Surface) -> Vec<Body> {
     match surface {
-        Surface::Messages | Surface::CountTokens => vec![
-            ("one text", |bytes| messages(&format!(r#"{{"role":"user","content":"{}"}}"#, text(bytes)), "")),
-            ("turns", |bytes| {
-                messages(
-                    &list(bytes, |n| format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])),
-                    "",
-                )
-            }),
-            ("parts", |bytes| {
-                let parts = list(bytes, |n| format!(r#"{{"type":"text","text":"Part {n}"}}"#));
-                messages(&format!(r#"{{"role":"user","content":[{parts}]}}"#), "")
-            }),
-            ("calls", |bytes| {
-                messages(
-                    &list(bytes, |n| {
-                        format!(
-                            r#"{{"role":"assistant","content":[{{"type":"tool_use","id":"call{n}","name":"f","input":{{"a":{n}}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"call{n}","content":"{n}"}}]}}"#
-                        )
-                    }),
-                    "",
-                )
-            }),
-            ("thinking", |bytes| {
-                let turns = list(bytes, |n| {
-                    format!(
-                        r#"{{"role":"assistant","content":[{{"type":"thinking","thinking":"So {n}","signature":"s{n}"}},{{"type":"text","text":"{n}"}}]}},{{"role":"user","content":"On"}}"#
-                    )
-                });
-                messages(&turns, "")
-            }),
-            ("tools", |bytes| {
-                let tools = list(bytes, |n| {
-                    format!(
-                        r#"{{"name":"f{n}","input_schema":{{"type":"object","properties":{{"a":{{"type":"string"}}}}}}}}"#
-                    )
-                });
-                messages(r#"{"role":"user","content":"Hello"}"#, &format!(r#","tools":[{tools}]"#))
-            }),
-        ],
-        Surface::Responses => vec![
-            ("one text", |bytes| format!(r#"{{"model":"m","store":false,"input":"{}"}}"#, text(bytes))),
-            ("turns", |bytes| {
-                input(&list(bytes, |n| {
-                    format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])
-                }))
-            }),
-            ("calls", |bytes| {
-                input(&list(bytes, |n| {
-                    format!(
-                        r#"{{"type":"function_call","call_id":"call{n}","name":"f","arguments":"{{}}"}},{{"type":"function_call_output","call_id":"call{n}","output":"{n}"}}"#
-                    )
-                }))
-            }),
-        ],
-        Surface::Completions => {
-            vec![("one text", |bytes| format!(r#"{{"model":"m","prompt":"{}"}}"#, text(bytes)))]
-        }
+        Surface::Chat => chats(),
+        Surface::Messages | Surface::CountTokens => conversations(),
+        Surface::Responses => responses(),
+        Surface::Completions => vec![("one text", |bytes| format!(r#"{{"model":"m","prompt":"{}"}}"#, text(bytes)))],
         Surface::Embeddings => vec![("inputs", |bytes| {
             format!(r#"{{"model":"m","input":[{}]}}"#, list(bytes, |n| format!(r#""Text {n}""#)))
         })],
-        Surface::Chat => vec![
-            ("one text", |bytes| chat(&format!(r#"{{"role":"user","content":"{}"}}"#, text(bytes)), "")),
-            ("turns", |bytes| {
-                chat(
-                    &list(bytes, |n| format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])),
-                    "",
-                )
-            }),
-            ("system prompts", |bytes| {
-                chat(
-                    &list(bytes, |n| {
-                        format!(r#"{{"role":"system","content":"Mind {n}"}},{{"role":"user","content":"Yes"}}"#)
-                    }),
-                    "",
-                )
-            }),
-            ("parts", |bytes| {
-                let parts = list(bytes, |n| format!(r#"{{"type":"text","text":"Part {n}"}}"#));
-                chat(&format!(r#"{{"role":"user","content":[{parts}]}}"#), "")
-            }),
-            ("calls", |bytes| {
-                chat(
-                    &list(bytes, |n| {
-                        format!(
-                            r#"{{"role":"assistant","tool_calls":[{{"id":"call{n}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}},{{"role":"tool","tool_call_id":"call{n}","content":"{n}"}}"#
-                        )
-                    }),
-                    "",
-                )
-            }),
-            ("calls at once", |bytes| {
-                let times = bytes / 130;
-                let call =
-                    |n| format!(r#"{{"id":"call{n}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#);
-                let result = |n| format!(r#"{{"role":"tool","tool_call_id":"call{n}","content":"{n}"}}"#);
-                let calls = (0..times).map(call).collect::<Vec<_>>().join(",");
-                let results = (0..times).map(result).collect::<Vec<_>>().join(",");
-                chat(&format!(r#"{{"role":"assistant","tool_calls":[{calls}]}},{results}"#), "")
-            }),
-            ("tools", |bytes| {
-                let tools = list(bytes, |n| {
-                    format!(
-                        r#"{{"type":"function","function":{{"name":"f{n}","parameters":{{"type":"object","properties":{{"a":{{"type":"string"}}}}}}}}}}"#
-                    )
-                });
-                chat(r#"{"role":"user","content":"Hello"}"#, &format!(r#","tools":[{tools}]"#))
-            }),
-        ],
     }
+}
+
+fn chats() -> Vec<Body> {
+    vec![
+        ("one text", |bytes| chat(&format!(r#"{{"role":"user","content":"{}"}}"#, text(bytes)), "")),
+        ("turns", |bytes| {
+            chat(
+                &list(bytes, |n| format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])),
+                "",
+            )
+        }),
+        ("system prompts", |bytes| {
+            chat(
+                &list(bytes, |n| {
+                    format!(r#"{{"role":"system","content":"Mind {n}"}},{{"role":"user","content":"Yes"}}"#)
+                }),
+                "",
+            )
+        }),
+        ("parts", |bytes| {
+            let parts = list(bytes, |n| format!(r#"{{"type":"text","text":"Part {n}"}}"#));
+            chat(&format!(r#"{{"role":"user","content":[{parts}]}}"#), "")
+        }),
+        ("calls", |bytes| {
+            chat(
+                &list(bytes, |n| {
+                    format!(
+                        r#"{{"role":"assistant","tool_calls":[{{"id":"call{n}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}]}},{{"role":"tool","tool_call_id":"call{n}","content":"{n}"}}"#
+                    )
+                }),
+                "",
+            )
+        }),
+        ("calls at once", |bytes| {
+            let times = bytes / 130;
+            let call =
+                |n| format!(r#"{{"id":"call{n}","type":"function","function":{{"name":"f","arguments":"{{}}"}}}}"#);
+            let result = |n| format!(r#"{{"role":"tool","tool_call_id":"call{n}","content":"{n}"}}"#);
+            let calls = (0..times).map(call).collect::<Vec<_>>().join(",");
+            let results = (0..times).map(result).collect::<Vec<_>>().join(",");
+            chat(&format!(r#"{{"role":"assistant","tool_calls":[{calls}]}},{results}"#), "")
+        }),
+        ("tools", |bytes| {
+            let tools = list(bytes, |n| {
+                format!(
+                    r#"{{"type":"function","function":{{"name":"f{n}","parameters":{{"type":"object","properties":{{"a":{{"type":"string"}}}}}}}}}}"#
+                )
+            });
+            chat(r#"{"role":"user","content":"Hello"}"#, &format!(r#","tools":[{tools}]"#))
+        }),
+    ]
+}
+
+fn conversations() -> Vec<Body> {
+    vec![
+        ("one text", |bytes| messages(&format!(r#"{{"role":"user","content":"{}"}}"#, text(bytes)), "")),
+        ("turns", |bytes| {
+            messages(
+                &list(bytes, |n| format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])),
+                "",
+            )
+        }),
+        ("parts", |bytes| {
+            let parts = list(bytes, |n| format!(r#"{{"type":"text","text":"Part {n}"}}"#));
+            messages(&format!(r#"{{"role":"user","content":[{parts}]}}"#), "")
+        }),
+        ("calls", |bytes| {
+            messages(
+                &list(bytes, |n| {
+                    format!(
+                        r#"{{"role":"assistant","content":[{{"type":"tool_use","id":"call{n}","name":"f","input":{{"a":{n}}}}}]}},{{"role":"user","content":[{{"type":"tool_result","tool_use_id":"call{n}","content":"{n}"}}]}}"#
+                    )
+                }),
+                "",
+            )
+        }),
+        ("thinking", |bytes| {
+            let turns = list(bytes, |n| {
+                format!(
+                    r#"{{"role":"assistant","content":[{{"type":"thinking","thinking":"So {n}","signature":"s{n}"}},{{"type":"text","text":"{n}"}}]}},{{"role":"user","content":"On"}}"#
+                )
+            });
+            messages(&turns, "")
+        }),
+        ("tools", |bytes| {
+            let tools = list(bytes, |n| {
+                format!(
+                    r#"{{"name":"f{n}","input_schema":{{"type":"object","properties":{{"a":{{"type":"string"}}}}}}}}"#
+                )
+            });
+            messages(r#"{"role":"user","content":"Hello"}"#, &format!(r#","tools":[{tools}]"#))
+        }),
+    ]
+}
+
+fn responses() -> Vec<Body> {
+    vec![
+        ("one text", |bytes| format!(r#"{{"model":"m","store":false,"input":"{}"}}"#, text(bytes))),
+        ("turns", |bytes| {
+            input(&list(bytes, |n| format!(r#"{{"role":"{}","content":"Hello {n}"}}"#, ["user", "assistant"][n % 2])))
+        }),
+        ("calls", |bytes| {
+            input(&list(bytes, |n| {
+                format!(
+                    r#"{{"type":"function_call","call_id":"call{n}","name":"f","arguments":"{{}}"}},{{"type":"function_call_output","call_id":"call{n}","output":"{n}"}}"#
+                )
+            }))
+        }),
+    ]
 }
 
 fn chat(turns: &str, more: &str) -> String {
@@ -223,7 +235,7 @@ fn requests() {
         for (name, body) in bodies(surface) {
             let make = |bytes| Bytes::from(body(bytes));
             is_linear(&format!("{surface:?}, {name}"), BODY_BYTES, make, |body| {
-                let request = Request::read(surface, body.clone()).unwrap();
+                let request = Request::read(surface, body.clone()).expect("a sound request");
                 let written = (0..config.targets.len()).filter_map(|id| prepared(&config, &request, id)).count();
                 assert_eq!(written, vendors, "every vendor that has such a thing is asked");
             });
@@ -249,10 +261,11 @@ fn reader(config: &Config, vendor: Dialect, surface: Surface, stream: bool) -> R
         _ => r#""max_tokens":9,"messages":[{"role":"user","content":"Hello"}]"#,
     };
     let body = format!(r#"{{"model":"m","stream":{stream},{asked}}}"#);
-    let request = Request::read(surface, body.into()).unwrap();
-    let target = (0..config.targets.len()).find(|id| config.vendor_of(TargetId(*id)).dialect == vendor).unwrap();
+    let request = Request::read(surface, body.into()).expect("a sound request");
+    let target = (0..config.targets.len()).find(|id| config.vendor_of(TargetId(*id)).dialect == vendor);
+    let target = target.expect("each dialect has a vendor");
     let stamp = Stamp { request_id: "r".into(), at: Timestamp(0), price: None, wants_usage: true };
-    Reader::new(&request, &prepared(config, &request, target).unwrap(), vendor, "m", stamp)
+    Reader::new(&request, &prepared(config, &request, target).expect("a request for all"), vendor, "m", stamp)
 }
 
 /// A whole answer with a long text and many calls.
@@ -432,7 +445,7 @@ fn carry(reader: &Reader, pieces: &[Bytes]) {
     let mut stream = reader.stream();
     for piece in pieces {
         stream.push(piece.clone());
-        while let Some(event) = stream.next_event().unwrap() {
+        while let Some(event) = stream.next_event().expect("no event is too large") {
             assert!(!matches!(event, Event::Error(_)), "{event:?}");
         }
     }
