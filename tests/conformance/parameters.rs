@@ -77,18 +77,22 @@ pub(crate) async fn anthropics_headers(world: &World) {
 }
 
 pub(crate) async fn dropped_and_named(world: &World) {
-    for (more, vendor, dropped) in [
-        (json!({"seed": 7, "frequency_penalty": 0.5}), "a", ""),
-        (json!({"seed": 7, "frequency_penalty": 0.5}), "anthropic", "frequency_penalty, seed"),
-        (json!({"seed": 7, "frequency_penalty": 0.5}), "gemini", ""),
-        (json!({"logit_bias": {"50256": -100}, "user": "u1"}), "gemini", "logit_bias, user"),
+    for (api, more, vendor, dropped) in [
+        (Api::Chat, json!({"seed": 7, "frequency_penalty": 0.5}), "a", ""),
+        (Api::Chat, json!({"seed": 7, "frequency_penalty": 0.5}), "anthropic", "frequency_penalty, seed"),
+        (Api::Chat, json!({"seed": 7, "frequency_penalty": 0.5}), "gemini", ""),
+        (Api::Chat, json!({"logit_bias": {"50256": -100}, "user": "u1"}), "gemini", "logit_bias, user"),
         // Who does not want it stored, and who wants what happens anyway, misses nothing.
-        (json!({"metadata": {"run": "7"}, "store": false, "n": 1}), "anthropic", "metadata"),
+        (Api::Chat, json!({"metadata": {"run": "7"}, "store": false, "n": 1}), "anthropic", "metadata"),
+        (Api::Completions, json!({"seed": 7}), "anthropic", "seed"),
+        (Api::Messages, json!({"top_k": 7}), "a", "top_k"),
+        (Api::Messages, json!({"top_k": 7}), "anthropic", ""),
+        (Api::Messages, json!({"top_k": 7}), "gemini", ""),
     ] {
         let target = format!("{vendor}/dropped");
-        let whole = with(Api::Chat.question(&target), &more);
-        for body in [whole.clone(), Api::Chat.as_stream(whole)] {
-            let reply = world.send(Api::Chat.ask(&body)).await.expect(200);
+        let whole = with(api.question(&target), &more);
+        for body in [whole.clone(), api.as_stream(whole)] {
+            let reply = world.send(api.ask(&body)).await.expect(200);
             marked(&reply, &target, 1);
             assert_eq!(named(&reply), dropped, "{more} {reply}");
         }
