@@ -119,14 +119,17 @@ impl Reader {
 
     /// Passes an answer on as it came, with what it cost put in.
     fn pass(&self, body: Bytes) -> (Reading, Bytes) {
-        let reading = self.light(&body);
+        let (reading, place) = match self.dialect {
+            Dialect::OpenAi => openai::read_reply_and_place(self.operation, &body),
+            _ => (self.light(&body), None),
+        };
         let usage = match &reading {
             Reading::Answer(usage) | Reading::Filtered(usage) => *usage,
             _ => None,
         };
-        let body = match (usage.and_then(|usage| self.stamp.cost(usage)), self.dialect) {
-            (Some(cost), Dialect::OpenAi) => openai::with_cost(body, cost),
-            (Some(cost), Dialect::Anthropic) => anthropic::with_cost(body, cost),
+        let body = match (usage.and_then(|usage| self.stamp.cost(usage)), self.dialect, place) {
+            (Some(cost), Dialect::OpenAi, Some(place)) => openai::with_cost_at(&body, place, cost),
+            (Some(cost), Dialect::Anthropic, _) => anthropic::with_cost(body, cost),
             _ => body,
         };
         (reading, body)

@@ -67,7 +67,23 @@ fn translate(request: &Request, dialect: Dialect, target: &Target) -> Result<Pre
         (_, Dialect::Anthropic) => anthropic::write_request(request.chat()?, upstream, abilities)?,
         (_, Dialect::Gemini) => gemini::write_request(request.chat()?, abilities)?,
     };
-    Ok(Prepared { operation: request.operation(), body: written.body, dropped: written.dropped })
+    let dropped = written.dropped.into_iter().map(|name| clients_name(request.surface, name)).collect();
+    Ok(Prepared { operation: request.operation(), body: written.body, dropped })
+}
+
+/// What a client calls a parameter that a writer names as chat completions do.
+fn clients_name(surface: Surface, name: String) -> String {
+    let theirs = match (surface, name.as_str()) {
+        (Surface::Messages | Surface::CountTokens, "user") => "metadata.user_id",
+        (Surface::Messages | Surface::CountTokens, "reasoning_effort") => "output_config.effort",
+        (Surface::Messages | Surface::CountTokens, "parallel_tool_calls") => "tool_choice.disable_parallel_tool_use",
+        (Surface::Messages | Surface::CountTokens, "stop") => "stop_sequences",
+        (Surface::Responses, "reasoning_effort" | "thinking") => "reasoning",
+        (Surface::Responses, "logprobs") => "top_logprobs",
+        (Surface::Responses, "messages.image_url.detail") => "input.input_image.detail",
+        _ => return name,
+    };
+    theirs.to_owned()
 }
 
 /// What passes through unread is read after all where the target lacks something that it might ask for.

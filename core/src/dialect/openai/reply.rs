@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::read_usage;
+use super::usage::find_usage_in;
 use crate::dialect::{Operation, Reading, VendorError};
 
 #[derive(Deserialize)]
@@ -30,17 +30,22 @@ struct Choice<'a> {
 
 /// Reads the body of a reply whose status promised an answer.
 pub fn read_reply(operation: Operation, body: &[u8]) -> Reading {
+    read_reply_and_place(operation, body).0
+}
+
+/// The same, and where in the body the answer's cost is to be put: nowhere, where it has no usage or tells its cost.
+pub fn read_reply_and_place(operation: Operation, body: &[u8]) -> (Reading, Option<usize>) {
     if body.trim_ascii().is_empty() {
-        return Reading::Empty;
+        return (Reading::Empty, None);
     }
     let Ok(reply) = serde_json::from_slice::<Reply<'_>>(body) else {
-        return Reading::Malformed;
+        return (Reading::Malformed, None);
     };
     if reply.error.is_some() {
-        return Reading::Error(read_error(body));
+        return (Reading::Error(read_error(body)), None);
     }
-    let usage = read_usage(reply.usage);
-    match operation {
+    let (usage, place) = find_usage_in(body, reply.usage).unzip();
+    let reading = match operation {
         Operation::Chat | Operation::Stream => match reply.choices.as_deref() {
             None | Some([]) => Reading::Empty,
             Some(choices) if choices.iter().any(Choice::is_filtered) => Reading::Filtered(usage),
@@ -50,7 +55,8 @@ pub fn read_reply(operation: Operation, body: &[u8]) -> Reading {
             None | Some([]) => Reading::Empty,
             Some(_) => Reading::Answer(usage),
         },
-    }
+    };
+    (reading, place.flatten())
 }
 
 impl Choice<'_> {

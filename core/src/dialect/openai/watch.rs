@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::usage::{read_usage, with_cost};
+use super::usage::{find_usage_in, with_cost_at};
 use super::{DATA, read_error};
 use crate::dialect::Event;
 use crate::dialect::scan::end_of_string;
@@ -133,10 +133,11 @@ impl Watcher {
             return Some(Event::Error(read_error(&data)));
         }
         let mut raw = block.raw;
-        if let Some(usage) = read_usage(chunk.usage) {
+        if let Some((usage, place)) = find_usage_in(&data, chunk.usage) {
             self.usage = Some(usage);
-            if let Some(cost) = self.price.and_then(|price| price.cost(usage)) {
-                raw = event_with(raw, &data, &with_cost(data.clone(), cost));
+            let cost = self.price.and_then(|price| price.cost(usage));
+            if let Some((cost, at)) = cost.zip(place) {
+                raw = event_with(&with_cost_at(&data, at, cost));
             }
         }
         let choices = chunk.choices.unwrap_or_default();
@@ -163,12 +164,9 @@ impl Watcher {
     }
 }
 
-/// An event for data that has changed; the one that came, if it has not.
-fn event_with(raw: Bytes, data: &Bytes, changed: &Bytes) -> Bytes {
-    if changed.len() == data.len() {
-        return raw;
-    }
-    let mut event = [DATA, changed, b"\n\n"].concat();
+/// An event for data that has changed.
+fn event_with(data: &[u8]) -> Bytes {
+    let mut event = [DATA, data, b"\n\n"].concat();
     // Data of several lines becomes one of a single line. In JSON a line's end is as good as a blank.
     let last = event.len() - 2;
     event[..last].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');

@@ -188,3 +188,17 @@ fn a_request_that_makes_no_sense_is_the_callers_fault_before_anyone_is_asked() {
     assert_eq!(world.answer(id).json()["error"]["param"], "messages");
     assert_eq!(world.seen("b/m").len(), 0);
 }
+
+#[test]
+fn what_is_dropped_is_named_as_the_client_named_it() {
+    let mut world = mixed();
+    let more = json!({"metadata": {"user_id": "u-1"}, "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
+        "tools": [{"name": "f", "input_schema": {"type": "object"}}]});
+    let id = ask_of(&mut world, Surface::Messages, request("c/m", &more));
+    let mut dropped: Vec<_> = world.answer(id).header("x-tidegate-dropped").split(", ").map(str::to_owned).collect();
+    dropped.sort();
+    assert_eq!(dropped, ["metadata.user_id", "tool_choice.disable_parallel_tool_use"]);
+    let body = json!({"model": "b/m", "input": "hi", "top_logprobs": 2}).to_string();
+    let id = ask_of(&mut world, Surface::Responses, body);
+    assert_eq!(world.answer(id).header("x-tidegate-dropped"), "top_logprobs");
+}
