@@ -97,7 +97,10 @@ fn reads_back(mut decoder: impl Decode, stream: Vec<u8>, deltas: &[Delta], story
     }
     assert_eq!(decoder.malformed(), 0, "{}", stream.escape_ascii());
     assert_eq!(decoder.is_done(), story.fails.is_none(), "{}", stream.escape_ascii());
-    assert_eq!(text(&heard), text(deltas), "{}", stream.escape_ascii());
+    let (heard, said) = (text(&heard), text(deltas));
+    // What is held back until a call is whole is lost when the stream breaks off.
+    let is_all = if story.fails.is_some() { said.starts_with(&heard) } else { said == heard };
+    assert!(is_all, "{heard:?} is heard of {said:?}: {}", stream.escape_ascii());
 }
 
 /// All that is said aloud: Anthropic has no refusals in words, so that they are text there.

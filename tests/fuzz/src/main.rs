@@ -64,6 +64,15 @@ fn run(target: Target, input: &[u8]) {
     ALLOCATOR.set_limit(usize::MAX).expect("nothing is above it");
 }
 
+/// What a panic has to say may take more than the input that caused it: without this, it would hang.
+fn let_panics_speak() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = ALLOCATOR.set_limit(usize::MAX);
+        say(panic);
+    }));
+}
+
 fn named(name: &str) -> Option<Target> {
     TARGETS.iter().find(|(target, _)| *target == name).map(|(_, run)| *run)
 }
@@ -92,12 +101,7 @@ mod fuzzer {
         };
         let target = super::named(&name).expect("TIDEGATE_FUZZ names a target");
         TARGET.get_or_init(|| target);
-        // What a panic has to say may take more than the input that caused it.
-        let say = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            let _ = super::ALLOCATOR.set_limit(usize::MAX);
-            say(panic);
-        }));
+        super::let_panics_speak();
     }
 
     fuzz_target!(init: choose(), |input: &[u8]| super::run(*TARGET.get().expect("it has been chosen"), input));
@@ -114,6 +118,7 @@ fn main() {
         return list();
     };
     let target = named(&name).unwrap_or_else(|| panic!("no such target: {name}"));
+    let_panics_speak();
     for file in args {
         let input = std::fs::read(&file).unwrap_or_else(|error| panic!("cannot read {file}: {error}"));
         run(target, &input);
