@@ -101,7 +101,10 @@ fn unheard_thinking(request: &Request, dialect: Dialect, abilities: &Abilities) 
     if (abilities.thinking && abilities.thinking_off) || !request.is_chat() {
         return None;
     }
-    let thinking = request.chat().ok()?.thinking?;
+    // Every dialect asks for it by one of these words: without them the request need not be read.
+    let may_ask =
+        ["reasoning", "thinking", "effort"].iter().any(|word| memmem::find(request.body(), word.as_bytes()).is_some());
+    let thinking = if may_ask { request.chat().ok()?.thinking? } else { return None };
     let parameter = match dialect {
         Dialect::OpenAi => "reasoning_effort",
         Dialect::Anthropic => "thinking",

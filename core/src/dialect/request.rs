@@ -44,7 +44,8 @@ pub struct Request {
     model_at: Range<usize>,
     /// What makes a stream report its usage, if anything must change.
     usage_edit: Option<Edit>,
-    chat: OnceCell<Result<chat::Request, BadRequest>>,
+    // Boxed: most requests never read it, and all of them are moved about.
+    chat: OnceCell<Box<Result<chat::Request, BadRequest>>>,
 }
 
 /// What a request asks of the gateway itself, by name.
@@ -200,7 +201,8 @@ impl Request {
             Surface::Messages => anthropic::read_request(&self.body),
             Surface::CountTokens => anthropic::read_count_request(&self.body),
         };
-        self.chat.get_or_init(read).as_ref().map_err(Clone::clone)
+        let chat: &Result<_, _> = self.chat.get_or_init(|| Box::new(read()));
+        chat.as_ref().map_err(Clone::clone)
     }
 
     /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.
