@@ -7,6 +7,7 @@ use serde_json::{Number, Value};
 use super::{Hints, MaxPrice, Sort, parameters_named};
 use crate::config::{Parameters, decimal};
 use crate::dialect::chat::Json;
+use crate::dialect::fields::unreadable;
 use crate::dialect::{BadRequest, Controls};
 use crate::price::Picodollars;
 use crate::time::Millis;
@@ -169,11 +170,7 @@ fn fallbacks(value: &Json) -> Result<Vec<String>, BadRequest> {
 }
 
 fn read<T: DeserializeOwned>(name: &'static str, value: &Json) -> Result<T, BadRequest> {
-    serde_json::from_str(value.text()).map_err(|error| {
-        let error = error.to_string();
-        let what = error.split(" at line ").next().unwrap_or_default();
-        BadRequest { message: format!("`{name}` cannot be read: {what}."), param: Some(name) }
-    })
+    serde_json::from_str(value.text()).map_err(|error| unreadable(name, &error))
 }
 
 fn wrong(param: &'static str, message: &str) -> BadRequest {

@@ -84,7 +84,7 @@ impl Thought {
     }
 
     fn by_effort(thinking: Thinking) -> Self {
-        let effort = thinking.effort.or_else(|| thinking.effort()).map(|effort| match effort {
+        let effort = thinking.effort().map(|effort| match effort {
             Effort::None | Effort::Minimal | Effort::Low => "low",
             Effort::Medium => "medium",
             Effort::High => "high",
@@ -96,7 +96,7 @@ impl Thought {
     /// The answer needs room beside the thinking: a budget that is too large is half of what there is. A model that thinks by
     /// a budget wants its thinking back while it works with tools, and refuses a history that has lost it.
     fn by_budget(thinking: Thinking, max_tokens: u64, conversation: &Conversation<'_>) -> Option<Self> {
-        let wanted = thinking.budget_tokens.or_else(|| thinking.budget()).unwrap_or(BUDGET_DEFAULT).max(BUDGET_MIN);
+        let wanted = thinking.budget().unwrap_or(BUDGET_DEFAULT).max(BUDGET_MIN);
         let budget_tokens = if wanted < max_tokens { wanted } else { max_tokens / 2 };
         if budget_tokens < BUDGET_MIN || conversation.lost_thinking() {
             return None;

@@ -241,7 +241,7 @@ fn thinking_config(thinking: Thinking, abilities: &Abilities, dropped: &mut Vec<
     if !abilities.thinking {
         return None;
     }
-    let thinking_level = thinking.effort.or_else(|| thinking.effort()).map(|effort| match effort {
+    let thinking_level = thinking.effort().map(|effort| match effort {
         Effort::None | Effort::Minimal | Effort::Low => "LOW",
         Effort::Medium => "MEDIUM",
         Effort::High | Effort::Max => "HIGH",
