@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::config::{Client, Config};
 use crate::dialect::headers::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::dialect::{Dialect, Request, Surface};
+use crate::errand::{Errand, Task};
 use crate::exchange::Exchange;
 use crate::explain::Inquiry;
 use crate::gateway::Gateway;
@@ -78,13 +79,19 @@ pub enum Next {
     Reply(Box<Reply>),
     /// Carry it out.
     Exchange(Box<Exchange>),
-    /// Ask [`Gateway::explain`].
-    Explain(Box<Inquiry>),
+    /// Have [`Gateway::run`] do it.
+    Errand(Box<Errand>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     Ask(Surface),
+    Admin(AdminCall),
+}
+
+/// A call of the admin interface that comes with a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AdminCall {
     Explain,
 }
 
@@ -146,7 +153,7 @@ impl Gateway {
                 match call {
                     Call::Ask(_) if retry_count(incoming.headers) > 0 => self.note_client_retry(now),
                     Call::Ask(_) => self.note_request(now),
-                    Call::Explain => {}
+                    Call::Admin(_) => {}
                 }
                 return Ok(Reception::Body(Box::new(awaited)));
             }
@@ -172,28 +179,40 @@ impl Awaited {
     fn refuse(&self, error: &ApiError) -> Reply {
         let dialect = match self.call {
             Call::Ask(surface) => surface.dialect(),
-            Call::Explain => Dialect::OpenAi,
+            Call::Admin(_) => Dialect::OpenAi,
         };
         error.reply(dialect, &self.request_id)
     }
 
     /// Reads the body and plans the request. Needs no gateway, and so holds nobody up.
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
-        match (self.plan(body), self.call) {
-            (Err(error), _) => Next::Reply(Box::new(self.refuse(&error))),
-            (Ok((plan, request)), Call::Explain) => Next::Explain(Box::new(Inquiry::new(&self.config, &request, plan))),
-            (Ok((plan, mut request)), Call::Ask(_)) => {
-                request.forwarded = self.forwarded;
-                Next::Exchange(Box::new(Exchange::new(self.config, now, self.request_id, request, plan)))
+        let refused = match self.call {
+            Call::Ask(surface) => match self.plan(surface, body) {
+                Ok((plan, mut request)) => {
+                    request.forwarded = self.forwarded;
+                    let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
+                    return Next::Exchange(Box::new(exchange));
+                }
+                Err(error) => error,
+            },
+            Call::Admin(call) => match self.task(call, body) {
+                Ok(task) => return Next::Errand(Box::new(Errand { request_id: self.request_id, task })),
+                Err(error) => error,
+            },
+        };
+        Next::Reply(Box::new(self.refuse(&refused)))
+    }
+
+    fn task(&self, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
+        match call {
+            AdminCall::Explain => {
+                let (plan, request) = self.plan(Surface::Chat, body)?;
+                Ok(Task::Explain(Inquiry::new(&self.config, &request, plan)))
             }
         }
     }
 
-    fn plan(&self, body: Bytes) -> Result<(Plan, Request), Box<ApiError>> {
-        let surface = match self.call {
-            Call::Ask(surface) => surface,
-            Call::Explain => Surface::Chat,
-        };
+    fn plan(&self, surface: Surface, body: Bytes) -> Result<(Plan, Request), Box<ApiError>> {
         let client = self.client.map(|index| &self.config.clients[index]);
         let mut request = Request::read(surface, body)?;
         let hints = Hints::read(&self.hints, &request.controls)?;
@@ -262,7 +281,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/healthz" | "/health/liveliness" | "/health/liveness", _) => (Endpoint::Live, Method::GET),
         ("/readyz" | "/health/readiness", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
-        ("/admin/explain", _) => (Endpoint::Body(Call::Explain), Method::POST),
+        ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
         _ => match (Surface::ALL.into_iter().find(|surface| is_at(*surface, path)), api.strip_prefix("/models/")) {
             (Some(surface), _) => (Endpoint::Body(Call::Ask(surface)), Method::POST),
@@ -319,7 +338,7 @@ fn authorize(
     let token = token(incoming.headers);
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
-        Endpoint::Status | Endpoint::Body(Call::Explain) => match &config.server.admin_key {
+        Endpoint::Status | Endpoint::Body(Call::Admin(_)) => match &config.server.admin_key {
             Some(key) if key.matches(token) => Ok(None),
             Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
             None if is_local(incoming) => Ok(None),

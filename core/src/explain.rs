@@ -1,12 +1,10 @@
 //! Why a request would go where it would go: a dry run that sends nothing and changes nothing.
 
-use http::StatusCode;
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
-use crate::reply::Reply;
 use crate::route::{Plan, Rejection};
 use crate::time::Timestamp;
 
@@ -58,11 +56,6 @@ impl Inquiry {
 }
 
 impl Gateway {
-    /// Explains a request, as the reply of `POST /admin/explain`.
-    pub fn explain(&self, now: Timestamp, inquiry: &Inquiry) -> Reply {
-        Reply::json(StatusCode::OK, &self.explanation(now, inquiry))
-    }
-
     /// Every candidate, taken or rejected and why.
     pub fn explanation(&self, now: Timestamp, inquiry: &Inquiry) -> Explanation {
         let (config, plan) = (self.config(), &inquiry.plan);

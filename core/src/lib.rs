@@ -23,6 +23,7 @@ pub mod classify;
 pub mod config;
 pub mod dialect;
 pub mod drive;
+pub mod errand;
 pub mod exchange;
 pub mod explain;
 pub mod gateway;

@@ -270,7 +270,7 @@ impl Stage {
         match awaited.read(self.now, body) {
             Next::Exchange(exchange) => Ok(exchange),
             Next::Reply(reply) => Err(reply),
-            Next::Explain(plan) => Err(Box::new(self.gateway.explain(self.now, &plan))),
+            Next::Errand(errand) => Err(Box::new(self.gateway.run(self.now, *errand))),
         }
     }
 

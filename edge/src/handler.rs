@@ -35,7 +35,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
     let now = clock::now();
     match awaited.read(now, body) {
         Next::Reply(reply) => whole(&reply),
-        Next::Explain(plan) => whole(&visit.with_gateway(now, |gateway| gateway.explain(now, &plan))),
+        Next::Errand(errand) => whole(&visit.with_gateway(now, |gateway| gateway.run(now, *errand))),
         Next::Exchange(exchange) => carry_out(visit, &request, exchange).await,
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn handle(
     let now = clock::now();
     Ok(match awaited.read(now, body) {
         Next::Reply(reply) => whole(*reply),
-        Next::Explain(plan) => whole(app.with_gateway(|gateway| gateway.explain(now, &plan))),
+        Next::Errand(errand) => whole(app.with_gateway(|gateway| gateway.run(now, *errand))),
         Next::Exchange(exchange) => carry_out(app, exchange).await,
     })
 }

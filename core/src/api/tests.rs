@@ -295,10 +295,13 @@ fn bodies_are_read_and_planned_or_refused() {
 #[test]
 fn a_dry_run_says_who_would_be_asked() {
     let mut gateway = gateway();
-    let Next::Explain(plan) = local(Method::POST).read(&mut gateway, "/admin/explain", r#"{"model":"default"}"#) else {
+    let Next::Errand(errand) = local(Method::POST).read(&mut gateway, "/admin/explain", r#"{"model":"default"}"#)
+    else {
         panic!("an explanation was asked for")
     };
-    let explained = json_of(&gateway.explain(NOW, &plan));
+    let reply = gateway.run(NOW, *errand);
+    assert!(reply.headers.contains_key(REQUEST_ID));
+    let explained = json_of(&reply);
     let candidate = |target: &str| json!({"target": target, "taken": true, "rejected": null});
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
     assert_eq!(explained, json!({"route": "default", "target": "a/gpt-x", "candidates": candidates}));

@@ -1,0 +1,43 @@
+//! What an operator asks of the gateway with a body, and what it answers.
+//!
+//! The body is read without the gateway; what comes of it, a [`Task`], is done with the gateway at hand. Adapters see an
+//! [`Errand`] and hand it to [`Gateway::run`], whatever it is.
+
+use http::StatusCode;
+
+use crate::dialect::Dialect;
+use crate::explain::Inquiry;
+use crate::gateway::Gateway;
+use crate::reply::{ApiError, Reply, name_request};
+use crate::time::Timestamp;
+
+/// A call of the admin interface whose body has been read.
+#[derive(Debug)]
+pub struct Errand {
+    pub(crate) request_id: String,
+    pub(crate) task: Task,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Say who would be asked, and why the others would not.
+    Explain(Inquiry),
+}
+
+impl Gateway {
+    /// Does what an operator has asked for, and answers.
+    pub fn run(&mut self, now: Timestamp, errand: Errand) -> Reply {
+        let Errand { request_id, task } = errand;
+        let done: Result<Reply, Box<ApiError>> = match task {
+            Task::Explain(inquiry) => Ok(Reply::json(StatusCode::OK, &self.explanation(now, &inquiry))),
+        };
+        match done {
+            Ok(mut reply) => {
+                name_request(&mut reply.headers, &request_id);
+                reply
+            }
+            Err(error) => error.reply(Dialect::OpenAi, &request_id),
+        }
+    }
+}
