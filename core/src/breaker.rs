@@ -24,6 +24,7 @@ use crate::time::{Millis, Timestamp};
 
 mod lease;
 mod terms;
+mod vouch;
 
 pub use terms::{Counts, Refused, Snapshot, State, Ticket, Transition, Trip, Verdict};
 
@@ -64,6 +65,10 @@ enum Phase {
     /// Past `until`, it is half-open to whoever asks; the first admission makes it so.
     Open {
         until: Timestamp,
+        /// What a vendor or an operator asked for: no voucher ends it before this.
+        held_until: Timestamp,
+        /// Vouchers in a row.
+        vouchers: u32,
     },
     HalfOpen {
         leases: Leases,
@@ -91,7 +96,7 @@ impl Breaker {
     pub fn would_admit(&self, now: Timestamp, policy: &BreakerPolicy) -> Result<(), Refused> {
         let now = now.max(self.clock);
         match &self.phase {
-            Phase::Open { until } if now < *until => Err(Refused { retry_in: now.until(*until) }),
+            Phase::Open { until, .. } if now < *until => Err(Refused { retry_in: now.until(*until) }),
             Phase::Closed { .. } | Phase::Open { .. } => Ok(()),
             Phase::HalfOpen { leases, .. } => {
                 leases.check(now, policy.probes.max(1)).map_err(|retry_in| Refused { retry_in })
@@ -162,7 +167,7 @@ impl Breaker {
     pub fn state(&self, now: Timestamp) -> State {
         match self.phase {
             Phase::Closed { .. } => State::Closed,
-            Phase::Open { until } if now.max(self.clock) < until => State::Open,
+            Phase::Open { until, .. } if now.max(self.clock) < until => State::Open,
             Phase::Open { .. } | Phase::HalfOpen { .. } => State::HalfOpen,
         }
     }
@@ -170,7 +175,7 @@ impl Breaker {
     /// How much longer it is open; `None` unless it is.
     pub fn retry_in(&self, now: Timestamp) -> Option<Millis> {
         match self.phase {
-            Phase::Open { until } => Some(now.max(self.clock).until(until)).filter(|&left| left > Millis::ZERO),
+            Phase::Open { until, .. } => Some(now.max(self.clock).until(until)).filter(|&left| left > Millis::ZERO),
             Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
         }
     }
@@ -191,17 +196,18 @@ impl Breaker {
     /// shortens, and does nothing in any other state.
     pub fn lengthen(&mut self, now: Timestamp, policy: &BreakerPolicy, by: Millis) {
         let now = self.advance(now);
-        if let Phase::Open { until } = &mut self.phase
+        if let Phase::Open { until, held_until, .. } = &mut self.phase
             && now < *until
         {
-            *until = (*until).max(now + by.min(longest(policy)));
+            *held_until = (*held_until).max(now + by.min(longest(policy)));
+            *until = (*until).max(*held_until);
         }
     }
 
     /// Ends its open time now: whoever asks next is a probe. Does nothing in any other state.
     pub fn hasten(&mut self, now: Timestamp) {
         let now = self.advance(now);
-        if let Phase::Open { until } = &mut self.phase {
+        if let Phase::Open { until, .. } = &mut self.phase {
             *until = (*until).min(now);
         }
     }
@@ -225,7 +231,9 @@ impl Breaker {
                 self.lengthen(now, policy, remaining);
                 None
             }
-            State::Closed | State::HalfOpen => Some(self.open(now, remaining.min(longest(policy)), Trip::Reported)),
+            State::Closed | State::HalfOpen => {
+                Some(self.open_held(now, remaining.min(longest(policy)), Trip::Reported))
+            }
         }
     }
 
@@ -233,7 +241,7 @@ impl Breaker {
     pub fn force_open(&mut self, now: Timestamp, policy: &BreakerPolicy, open_for: Millis) -> Transition {
         let now = self.advance(now);
         self.openings = self.exponent(now, policy);
-        self.open(now, open_for.clamp(Millis(1), longest(policy)), Trip::Forced)
+        self.open_held(now, open_for.clamp(Millis(1), longest(policy)), Trip::Forced)
     }
 
     /// Closes it by order, for all traffic at once. If it opens again, it does so for as long as it would have.
@@ -270,8 +278,11 @@ impl Breaker {
     pub fn restore(snapshot: Snapshot, now: Timestamp, policy: &BreakerPolicy) -> Self {
         let phase = match snapshot.state {
             State::Closed => Phase::Closed { since: now - snapshot.closed_ms, ramping: snapshot.ramping },
-            State::Open => Phase::Open { until: now + snapshot.remaining_ms.min(longest(policy)) },
-            State::HalfOpen => Phase::Open { until: now },
+            State::Open => {
+                let until = now + snapshot.remaining_ms.min(longest(policy));
+                Phase::Open { until, held_until: until, vouchers: 0 }
+            }
+            State::HalfOpen => Phase::Open { until: now, held_until: now, vouchers: 0 },
         };
         Self { clock: now, openings: snapshot.trips, phase, ..Self::new() }
     }
@@ -366,7 +377,14 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Timestamp, open_for: Millis, why: Trip) -> Transition {
-        self.enter(Phase::Open { until: now + open_for });
+        self.enter(Phase::Open { until: now + open_for, held_until: now, vouchers: 0 });
+        Transition::Opened { open_for, why }
+    }
+
+    /// Opens it for a time that no voucher cuts short.
+    fn open_held(&mut self, now: Timestamp, open_for: Millis, why: Trip) -> Transition {
+        let until = now + open_for;
+        self.enter(Phase::Open { until, held_until: until, vouchers: 0 });
         Transition::Opened { open_for, why }
     }
 

@@ -18,6 +18,8 @@ enum Event {
     /// Which of all tickets ever handed out, finished ones too.
     Finish(prop::sample::Index, Verdict),
     Lengthen(u64),
+    /// Whether it was found well, and whether that tells anything.
+    Vouch(bool, bool),
     Remote(u64, u32),
     ForceOpen(u64),
     ForceClose,
@@ -69,6 +71,7 @@ fn event() -> impl Strategy<Value = Event> {
         40 => prop_oneof![9 => 0..3000_u64, 1 => Just(30_000)].prop_map(Event::Admit),
         60 => (any::<prop::sample::Index>(), verdict()).prop_map(|(which, verdict)| Event::Finish(which, verdict)),
         2 => length().prop_map(Event::Lengthen),
+        12 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(well, telling)| Event::Vouch(well, telling)),
         2 => (length(), mostly(0..5_u32)).prop_map(|(ms, trips)| Event::Remote(ms, trips)),
         1 => length().prop_map(Event::ForceOpen),
         1 => Just(Event::ForceClose),
@@ -102,7 +105,7 @@ struct Model {
 #[derive(Debug, Clone)]
 enum ModelState {
     Closed { since: u64, ramping: bool },
-    Open { until: u64 },
+    Open { until: u64, held_until: u64, vouchers: u32 },
     HalfOpen { probes: Vec<Probe>, successes: u32, slow: u32 },
 }
 
@@ -196,7 +199,7 @@ impl Model {
     fn state(&self) -> State {
         match self.state {
             ModelState::Closed { .. } => State::Closed,
-            ModelState::Open { until } if self.now < until => State::Open,
+            ModelState::Open { until, .. } if self.now < until => State::Open,
             ModelState::Open { .. } | ModelState::HalfOpen { .. } => State::HalfOpen,
         }
     }
@@ -217,7 +220,7 @@ impl Model {
             assert_eq!(transition, None);
         }
         match &mut self.state {
-            ModelState::Open { until } => {
+            ModelState::Open { until, .. } => {
                 let refused = result.expect_err("open admits nothing");
                 assert_eq!(refused.retry_in.0, *until - now);
                 assert!((1..=self.policy.open_max.0.max(1)).contains(&refused.retry_in.0));
@@ -290,14 +293,20 @@ impl Model {
                 let whole = u64::try_from(doubled.clamp(1, u128::from(self.cap()))).unwrap();
                 assert!((whole.div_ceil(2)..=whole).contains(&open_for.0), "open for {open_for} of {whole}");
                 self.trips = self.trips.saturating_add(1);
-                self.open(open_for.0);
+                self.open(open_for.0, false);
+            }
+            (Some(Expected::HalfOpened), Some(Transition::HalfOpened)) => {
+                let successes = self.policy.successes.max(1) - 1;
+                self.state = ModelState::HalfOpen { probes: Vec::new(), successes, slow: 0 };
+                self.era += 1;
             }
             (expected, actual) => panic!("expected {expected:?}, got {actual:?}"),
         }
     }
 
-    fn open(&mut self, open_for: u64) {
-        self.state = ModelState::Open { until: self.now.saturating_add(open_for) };
+    fn open(&mut self, open_for: u64, held: bool) {
+        let until = self.now.saturating_add(open_for);
+        self.state = ModelState::Open { until, held_until: if held { until } else { self.now }, vouchers: 0 };
         self.era += 1;
     }
 
@@ -309,11 +318,26 @@ impl Model {
 
     fn lengthened(&mut self, by: u64) {
         let (now, cap) = (self.now, self.cap());
-        if let ModelState::Open { until } = &mut self.state
+        if let ModelState::Open { until, held_until, .. } = &mut self.state
             && now < *until
         {
-            *until = (*until).max(now.saturating_add(by.min(cap)));
+            *held_until = (*held_until).max(now.saturating_add(by.min(cap)));
+            *until = (*until).max(*held_until);
         }
+    }
+
+    /// What a voucher must lead to.
+    fn vouched(&mut self, well: bool, telling: bool) -> Option<Expected> {
+        let (now, needed) = (self.now, self.policy.successes.max(1));
+        let ModelState::Open { until, held_until, vouchers } = &mut self.state else { return None };
+        if !well {
+            *vouchers = 0;
+            return (now >= *until).then_some(Expected::Opened(Trip::Probe));
+        }
+        if now >= *held_until {
+            *vouchers += 1;
+        }
+        (now >= *held_until && *vouchers >= needed && (telling || now >= *until)).then_some(Expected::HalfOpened)
     }
 
     fn reported(&mut self, remaining: u64, trips: u32, actual: Option<Transition>) {
@@ -328,7 +352,7 @@ impl Model {
         } else {
             let open_for = Millis(remaining.min(self.cap()));
             assert_eq!(actual, Some(Transition::Opened { open_for, why: Trip::Reported }));
-            self.open(open_for.0);
+            self.open(open_for.0, true);
         }
     }
 }
@@ -336,6 +360,7 @@ impl Model {
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     Opened(Trip),
+    HalfOpened,
     Closed,
 }
 
@@ -386,6 +411,13 @@ impl Twins {
                 self.breaker.lengthen(now, &policy, Millis(*ms));
                 self.model.lengthened(*ms);
             }
+            Event::Vouch(well, telling) => {
+                let transition = self.breaker.vouch(now, &policy, *well, *telling, &mut self.rng);
+                self.log.push(format!("{transition:?}"));
+                let expected = self.model.vouched(*well, *telling);
+                self.model.follow(expected, transition);
+                assert_eq!(self.breaker.vouchable_at().is_some(), matches!(self.model.state, ModelState::Open { .. }));
+            }
             Event::Remote(ms, trips) => {
                 let transition = self.breaker.open_remote(now, &policy, Millis(*ms), *trips);
                 self.model.reported(*ms, *trips, transition);
@@ -395,7 +427,7 @@ impl Twins {
                 let transition = self.breaker.force_open(now, &policy, Millis(*ms));
                 assert_eq!(transition, Transition::Opened { open_for, why: Trip::Forced });
                 self.model.forgive();
-                self.model.open(open_for.0);
+                self.model.open(open_for.0, true);
             }
             Event::ForceClose => {
                 let transition = self.breaker.force_close(now);
@@ -448,8 +480,14 @@ impl Twins {
         self.breaker = restored;
         self.issued.clear();
         self.model.results.clear();
-        if self.model.state() == State::HalfOpen {
-            self.model.state = ModelState::Open { until: now.0 };
+        match self.model.state {
+            ModelState::Open { until, .. } if now.0 < until => {
+                self.model.state = ModelState::Open { until, held_until: until, vouchers: 0 };
+            }
+            ModelState::Open { .. } | ModelState::HalfOpen { .. } => {
+                self.model.state = ModelState::Open { until: now.0, held_until: now.0, vouchers: 0 };
+            }
+            ModelState::Closed { .. } => {}
         }
     }
 
