@@ -319,7 +319,10 @@ impl Exchange {
         };
         if self.keep_alive.has_begun {
             // Only a refusal is whole where a stream was asked for.
-            self.write(reply::as_error_event(self.request.surface, &body));
+            let Some(event) = reply::as_error_event(self.request.surface, &body) else {
+                return self.refuse(&ApiError::unexplained(status), Some(target));
+            };
+            self.write(event);
             self.state = State::Over;
             return;
         }

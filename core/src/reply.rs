@@ -56,8 +56,10 @@ pub(crate) fn name_list(names: &[String]) -> HeaderValue {
     HeaderValue::from_str(&list).expect("graphic ASCII can stand in a header")
 }
 
-/// An error in a dialect's own words, as the event that ends a stream.
-pub(crate) fn as_error_event(surface: Surface, body: &[u8]) -> Bytes {
+/// An error in a dialect's own words, as the event that ends a stream. `None`: it has none, such as a proxy's page, or nothing.
+pub(crate) fn as_error_event(surface: Surface, body: &[u8]) -> Option<Bytes> {
+    let said: Value = serde_json::from_slice(body).ok()?;
+    said.get("error")?;
     let name: &[u8] = if surface.dialect() == Dialect::Anthropic { b"event: error\n" } else { b"" };
     let mut event = name.to_vec();
     for line in body.trim_ascii().split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -66,7 +68,7 @@ pub(crate) fn as_error_event(surface: Surface, body: &[u8]) -> Bytes {
         event.push(b'\n');
     }
     event.push(b'\n');
-    event.into()
+    Some(event.into())
 }
 
 /// The beginning of a text that a client made up, for quoting it in an error: the whole may be of any length.
@@ -171,6 +173,12 @@ impl ApiError {
     /// An error that is the caller's to mend.
     pub fn invalid(message: impl Into<String>, param: Option<&'static str>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request", message).with_param(param)
+    }
+
+    /// A vendor's refusal of the request, where the vendor did not say why in words that a client can read.
+    pub(crate) fn unexplained(status: StatusCode) -> Self {
+        let message = format!("The vendor refused this request with status {}, and did not say why.", status.as_u16());
+        Self::new(status, "invalid_request_error", "invalid_request", message)
     }
 
     /// An error without a parameter, a retry hint or attempts.

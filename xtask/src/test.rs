@@ -25,6 +25,9 @@ const WASM_CLIPPY: [&str; 8] = [
     "warnings",
 ];
 
+/// How many random cases each property is tried with.
+const PROPERTY_CASES: &str = "10000";
+
 /// How many tests passed and failed; a stage that fails without any test to blame counts as one failure.
 #[derive(Debug, Default, PartialEq)]
 struct Tally {
@@ -106,6 +109,8 @@ fn cargo_test(filter: Option<&str>, this: PathBuf, tally: &mut Tally) -> Result<
     command.env("TIDEGATE_XTASK", this).env("TIDEGATE_BIN", place::target()?.join("debug/tidegate"));
     command.env("TIDEGATE_NODE", setup::edge()?.node_bin.join("node")).env("TIDEGATE_PYTHON", setup::python()?);
     command.env("TIDEGATE_VIDAIMOCK", setup::vidaimock()?);
+    // By hand, `cargo test` tries each property a few hundred times; here it has to hold for longer.
+    command.env("PROPTEST_CASES", PROPERTY_CASES);
     let status = pass_on(command.stdout(Stdio::piped()), |line| tally.read(line))?;
     anyhow::ensure!(status || tally.failed > 0, "cargo test failed, though no test that ran did");
     Ok(())

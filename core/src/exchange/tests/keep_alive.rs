@@ -72,6 +72,17 @@ fn a_refusal_comes_as_the_vendor_said_it_in_the_stream() {
 }
 
 #[test]
+fn a_refusal_without_words_gets_some() {
+    for body in ["", "<html>Bad Request</html>", "{}"] {
+        let mut world = patient();
+        world.script("a/m", [Script::body(400, body).after(1500)]);
+        let id = stream(&mut world);
+        let (events, _) = world.answer(id).events();
+        assert!(events.len() == 1 && events[0].contains("refused this request with status 400"), "{events:?}");
+    }
+}
+
+#[test]
 fn whoever_wants_no_stream_gets_no_comments() {
     let mut world = patient();
     world.usually("a/m", Script::answer(5000));
