@@ -15,6 +15,7 @@ pub mod headers;
 pub mod openai;
 mod prepare;
 mod request;
+mod rescue;
 mod scan;
 mod schema;
 pub mod sse;
@@ -23,6 +24,7 @@ mod stream;
 pub use answer::{Reader, say};
 pub use prepare::{Prepared, Unfit, prepare};
 pub use request::{Controls, Request};
+pub use rescue::{Remains, Rescue};
 pub use stream::Stream;
 
 /// A vendor's wire format.
@@ -147,4 +149,6 @@ pub enum Event {
     Other(Bytes),
     /// An error inside the stream. Its bytes are not passed on.
     Error(VendorError),
+    /// A vendor that was to tell an answer anew tells another one. Nothing of it is passed on.
+    Diverged,
 }

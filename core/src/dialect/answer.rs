@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use super::chat::{Choice, Content, Decode, Delta, Encode, Reply, Stamp, Stop};
 use super::openai::{completions, responses};
-use super::{Dialect, Operation, Prepared, Reading, Request, Stream, Surface, VendorError, anthropic, gemini, openai};
+use super::{
+    Dialect, Operation, Prepared, Reading, Remains, Request, Rescue, Stream, Surface, VendorError, anthropic, gemini,
+    openai,
+};
 use crate::price::Usage;
 use crate::time::Timestamp;
 
@@ -16,6 +19,8 @@ pub struct Reader {
     operation: Operation,
     goes_through: bool,
     one_choice: bool,
+    /// Whether streams are kept track of, for another vendor to go on with.
+    tracks: bool,
     stamp: Stamp,
     /// What the answer repeats of the request.
     repeats: Repeats,
@@ -60,7 +65,14 @@ impl Reader {
             _ => Repeats::Nothing,
         };
         let (surface, operation, one_choice) = (request.surface, prepared.operation, request.one_choice);
-        Self { surface, dialect, operation, goes_through, one_choice, stamp, repeats }
+        Self { surface, dialect, operation, goes_through, one_choice, tracks: false, stamp, repeats }
+    }
+
+    /// The same, but keeping track of streams, so that another vendor can go on with them. That takes our own encoder, also
+    /// where both speak one dialect; a stream of several choices has none.
+    #[must_use]
+    pub fn tracking(self) -> Self {
+        Self { tracks: self.one_choice, ..self }
     }
 
     /// Whether the vendor's own bytes go to the client.
@@ -90,11 +102,20 @@ impl Reader {
     /// Begins to read a stream.
     pub fn stream(&self) -> Stream {
         let Stamp { wants_usage, price, .. } = self.stamp;
+        if self.tracks {
+            return Stream::tracked(self.decoder(), self.encoder());
+        }
         match (self.goes_through, self.dialect) {
             (true, Dialect::OpenAi) => Stream::OpenAi(openai::Watcher::new(wants_usage, self.one_choice, price)),
             (true, Dialect::Anthropic) => Stream::Anthropic(anthropic::Watcher::new(price)),
             (true, Dialect::Gemini) | (false, _) => Stream::translated(self.decoder(), self.encoder()),
         }
+    }
+
+    /// Begins to read a stream that goes on where another vendor's broke off.
+    pub fn resume(&self, mut remains: Remains, rescue: Rescue) -> Stream {
+        remains.encoder.hand_over(self.stamp.price);
+        Stream::resumed(self.decoder(), remains, rescue)
     }
 
     fn decoder(&self) -> Box<dyn Decode> {

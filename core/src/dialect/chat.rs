@@ -66,6 +66,18 @@ impl Request {
         forced && !self.tools.is_empty()
     }
 
+    /// Has the answer begin with `text`: behind what the client may itself have begun it with.
+    pub fn begin_answer(&mut self, text: &str) {
+        let begun = self.messages.last_mut().filter(|message| message.role == Role::Assistant);
+        match begun.and_then(|message| message.parts.last_mut()) {
+            Some(Part { content: Content::Text(beginning), .. }) => beginning.push_str(text),
+            _ => {
+                let part = Part { content: Content::Text(text.to_owned()), cache: None };
+                self.messages.push(Message { role: Role::Assistant, parts: vec![part] });
+            }
+        }
+    }
+
     /// Whether there is a picture anywhere in the conversation.
     pub fn has_image(&self) -> bool {
         fn any(parts: &[Part]) -> bool {

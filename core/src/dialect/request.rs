@@ -35,8 +35,9 @@ pub struct Request {
     pub one_choice: bool,
     /// What it asks of the gateway itself, by the names in `CONTROLS`; no vendor sees it.
     pub controls: Controls,
-    /// Whether its history holds thinking that cannot be Anthropic's: another vendor has answered before.
-    foreign_thinking: bool,
+    /// Whether its bytes cannot be passed through: its history holds thinking that is not Anthropic's, or what is asked is
+    /// not what they say.
+    rewritten: bool,
     /// Headers for a vendor of the client's own dialect.
     pub forwarded: HeaderMap,
     body: Bytes,
@@ -148,7 +149,7 @@ impl Request {
             wants_usage,
             one_choice,
             controls: Vec::new(),
-            foreign_thinking: surface == Surface::Messages && has_foreign_thinking(&body),
+            rewritten: surface == Surface::Messages && has_foreign_thinking(&body),
             forwarded: HeaderMap::new(),
             model_at,
             usage_edit,
@@ -180,9 +181,10 @@ impl Request {
     /// Whether a vendor of this dialect takes it as it is.
     pub fn goes_through(&self, dialect: Dialect) -> bool {
         match self.surface {
-            Surface::Chat | Surface::Embeddings => dialect == Dialect::OpenAi,
             // Anthropic refuses a signature that it did not write: such a block has to be left out.
-            Surface::Messages => dialect == Dialect::Anthropic && !self.foreign_thinking,
+            Surface::Chat | Surface::Messages if self.rewritten => false,
+            Surface::Chat | Surface::Embeddings => dialect == Dialect::OpenAi,
+            Surface::Messages => dialect == Dialect::Anthropic,
             Surface::CountTokens => dialect == Dialect::Anthropic,
             Surface::Completions | Surface::Responses => false,
         }
@@ -203,6 +205,18 @@ impl Request {
         };
         let chat: &Result<_, _> = self.chat.get_or_init(|| Box::new(read()));
         chat.as_ref().map_err(Clone::clone)
+    }
+
+    /// The same request, but for a vendor that is to go on from this beginning of its answer. White space at its end is left
+    /// out: vendors refuse it, and models put it there by themselves.
+    ///
+    /// # Errors
+    ///
+    /// Why the conversation cannot be understood.
+    pub fn continued(&self, text: &str) -> Result<Self, BadRequest> {
+        let mut chat = self.chat()?.clone();
+        chat.begin_answer(text.trim_end());
+        Ok(Self { rewritten: true, chat: OnceCell::from(Box::new(Ok(chat))), ..self.clone() })
     }
 
     /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.

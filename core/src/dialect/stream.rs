@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::chat::{Decode, Delta, Encode, Stop};
+use super::rescue::{self, Diverged, Remains, Rescue, Track};
 use super::sse::EventTooLarge;
 use super::{Event, Surface, VendorError, anthropic, openai};
 use crate::price::Usage;
@@ -24,6 +25,8 @@ pub enum Stream {
 pub struct Translation {
     decoder: Box<dyn Decode>,
     encoder: Box<dyn Encode>,
+    /// What the client has been sent, where another vendor may have to go on from there.
+    track: Option<Box<Track>>,
     usage: Option<Usage>,
     finished: bool,
     filtered: bool,
@@ -41,9 +44,28 @@ const OUT_BYTES_KEPT: usize = 16 << 10;
 impl Stream {
     /// A stream to be read by `decoder` and written by `encoder`.
     pub(super) fn translated(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) -> Self {
-        let (usage, error, out) = (None, None, Vec::new());
-        let (finished, filtered, ended) = (false, false, false);
-        Self::Translated(Translation { decoder, encoder, usage, finished, filtered, ended, error, out })
+        Self::Translated(Translation::new(decoder, encoder, None))
+    }
+
+    /// The same, kept track of: should it break off, another vendor may go on with it.
+    pub(super) fn tracked(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>) -> Self {
+        Self::Translated(Translation::new(decoder, encoder, Some(Box::default())))
+    }
+
+    /// A stream that goes on where another broke off.
+    pub(super) fn resumed(decoder: Box<dyn Decode>, remains: Remains, rescue: Rescue) -> Self {
+        let Remains { encoder, track } = remains;
+        Self::Translated(Translation::new(decoder, encoder, Some(Box::new(track.succeeded(rescue)))))
+    }
+
+    /// What is left of it, for another vendor to go on with. `None`: it was not kept track of.
+    pub fn into_remains(self) -> Option<Remains> {
+        match self {
+            Self::Translated(Translation { encoder, track: Some(track), .. }) => {
+                Some(Remains { encoder, track: *track })
+            }
+            _ => None,
+        }
     }
 
     /// Takes the next piece of the vendor's stream, of any size.
@@ -132,18 +154,20 @@ impl Stream {
 
     /// How the client's stream ends when it breaks off.
     pub fn broken(&mut self, error: &ApiError, surface: Surface, request_id: &str) -> Bytes {
-        if let Self::Translated(translation) = self {
-            let mut out = Vec::new();
-            let code = error.code.as_deref().unwrap_or_default();
-            if translation.encoder.fail(error.kind, code, &error.message, &mut out) {
-                return out.into();
-            }
+        match self {
+            Self::Translated(translation) => rescue::broken(&mut *translation.encoder, error, surface, request_id),
+            Self::OpenAi(_) | Self::Anthropic(_) => error.event(surface, request_id),
         }
-        error.event(surface, request_id)
     }
 }
 
 impl Translation {
+    fn new(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>, track: Option<Box<Track>>) -> Self {
+        let (usage, error, out) = (None, None, Vec::new());
+        let (finished, filtered, ended) = (false, false, false);
+        Self { decoder, encoder, track, usage, finished, filtered, ended, error, out }
+    }
+
     /// All that can be read now becomes one event: what a piece held goes on in one piece.
     fn next_event(&mut self) -> Result<Option<Event>, EventTooLarge> {
         if let Some(error) = self.error.take() {
@@ -174,7 +198,14 @@ impl Translation {
                 }
                 delta => has_content |= delta.is_content(),
             }
-            self.encoder.encode(&delta, &mut out);
+            match self.pass(delta) {
+                Ok(Some(delta)) => self.encoder.encode(&delta, &mut out),
+                Ok(None) => {}
+                Err(Diverged) => {
+                    self.finished = false;
+                    return Ok(Some(Event::Diverged));
+                }
+            }
         }
         if self.finished && self.error.is_none() && self.decoder.is_done() {
             self.end(&mut out);
@@ -192,6 +223,14 @@ impl Translation {
             self.out = out;
         }
         Ok(event)
+    }
+
+    /// What of a delta is for the client: all of it, unless another vendor has told a part before.
+    fn pass(&mut self, delta: Delta) -> Result<Option<Delta>, Diverged> {
+        match &mut self.track {
+            None => Ok(Some(delta)),
+            Some(track) => track.pass(delta),
+        }
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {

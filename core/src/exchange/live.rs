@@ -331,6 +331,8 @@ impl Live {
                 Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
                     passed.push(raw);
                 }
+                // The vendor did nothing wrong by answering otherwise.
+                Ok(Some(StreamEvent::Diverged)) => break Some(Outcome::Neutral),
                 Err(EventTooLarge) => break Some(Outcome::HardFailure(Failure::TooLarge)),
             }
         };
@@ -449,6 +451,7 @@ fn read_until_token(stream: &mut Stream, held: &mut Gathered) -> Result<Held, Pr
                 }
             }
             Ok(Some(StreamEvent::Other(raw))) => held.push(raw),
+            Ok(Some(StreamEvent::Diverged)) => return Err(over(Outcome::Neutral, stream.usage())),
             Err(EventTooLarge) => return Err(failed(Failure::TooLarge)),
         }
         if held.len() > HELD_BYTES_MAX && matches!(found, Held::Nothing) {

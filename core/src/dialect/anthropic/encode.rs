@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::arguments::Progress;
 use super::message::{Block, Ending, Message, WireUsage};
 use crate::dialect::chat::{Delta, Encode, Json, Stamp, Stop};
-use crate::price::Usage;
+use crate::price::{Price, Usage};
 
 /// The most that waits for a call to be done: in bytes, and in blocks. What is more ends the wait: the call's block is closed, and
 /// what comes for it later is lost. No vendor that is well needs more.
@@ -118,6 +118,11 @@ impl Encode for Encoder {
         let delta = Ending::of(&stop, self.next_call > 0);
         Event::MessageDelta { delta, usage: WireUsage::settled(usage.or(self.usage), &self.stamp) }.write(out);
         Event::MessageStop.write(out);
+    }
+
+    fn hand_over(&mut self, price: Option<Price>) {
+        self.stamp.price = price;
+        self.usage = None;
     }
 }
 

@@ -142,6 +142,9 @@ pub trait Encode: std::fmt::Debug + Send {
     /// Writes the stream's good end: what was held back for it, the usage, the terminator.
     fn end(&mut self, usage: Option<Usage>, out: &mut Vec<u8>);
 
+    /// Another vendor goes on with the answer: what is counted from here on is its, at its price.
+    fn hand_over(&mut self, price: Option<Price>);
+
     /// Writes how a stream ends that breaks off, where the dialect has more to say than one event that stands for itself.
     /// `false`: it has not, and nothing was written.
     fn fail(&mut self, kind: &str, code: &str, message: &str, out: &mut Vec<u8>) -> bool {

@@ -13,7 +13,7 @@ use super::write_reply::{finish_reason, id};
 use crate::dialect::BadRequest;
 use crate::dialect::chat::{Choice, Content, Delta, Encode, Json, Message, Part, Reply, Request, Role, Stamp, Stop};
 use crate::dialect::fields::Fields;
-use crate::price::Usage;
+use crate::price::{Price, Usage};
 
 /// How long an answer is whose client sets no limit, in tokens: `OpenAI`'s default.
 const MAX_TOKENS: u64 = 16;
@@ -231,6 +231,10 @@ impl Encode for Encoder {
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(DONE);
+    }
+
+    fn hand_over(&mut self, price: Option<Price>) {
+        self.stamp.price = price;
     }
 }
 

@@ -7,7 +7,7 @@ use super::usage::WireUsage;
 use super::write_reply::{ExtraContent, finish_reason, id};
 use super::{DATA, DONE};
 use crate::dialect::chat::{Delta, Encode, Json, Stamp};
-use crate::price::Usage;
+use crate::price::{Price, Usage};
 
 /// Writes one stream.
 #[derive(Debug)]
@@ -120,6 +120,10 @@ impl Encode for Encoder {
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(DONE);
+    }
+
+    fn hand_over(&mut self, price: Option<Price>) {
+        self.stamp.price = price;
     }
 }
 

@@ -39,7 +39,7 @@ fn watch(price: Option<Price>, stream: &str, size: usize) -> (Vec<Event>, Watche
 fn passed(events: &[Event]) -> String {
     let bytes = events.iter().filter_map(|event| match event {
         Event::Content(raw) | Event::Finish(raw) | Event::Other(raw) => Some(&raw[..]),
-        Event::Error(_) => None,
+        Event::Error(_) | Event::Diverged => None,
     });
     String::from_utf8(bytes.collect::<Vec<_>>().concat()).unwrap()
 }
@@ -50,7 +50,7 @@ fn kinds(events: &[Event]) -> String {
         Event::Content(_) => 'c',
         Event::Finish(_) => 'f',
         Event::Other(_) => 'o',
-        Event::Error(_) => 'e',
+        Event::Error(_) | Event::Diverged => 'e',
     });
     letters.collect()
 }

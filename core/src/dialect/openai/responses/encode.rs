@@ -15,7 +15,7 @@ use super::items::{Item, Namer, Piece, Scored, Status};
 use super::response::{End, Failure, Response};
 use super::seal::Seal;
 use crate::dialect::chat::{Delta, Encode, Json, Stamp, Stop};
-use crate::price::Usage;
+use crate::price::{Price, Usage};
 
 /// The longest answer that is kept for the end of its stream, in bytes: far more than any model writes at once. One that is
 /// longer ends there, as one that met its limit of tokens, so that what was streamed and what is repeated never differ.
@@ -121,6 +121,10 @@ impl Encode for Encoder {
         self.write_response("response.failed", End::Broken(Failure { code, message }), None, out);
         self.stage = Stage::Closed;
         true
+    }
+
+    fn hand_over(&mut self, price: Option<Price>) {
+        self.stamp.price = price;
     }
 }
 
