@@ -120,6 +120,7 @@ impl<'c> Pair<'c> {
                 match event {
                     Event::Content(raw) | Event::Finish(raw) | Event::Other(raw) => passed.push(raw),
                     Event::Error(error) => panic!("the benchmark's own stream has an error: {error:?}"),
+                    Event::Diverged => unreachable!("nothing came before it"),
                 }
             }
         }

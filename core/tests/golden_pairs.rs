@@ -176,6 +176,7 @@ fn relay(pair: &Pair, answer: &str, reader: &Reader, vendors: &str, size: usize)
             match event {
                 Event::Content(bytes) | Event::Finish(bytes) | Event::Other(bytes) => sent.extend_from_slice(&bytes),
                 Event::Error(error) => panic!("{answer}: {error:?}"),
+                Event::Diverged => panic!("{answer}: no stream came before it"),
             }
         }
     }

@@ -110,6 +110,7 @@ fn relay(mut stream: Stream, surface: Surface, pieces: Cuts<'_>) -> Told {
                     told.error = Some(error);
                     break 'pieces;
                 }
+                Event::Diverged => unreachable!("no stream came before it"),
             }
         }
     }
