@@ -149,6 +149,8 @@ pub struct Target {
     pub upstream: String,
     /// Context window in tokens, where it is known.
     pub context: Option<u64>,
+    /// What routing assumes until it has measured; `None`: what the other candidates of a route take.
+    pub typical_first_token: Option<Millis>,
     /// `None` is unknown, which is not zero.
     pub price: Option<Price>,
     /// What it can do: a request for more goes to another candidate.

@@ -259,6 +259,7 @@ impl Exchange {
             live.permit,
             &Settlement {
                 outcome: ended.outcome,
+                stream: self.request.stream,
                 first_token: live.first_token_at.map(|at| at.since(live.sent_at)),
                 took,
                 usage: ended.usage,

@@ -24,7 +24,7 @@ use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
 use crate::rng::Rng;
 use crate::route::Rejection;
-use crate::stats::TargetStats;
+use crate::stats::{Begun, TargetStats};
 use crate::time::{Millis, Timestamp};
 
 /// How long a throttled key rests when its vendor does not say: the five seconds that the field's write-ups use.
@@ -85,6 +85,7 @@ pub struct Permit {
     pub target: TargetId,
     key: KeyId,
     ticket: Ticket,
+    begun: Begun,
 }
 
 /// What came of an attempt.
@@ -92,6 +93,8 @@ pub struct Permit {
 pub struct Settlement {
     /// What became of it.
     pub outcome: Outcome,
+    /// Whether a stream was asked for.
+    pub stream: bool,
     /// From sending to the first token, for a stream that got so far.
     pub first_token: Option<Millis>,
     /// From sending to the end.
@@ -218,18 +221,18 @@ impl Gateway {
         let state = &mut self.targets[id.0];
         let (ticket, transition) =
             state.breaker.admit(now, &target.breaker, lease, &mut self.rng).map_err(breaker_open)?;
-        state.stats.attempt();
+        let begun = state.stats.begin(now);
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }
-        Ok(Permit { target: id, key, ticket })
+        Ok(Permit { target: id, key, ticket, begun })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
         let now = self.advance(now);
-        let Permit { target: id, key, ticket } = permit;
+        let Permit { target: id, key, ticket, begun } = permit;
         let config = Arc::clone(&self.config);
         let target = config.target(id);
         let slow = settlement.first_token.is_some_and(|took| took > target.breaker.slow_first_token);
@@ -239,7 +242,10 @@ impl Gateway {
         if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
             state.breaker.lengthen(now, &target.breaker, hint);
         }
-        state.stats.record(now, settlement);
+        state.stats.end(now, begun, settlement);
+        if transition == Some(Transition::Closed) {
+            state.stats.forgive(now);
+        }
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }

@@ -10,11 +10,15 @@ use crate::gateway::Settlement;
 use crate::price::Usage;
 use crate::time::{Millis, Timestamp};
 
+mod estimate;
+mod latency;
+mod pending;
 mod sketch;
 
+pub use estimate::Estimate;
+pub use latency::Latency;
+pub use pending::{Begun, Pending};
 pub use sketch::{SKETCH_MAX, Sketch};
-
-use sketch::Aging;
 
 /// One target's statistics, of constant size.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +26,11 @@ pub struct TargetStats {
     tally: Tally,
     first_token: Latency,
     total: Latency,
+    /// What a stream's first token is expected to take.
+    stream: Estimate,
+    /// What an answer in whole is expected to take: another matter, since it depends on how long the answer is.
+    whole: Estimate,
+    pending: Pending,
     /// Tokens per second while an answer is written, in 1/1000; 0 is not known yet.
     pace: u64,
 }
@@ -49,23 +58,6 @@ pub struct Tally {
     pub neutral: u64,
 }
 
-/// How long something took, seen four ways.
-#[derive(Debug, Clone, Default)]
-pub struct Latency {
-    /// In 1/65536 ms. Saturates at 2³² ms, so that no product below can overflow.
-    ewma: Option<u64>,
-    /// The last [`RECENT`] in ms; once full, `oldest` is the next to go.
-    recent: Vec<u32>,
-    oldest: usize,
-    aging: Aging,
-}
-
-/// How many samples the mean is over.
-const RECENT: usize = 100;
-
-/// Bits after the point of the moving average: enough that a sample of 1 ms still moves it.
-const EWMA_FRACTION_BITS: u32 = 16;
-
 impl TargetStats {
     /// Nothing has happened yet.
     pub fn new() -> Self {
@@ -73,15 +65,18 @@ impl TargetStats {
     }
 
     /// Counts an attempt that was admitted.
-    pub fn attempt(&mut self) {
+    pub fn begin(&mut self, now: Timestamp) -> Begun {
         self.tally.attempts = self.tally.attempts.saturating_add(1);
+        self.pending.begin(now)
     }
 
     /// Counts what came of an attempt. Only a success says how fast the target is: an error may come at once, and would
     /// draw traffic to the target that fails fastest.
-    pub fn record(&mut self, now: Timestamp, settlement: &Settlement) {
+    pub fn end(&mut self, now: Timestamp, begun: Begun, settlement: &Settlement) {
+        self.pending.end(begun);
         let count = self.tally.of(settlement.outcome);
         *count = count.saturating_add(1);
+        self.estimate_anew(now, settlement);
         if settlement.outcome == Outcome::Success {
             self.total.record(now, settlement.took);
             if let Some(took) = settlement.first_token {
@@ -89,6 +84,63 @@ impl TargetStats {
                 self.record_pace(settlement.took.0.saturating_sub(took.0), settlement.usage);
             }
         }
+    }
+
+    fn estimate_anew(&mut self, now: Timestamp, settlement: &Settlement) {
+        let usual = self.usual(settlement.stream);
+        let estimate = self.estimate_mut(settlement.stream);
+        match (settlement.outcome, settlement.first_token) {
+            // Whatever became of it later, its first token was there.
+            (Outcome::Success | Outcome::Neutral, Some(took)) => estimate.sample(now, took),
+            (Outcome::Success, None) => estimate.sample(now, settlement.took),
+            (Outcome::Neutral, None) => estimate.at_least(now, settlement.took),
+            (Outcome::HardFailure(_) | Outcome::Silent, _) => {
+                estimate.failure(now, settlement.took, settlement.retry_after, usual);
+            }
+            // These come from elsewhere than the target's speed; a throttled key is kept back by itself.
+            (
+                Outcome::RateLimited(_)
+                | Outcome::CredentialFault
+                | Outcome::CallerFault
+                | Outcome::TooLong
+                | Outcome::Filtered,
+                _,
+            ) => {}
+        }
+    }
+
+    /// The target is well again: what its failures counted as is forgotten.
+    pub fn forgive(&mut self, now: Timestamp) {
+        for stream in [true, false] {
+            let usual = self.usual(stream);
+            self.estimate_mut(stream).forgive(now, usual);
+        }
+    }
+
+    /// Another target was preferred to this one, which has nothing to do.
+    pub fn pass_over(&mut self, now: Timestamp, stream: bool) {
+        if self.pending(now) == 0 {
+            self.estimate_mut(stream).pass_over();
+        }
+    }
+
+    /// What a request is expected to take: until the first token of a stream, or until the end of a whole answer.
+    pub fn estimate(&self, stream: bool) -> &Estimate {
+        if stream { &self.stream } else { &self.whole }
+    }
+
+    /// Attempts under way.
+    pub fn pending(&self, now: Timestamp) -> u32 {
+        self.pending.count(now)
+    }
+
+    fn estimate_mut(&mut self, stream: bool) -> &mut Estimate {
+        if stream { &mut self.stream } else { &mut self.whole }
+    }
+
+    /// What its answers took of late.
+    fn usual(&self, stream: bool) -> Option<Millis> {
+        if stream { self.first_token.ewma() } else { self.total.ewma() }
     }
 
     fn record_pace(&mut self, writing_ms: u64, usage: Option<Usage>) {
@@ -134,40 +186,6 @@ impl Tally {
     }
 }
 
-impl Latency {
-    /// Takes in a sample.
-    pub fn record(&mut self, now: Timestamp, took: Millis) {
-        let ms = u32::try_from(took.0).unwrap_or(u32::MAX);
-        let sample = u64::from(ms) << EWMA_FRACTION_BITS;
-        self.ewma = Some(self.ewma.map_or(sample, |old| (old * 7 + sample * 3 + 5) / 10));
-        if self.recent.len() < RECENT {
-            self.recent.push(ms);
-        } else {
-            self.recent[self.oldest] = ms;
-            self.oldest = (self.oldest + 1) % RECENT;
-        }
-        self.aging.record(now, took);
-    }
-
-    /// The moving average: each sample makes up 0.3 of it.
-    pub fn ewma(&self) -> Option<Millis> {
-        const HALF: u64 = 1 << (EWMA_FRACTION_BITS - 1);
-        self.ewma.map(|ewma| Millis((ewma + HALF) >> EWMA_FRACTION_BITS))
-    }
-
-    /// The plain average of the last 100, rounded down.
-    pub fn mean(&self) -> Option<Millis> {
-        let sum: u64 = self.recent.iter().copied().map(u64::from).sum();
-        let count = u64::try_from(self.recent.len()).expect("at most a hundred");
-        sum.checked_div(count).map(Millis)
-    }
-
-    /// What so many thousandths of the last 5 to 10 minutes' samples did not exceed, within 1.6 %.
-    pub fn quantile(&self, now: Timestamp, permille: u32) -> Option<Millis> {
-        self.aging.quantile(now, permille)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +196,7 @@ mod tests {
     fn settlement(outcome: Outcome, first_token: Option<u64>, took: u64) -> Settlement {
         Settlement {
             outcome,
+            stream: first_token.is_some(),
             first_token: first_token.map(Millis),
             took: Millis(took),
             usage: None,
@@ -201,14 +220,14 @@ mod tests {
             Outcome::Neutral,
         ];
         for outcome in outcomes {
-            stats.attempt();
-            stats.record(NOW, &settlement(outcome, Some(1), 1));
+            let begun = stats.begin(NOW);
+            stats.end(NOW, begun, &settlement(outcome, Some(1), 1));
         }
         assert_eq!((stats.first_token().ewma(), stats.total().mean()), (None, None));
-        stats.attempt();
-        stats.record(NOW, &settlement(Outcome::Success, None, 900));
-        stats.attempt();
-        stats.record(NOW, &settlement(Outcome::Success, Some(300), 900));
+        let begun = stats.begin(NOW);
+        stats.end(NOW, begun, &settlement(Outcome::Success, None, 900));
+        let begun = stats.begin(NOW);
+        stats.end(NOW, begun, &settlement(Outcome::Success, Some(300), 900));
         let expected = Tally {
             attempts: 10,
             successes: 2,
@@ -225,37 +244,50 @@ mod tests {
         assert_eq!(stats.total().mean(), Some(Millis(900)));
     }
 
-    #[test]
-    fn the_moving_average_takes_three_tenths_of_each_sample() {
-        let mut latency = Latency::default();
-        for (sample, expected) in [(1000, 1000), (2000, 1300), (0, 910), (0, 637)] {
-            latency.record(NOW, Millis(sample));
-            assert_eq!(latency.ewma(), Some(Millis(expected)));
+    fn after(settlements: &[Settlement]) -> TargetStats {
+        let mut stats = TargetStats::new();
+        for settlement in settlements {
+            let begun = stats.begin(NOW);
+            stats.end(NOW, begun, settlement);
         }
-        for _ in 0..60 {
-            latency.record(NOW, Millis(1));
-        }
-        assert_eq!(latency.ewma(), Some(Millis(1)), "rounding does not hold it up");
+        stats
+    }
+
+    fn expected(stats: &TargetStats, stream: bool) -> u64 {
+        stats.estimate(stream).expected(Millis::ZERO).0
     }
 
     #[test]
-    fn the_mean_is_over_the_last_hundred() {
-        let mut latency = Latency::default();
-        for sample in 1..=250 {
-            latency.record(NOW, Millis(sample));
-        }
-        assert_eq!(latency.mean(), Some(Millis(200)), "151 to 250");
-        assert_eq!(latency.recent.len(), RECENT);
+    fn streams_and_whole_answers_are_estimated_apart() {
+        let stats = after(&[settlement(Outcome::Success, Some(300), 9000), settlement(Outcome::Success, None, 4000)]);
+        assert_eq!((expected(&stats, true), expected(&stats, false)), (300, 4000));
     }
 
     #[test]
-    fn any_length_is_borne() {
-        let mut latency = Latency::default();
-        for _ in 0..200 {
-            latency.record(Timestamp::MAX, Millis(u64::MAX));
-        }
-        assert_eq!(latency.ewma(), Some(Millis(u32::MAX.into())));
-        assert_eq!(latency.mean(), Some(Millis(u32::MAX.into())));
-        assert!(latency.quantile(NOW, 500).is_some_and(|long| long <= SKETCH_MAX));
+    fn what_a_failure_or_a_client_that_left_says_of_the_speed() {
+        let good = settlement(Outcome::Success, Some(300), 900);
+        let hard = Settlement { first_token: None, ..settlement(Outcome::HardFailure(Failure::Reset), Some(1), 5) };
+        assert_eq!(expected(&after(&[good, hard]), true), 5000, "failing fast is not being fast");
+        let left = |first_token, took| Settlement { stream: true, ..settlement(Outcome::Neutral, first_token, took) };
+        assert_eq!(expected(&after(&[good, left(None, 100)]), true), 300, "given up early: nothing is known");
+        assert_eq!(expected(&after(&[good, left(None, 700)]), true), 700, "given up late: at least so long");
+        assert_eq!(expected(&after(&[left(Some(200), 700)]), true), 200, "the first token was there");
+        assert_eq!(expected(&after(&[good, settlement(Outcome::CallerFault, Some(9), 9)]), true), 300);
+        let mut recovered = after(&[good, hard]);
+        recovered.forgive(NOW);
+        assert_eq!(expected(&recovered, true), 300);
+    }
+
+    #[test]
+    fn only_who_has_nothing_to_do_is_passed_over() {
+        let later = NOW + Millis::from_secs(60);
+        let faded = |stats: &TargetStats| stats.estimate(true).faded(later, Millis::ZERO, Millis::ZERO);
+        let mut stats = after(&[settlement(Outcome::Success, Some(300), 900)]);
+        let _busy = stats.begin(NOW);
+        (0..16).for_each(|_| stats.pass_over(NOW, true));
+        assert_eq!(faded(&stats), Millis(300));
+        let mut stats = after(&[settlement(Outcome::Success, Some(300), 900)]);
+        (0..16).for_each(|_| stats.pass_over(NOW, true));
+        assert_eq!(faded(&stats), Millis(150));
     }
 }

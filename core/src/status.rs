@@ -62,6 +62,8 @@ pub struct BreakerStatus {
 pub struct LatencyStatus {
     /// Of the last 100.
     pub mean_ms: Option<Millis>,
+    /// Of the last 10.
+    pub mean_10_ms: Option<Millis>,
     /// Moving average, the latest sample weighing 0.3.
     pub ewma_ms: Option<Millis>,
     /// Median of the last 5 to 10 minutes, within 1.6 %.
@@ -126,6 +128,7 @@ impl LatencyStatus {
     fn of(latency: &Latency, now: Timestamp) -> Self {
         Self {
             mean_ms: latency.mean(),
+            mean_10_ms: latency.mean_of_last(10),
             ewma_ms: latency.ewma(),
             p50_ms: latency.quantile(now, 500),
             p95_ms: latency.quantile(now, 950),

@@ -36,7 +36,7 @@ pub(crate) async fn status(world: &World) {
     let usage = |name: &str| answer["usage"][name].as_u64().unwrap();
     let picodollars = 2 * (usage("prompt_tokens") * 1_000_000 + usage("completion_tokens") * 2_000_000);
     assert_eq!(target["cost_usd"], format!("0.{picodollars:012}").trim_end_matches('0'), "{target}");
-    for figure in ["mean_ms", "ewma_ms", "p50_ms", "p95_ms", "p99_ms"] {
+    for figure in ["mean_ms", "mean_10_ms", "ewma_ms", "p50_ms", "p95_ms", "p99_ms"] {
         assert!(target["total"][figure].is_u64(), "{figure}: {target}");
         assert!(target["first_token"][figure].is_u64(), "{figure}: {target}");
     }

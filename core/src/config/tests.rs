@@ -165,7 +165,6 @@ base_url = "https://example.com"
 keys = [{ env = "K", rpm = 1, tpm = 1, weight = 1 }]
 [models."v/m"]
 strengths = ["code"]
-typical_first_token = "1s"
 [routes.r]
 strategy = "weighted"
 models = ["v/m"]
@@ -180,7 +179,7 @@ budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 16, "{errors}");
+    assert_eq!(errors.iter().count(), 15, "{errors}");
 }
 
 #[test]

@@ -43,6 +43,7 @@ const FREE: TargetId = TargetId(3);
 fn settlement(outcome: Outcome) -> Settlement {
     Settlement {
         outcome,
+        stream: true,
         first_token: None,
         took: Millis(100),
         usage: None,

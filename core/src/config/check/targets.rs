@@ -4,10 +4,14 @@ use super::names::check_printable;
 use super::parameters;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
-use crate::config::values::{choice, integer, price, text};
+use crate::config::values::{choice, duration, integer, price, text};
 use crate::config::{Target, Vendor, VendorId};
 use crate::dialect::chat::Abilities;
 use crate::price::Price;
+use crate::time::Millis;
+
+/// Whoever takes longer has failed by any limit.
+const TYPICAL_MAX: Millis = Millis::from_secs(300);
 
 /// Reads `[models]`.
 pub(super) fn read(root: &mut Table<'_>, vendors: &[(Vendor, Policies)]) -> Vec<Target> {
@@ -29,7 +33,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     // Without its vendor the table is still read, for what else may be wrong with it.
     let owner = owner.unwrap_or_default();
     let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| *policies);
-    field.table(&["strengths", "typical_first_token", "health"], |table| {
+    field.table(&["strengths", "health"], |table| {
         let policies = policies::model(table, inherited);
         let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
         Target {
@@ -37,6 +41,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             vendor: VendorId(owner),
             upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
             context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
+            typical_first_token: table.read("typical_first_token", duration(Millis(1)..=TYPICAL_MAX)),
             price: table.table("price", &[], prices),
             abilities: abilities(table),
             unsupported,

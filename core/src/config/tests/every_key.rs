@@ -54,7 +54,7 @@ fn cases() -> Vec<(&'static str, Value)> {
         (
             "models/*",
             json!({
-                "upstream": "other", "context": 7, "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
+                "upstream": "other", "context": 7, "typical_first_token": "7s", "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
             }),
