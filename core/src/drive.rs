@@ -93,6 +93,17 @@ pub enum Event {
     ClientGone,
 }
 
+impl Event {
+    /// The attempt that it is of; the time and the client are of none.
+    pub(crate) fn attempt(&self) -> Option<AttemptId> {
+        match self {
+            Self::Head { attempt, .. } | Self::Piece { attempt, .. } | Self::End { attempt } => Some(*attempt),
+            Self::Fail { attempt, .. } => Some(*attempt),
+            Self::Timeout | Self::ClientGone => None,
+        }
+    }
+}
+
 /// The response headers that the core reads: an adapter for which headers are dear hands over these alone.
 pub fn read_headers() -> impl Iterator<Item = &'static str> {
     ["content-type", "date", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"].into_iter().chain(quota::HEADERS)

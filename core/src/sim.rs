@@ -5,34 +5,30 @@
 //! millisecond, and the same config, seed and scripts tell the same story, to the byte, on the host and in wasm.
 //!
 //! The story is a list of short lines, such as `40 send a/m` or `290 reply 200 a/m attempts=2`, each beginning with the
-//! milliseconds since the world began.
+//! milliseconds since the world began. A [`quiet`](World::quiet) world keeps none, and is good for millions of requests.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 
-use crate::api::{Incoming, Next, Reception};
 use crate::config::Config;
 use crate::dialect::Surface;
-use crate::drive::{AttemptId, Event, drive};
-use crate::exchange::Exchange;
+use crate::drive::{Event, drive};
 use crate::gateway::Gateway;
-use crate::notice::Notice;
 use crate::time::{Millis, Timestamp};
 
 mod answer;
 mod port;
 mod script;
+mod stage;
 mod trace;
+mod vendor;
 mod wire;
 
 pub use answer::Answer;
@@ -40,6 +36,7 @@ pub use script::Script;
 pub use trace::trace;
 
 use port::SimPort;
+use stage::{Client, Stage};
 
 /// When a world begins: an ordinary moment, so that HTTP dates around it are ordinary too.
 pub const BEGINNING: Timestamp = Timestamp(1_700_000_000_000);
@@ -50,8 +47,9 @@ const STEPS_MAX: u32 = 1_000_000;
 /// A gateway, its clients and its vendors.
 pub struct World {
     stage: Rc<RefCell<Stage>>,
-    /// By [`RequestId`]; none once it is over.
-    running: Vec<Option<Running>>,
+    /// Those that are not over.
+    running: BTreeMap<RequestId, Running>,
+    asked: usize,
 }
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -60,68 +58,19 @@ type Running = Pin<Box<dyn Future<Output = ()>>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub usize);
 
-/// What the ports share.
-struct Stage {
-    now: Timestamp,
-    gateway: Gateway,
-    /// By [`TargetId`](crate::config::TargetId).
-    vendors: Vec<Vendor>,
-    /// What is due, in the order of time and then of its making.
-    agenda: BTreeMap<(Timestamp, u64), Due>,
-    made: u64,
-    /// By [`RequestId`].
-    clients: Vec<Client>,
-    story: Vec<Line>,
-}
-
-/// How one target behaves.
-struct Vendor {
-    /// What it does with the next attempts, one each.
-    next: VecDeque<Script>,
-    /// What it does after those.
-    usual: Script,
-    /// The bearer of every attempt that reached it.
-    seen: Vec<String>,
-}
-
-enum Due {
-    /// A vendor's doing reaches a request.
-    Event(RequestId, Event),
-    /// A request's wait is over.
-    Wake(RequestId),
-}
-
-#[derive(Default)]
-struct Client {
-    /// What has reached the request and has not been taken.
-    inbox: VecDeque<Event>,
-    /// The attempt under way: its id and its target's name.
-    live: Option<(AttemptId, String)>,
-    answer: Answer,
-    is_over: bool,
-}
-
-struct Line {
-    at: Timestamp,
-    /// The request it is about; none for what befalls the gateway.
-    request: Option<RequestId>,
-    text: String,
-}
-
 impl World {
     /// A world in which nothing has happened. Vendors answer well after 50 ms unless told otherwise.
     pub fn new(config: Config, seed: u64) -> Self {
-        let vendor = |_| Vendor { next: VecDeque::new(), usual: Script::answer(50), seen: Vec::new() };
-        let stage = Stage {
-            now: BEGINNING,
-            vendors: (0..config.targets.len()).map(vendor).collect(),
-            gateway: Gateway::new(Arc::new(config), seed, BEGINNING),
-            agenda: BTreeMap::new(),
-            made: 0,
-            clients: Vec::new(),
-            story: Vec::new(),
-        };
-        Self { stage: Rc::new(RefCell::new(stage)), running: Vec::new() }
+        Self::with(Stage::new(config, seed, true))
+    }
+
+    /// A world that keeps no story, and of a request nothing beyond [`take_answer`](Self::take_answer).
+    pub fn quiet(config: Config, seed: u64) -> Self {
+        Self::with(Stage::new(config, seed, false))
+    }
+
+    fn with(stage: Stage) -> Self {
+        Self { stage: Rc::new(RefCell::new(stage)), running: BTreeMap::new(), asked: 0 }
     }
 
     /// What a target does with its next attempts, one each.
@@ -136,51 +85,52 @@ impl World {
 
     /// A client asks. What is to be done at once is done before this returns.
     pub fn ask(&mut self, surface: Surface, body: impl Into<Bytes>) -> RequestId {
-        let id = RequestId(self.running.len());
+        self.ask_with(surface, HeaderMap::new(), body)
+    }
+
+    /// A client asks, with headers of its own.
+    pub fn ask_with(&mut self, surface: Surface, headers: HeaderMap, body: impl Into<Bytes>) -> RequestId {
+        let id = RequestId(self.asked);
+        self.asked += 1;
         let mut stage = self.stage.borrow_mut();
-        stage.clients.push(Client::default());
-        let next = stage.receive(surface, body.into());
-        let running = match next {
+        stage.clients.insert(id, Client::default());
+        match stage.receive(surface, headers, body.into()) {
             Err(reply) => {
                 stage.reply(id, *reply);
-                stage.clients[id.0].is_over = true;
-                None
+                stage.finish(id);
+                drop(stage);
             }
             Ok(exchange) => {
+                drop(stage);
                 let mut port = SimPort::new(Rc::clone(&self.stage), id);
-                let running: Running = Box::pin(async move { drive(&mut port, exchange).await });
-                Some(running)
+                self.running.insert(id, Box::pin(async move { drive(&mut port, exchange).await }));
+                self.poll(id);
             }
-        };
-        drop(stage);
-        self.running.push(running);
-        self.poll(id);
+        }
         id
     }
 
     /// A client hangs up, as the native server sees it: what runs for it is dropped.
     pub fn hang_up(&mut self, id: RequestId) {
-        let running = self.running[id.0].take();
-        if running.is_some() {
-            self.stage.borrow_mut().tell(Some(id), "hang up");
-        }
+        let Some(running) = self.running.remove(&id) else { return };
+        self.stage.borrow_mut().tell(Some(id), || "hang up".to_owned());
         drop(running);
         let mut stage = self.stage.borrow_mut();
-        stage.clients[id.0].is_over = true;
+        stage.abandon(id);
         stage.tell_notices();
     }
 
     /// A client hangs up, as the worker sees it: an event.
     pub fn leave(&mut self, id: RequestId) {
-        if self.running[id.0].is_some() {
+        if self.running.contains_key(&id) {
             let mut stage = self.stage.borrow_mut();
-            stage.tell(Some(id), "leave");
-            stage.clients[id.0].inbox.push_back(Event::ClientGone);
+            stage.tell(Some(id), || "leave".to_owned());
+            stage.client(id).inbox.push_back(Event::ClientGone);
         }
         self.poll(id);
     }
 
-    /// Lets everything happen that is due, however late.
+    /// Lets everything happen until nobody waits for an answer any more.
     pub fn run(&mut self) {
         self.run_until(Timestamp::MAX);
     }
@@ -194,10 +144,31 @@ impl World {
 
     fn run_until(&mut self, until: Timestamp) {
         for _ in 0..STEPS_MAX {
-            let Some(id) = self.stage.borrow_mut().next_due(until) else { return };
-            self.poll(id);
+            if !self.step(until) {
+                return;
+            }
         }
         panic!("the story has no end: {:#?}", self.story().iter().rev().take(20).collect::<Vec<_>>());
+    }
+
+    /// Lets things happen until a request has ended, and says which; none if by `until` there was none.
+    pub fn next_end(&mut self, until: Timestamp) -> Option<RequestId> {
+        loop {
+            if let Some(id) = self.stage.borrow_mut().ended.pop_front() {
+                return Some(id);
+            }
+            if !self.step(until) {
+                let mut stage = self.stage.borrow_mut();
+                stage.now = stage.now.max(until);
+                return None;
+            }
+        }
+    }
+
+    /// Lets the next thing happen that is due; `false` if by `until` there is none.
+    fn step(&mut self, until: Timestamp) -> bool {
+        let due = self.stage.borrow_mut().next_due(until);
+        due.inspect(|id| self.poll(*id)).is_some()
     }
 
     /// The time now.
@@ -212,155 +183,58 @@ impl World {
 
     /// What a client has been answered so far.
     pub fn answer(&self, id: RequestId) -> Answer {
-        self.stage.borrow().clients[id.0].answer.clone()
+        self.stage.borrow().clients[&id].answer.clone()
+    }
+
+    /// What a client was answered whose request is over. The world then forgets it.
+    pub fn take_answer(&mut self, id: RequestId) -> Option<Answer> {
+        if self.running.contains_key(&id) {
+            return None;
+        }
+        self.stage.borrow_mut().clients.remove(&id).map(|client| client.answer)
     }
 
     /// Whether a request is over.
     pub fn is_over(&self, id: RequestId) -> bool {
-        self.running[id.0].is_none()
+        !self.running.contains_key(&id)
     }
 
-    /// The bearer token of every attempt that has reached a target.
+    /// How many requests are not over.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// How many attempts have reached a target.
+    pub fn attempts(&self, target: &str) -> u64 {
+        self.stage.borrow_mut().vendor(target).attempts
+    }
+
+    /// The bearer token of every attempt that has reached a target; a quiet world does not know.
     pub fn seen(&self, target: &str) -> Vec<String> {
         self.stage.borrow_mut().vendor(target).seen.clone()
     }
 
     /// The whole story so far. With more than one request, each line says whose it is: `40 #1 send a/m`.
     pub fn story(&self) -> Vec<String> {
-        let stage = self.stage.borrow();
-        let many = stage.clients.len() > 1;
-        stage.story.iter().map(|line| line.text(many)).collect()
+        self.stage.borrow().story(self.asked > 1)
     }
 
     /// The story since it was last taken.
     pub fn take_story(&mut self) -> Vec<String> {
         let story = self.story();
-        self.stage.borrow_mut().story.clear();
+        self.stage.borrow_mut().forget_story();
         story
     }
 
     /// Lets a request go on as far as it can.
     fn poll(&mut self, id: RequestId) {
-        let Some(running) = &mut self.running[id.0] else { return };
+        let Some(running) = self.running.get_mut(&id) else { return };
         let mut context = Context::from_waker(Waker::noop());
         if running.as_mut().poll(&mut context) == Poll::Ready(()) {
-            self.running[id.0] = None;
+            self.running.remove(&id);
             self.stage.borrow_mut().finish(id);
         }
         self.stage.borrow_mut().tell_notices();
-    }
-}
-
-impl Stage {
-    fn vendor(&mut self, target: &str) -> &mut Vendor {
-        let id = self.gateway.config().targets.iter().position(|known| known.name == target);
-        &mut self.vendors[id.expect("the story names a target of its config")]
-    }
-
-    /// Hands a request to the gateway's interface, as an adapter does.
-    fn receive(&mut self, surface: Surface, body: Bytes) -> Result<Box<Exchange>, Box<crate::reply::Reply>> {
-        let path = surface.path();
-        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
-        let peer = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let incoming = Incoming { method: &Method::POST, path, headers: &headers, peer };
-        let awaited = match self.gateway.receive(self.now, &incoming) {
-            Reception::Reply(reply) => return Err(reply),
-            Reception::Body(awaited) => awaited,
-        };
-        match awaited.read(self.now, body) {
-            Next::Exchange(exchange) => Ok(exchange),
-            Next::Reply(reply) => Err(reply),
-            Next::Errand(errand) => Err(Box::new(self.gateway.run(self.now, *errand))),
-        }
-    }
-
-    /// Moves on to what is due next, and says which request it is for.
-    fn next_due(&mut self, until: Timestamp) -> Option<RequestId> {
-        let (at, due) = loop {
-            let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
-            let ((at, _), due) = entry.remove_entry();
-            let (Due::Event(id, _) | Due::Wake(id)) = &due;
-            // What is left over of a request that has ended does not keep the world waiting.
-            if !self.clients[id.0].is_over {
-                break (at, due);
-            }
-        };
-        self.now = self.now.max(at);
-        match due {
-            Due::Wake(id) => Some(id),
-            Due::Event(id, event) => {
-                // What a cancelled attempt still sends arrives all the same: no port of ours is as careless as this one.
-                self.tell_event(id, &event);
-                self.clients[id.0].inbox.push_back(event);
-                Some(id)
-            }
-        }
-    }
-
-    fn plan(&mut self, at: Timestamp, due: Due) {
-        self.made += 1;
-        self.agenda.insert((at, self.made), due);
-    }
-
-    fn tell(&mut self, request: Option<RequestId>, text: impl Into<String>) {
-        self.story.push(Line { at: self.now, request, text: text.into() });
-    }
-
-    /// Tells what a vendor does, if that is more than going on.
-    fn tell_event(&mut self, id: RequestId, event: &Event) {
-        let Some((live, target)) = &self.clients[id.0].live else { return };
-        let text = match event {
-            Event::Head { attempt, status, .. } if attempt == live && !status.is_success() => {
-                format!("status {} {target}", status.as_u16())
-            }
-            Event::Fail { attempt, fault } if attempt == live => {
-                format!("fail {target} {}", format!("{fault:?}").to_lowercase())
-            }
-            _ => return,
-        };
-        self.tell(Some(id), text);
-    }
-
-    /// Tells what befell breakers and keys; who failed over shows in who is sent to.
-    fn tell_notices(&mut self) {
-        while let Some(notice) = self.gateway.poll_notice() {
-            let text = match notice {
-                Notice::BreakerOpened { target, open_ms, why } => format!("open {target} {} {why:?}", open_ms.0),
-                Notice::BreakerHalfOpened { target } => format!("half-open {target}"),
-                Notice::BreakerClosed { target } => format!("close {target}"),
-                Notice::KeyQuarantined { key, for_ms, .. } => format!("quarantine {key} {}", for_ms.0),
-                Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
-                Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
-                Notice::Lost { count } => format!("lost {count}"),
-                Notice::FailedOver { .. } | Notice::PriceUnknown { .. } | Notice::StreamBroken { .. } => continue,
-            };
-            self.tell(None, text);
-        }
-    }
-
-    fn reply(&mut self, id: RequestId, reply: crate::reply::Reply) {
-        let answer = Answer::whole(reply);
-        self.tell(Some(id), format!("reply {}", answer.summary()));
-        self.clients[id.0].answer = answer;
-    }
-
-    /// A request's loop has ended.
-    fn finish(&mut self, id: RequestId) {
-        let client = &mut self.clients[id.0];
-        client.is_over = true;
-        if let Some(ending) = client.answer.stream_summary() {
-            self.tell(Some(id), format!("end {ending}"));
-        }
-    }
-}
-
-impl Line {
-    fn text(&self, many: bool) -> String {
-        let at = self.at.since(BEGINNING).0;
-        match self.request {
-            Some(RequestId(id)) if many => format!("{at} #{id} {}", self.text),
-            _ => format!("{at} {}", self.text),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::dialect::sse::Splitter;
 use crate::reply::{ATTEMPTS, Head, Reply, TARGET};
+use crate::time::Timestamp;
 
 /// An answer, as far as it has come.
 #[derive(Debug, Clone, Default)]
@@ -19,15 +20,19 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// Whether it came as a stream.
     pub streamed: bool,
+    /// When it began.
+    pub began_at: Option<Timestamp>,
 }
 
 impl Answer {
-    pub(super) fn whole(reply: Reply) -> Self {
-        Self { status: Some(reply.status), headers: reply.headers, body: reply.body.to_vec(), streamed: false }
+    pub(super) fn whole(reply: Reply, now: Timestamp) -> Self {
+        let body = reply.body.to_vec();
+        Self { status: Some(reply.status), headers: reply.headers, body, streamed: false, began_at: Some(now) }
     }
 
-    pub(super) fn begun(head: Head) -> Self {
-        Self { status: Some(head.status), headers: head.headers, body: Vec::new(), streamed: true }
+    pub(super) fn begun(head: Head, now: Timestamp) -> Self {
+        let body = Vec::new();
+        Self { status: Some(head.status), headers: head.headers, body, streamed: true, began_at: Some(now) }
     }
 
     /// A header, or nothing.

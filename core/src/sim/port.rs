@@ -4,14 +4,16 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 
+use super::RequestId;
 use super::answer::Answer;
+use super::stage::Stage;
 use super::wire::Wanted;
-use super::{Due, RequestId, Stage};
 use crate::dialect::headers::{X_API_KEY, X_GOOG_API_KEY};
 use crate::drive::{Attempt, AttemptId, Event, Port};
 use crate::gateway::Gateway;
@@ -48,25 +50,28 @@ impl Port for SimPort {
 
     fn send(&mut self, attempt: Attempt) {
         let mut stage = self.stage.borrow_mut();
-        let target = stage.gateway.config().target(attempt.target).name.clone();
-        stage.tell(Some(self.id), format!("send {target}"));
-        let dialect = stage.gateway.config().vendor_of(attempt.target).dialect;
-        let keys = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY];
-        let key = keys.iter().find_map(|name| attempt.headers.get(name)?.to_str().ok()).unwrap_or("").to_owned();
+        stage.tell_send(self.id, attempt.target);
+        let config = Arc::clone(stage.gateway.config());
+        let wanted = Wanted::read(&config, &attempt);
+        let keeps_story = stage.keeps_story();
         let vendor = &mut stage.vendors[attempt.target.0];
-        vendor.seen.push(key);
-        let script = vendor.next.pop_front().unwrap_or_else(|| vendor.usual.clone());
-        let now = stage.now;
-        for (after, event) in script.play(attempt.id, &Wanted::read(dialect, attempt.operation, &attempt.body)) {
-            stage.plan(now + after, Due::Event(self.id, event));
+        if keeps_story {
+            let keys = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY];
+            let key = keys.iter().find_map(|name| attempt.headers.get(name)?.to_str().ok()).unwrap_or("");
+            vendor.seen.push(key.to_owned());
         }
-        stage.clients[self.id.0].live = Some((attempt.id, target));
+        let script = vendor.take();
+        let play = script.play(stage.now, attempt.id, &wanted);
+        stage.arrive(self.id, play);
+        stage.client(self.id).live.push((attempt.id, attempt.target));
     }
 
     fn cancel(&mut self, attempt: AttemptId) {
         let mut stage = self.stage.borrow_mut();
-        if let Some((_, target)) = stage.clients[self.id.0].live.take_if(|(live, _)| *live == attempt) {
-            stage.tell(Some(self.id), format!("cancel {target}"));
+        let live = &mut stage.client(self.id).live;
+        if let Some(place) = live.iter().position(|(live, _)| *live == attempt) {
+            let (_, target) = live.remove(place);
+            stage.tell_cancel(self.id, target);
         }
     }
 
@@ -76,17 +81,17 @@ impl Port for SimPort {
 
     fn relay(&mut self, head: Head) {
         let mut stage = self.stage.borrow_mut();
-        let answer = Answer::begun(head);
-        stage.tell(Some(self.id), format!("relay {}", answer.summary()));
-        stage.clients[self.id.0].answer = answer;
+        let answer = Answer::begun(head, stage.now);
+        stage.tell(Some(self.id), || format!("relay {}", answer.summary()));
+        stage.client(self.id).answer = answer;
     }
 
     fn write(&mut self, bytes: Bytes) {
-        self.stage.borrow_mut().clients[self.id.0].answer.body.extend_from_slice(&bytes);
+        self.stage.borrow_mut().client(self.id).answer.body.extend_from_slice(&bytes);
     }
 
     fn wait(&mut self, until: Timestamp) -> impl Future<Output = Event> {
-        Waiting { port: self, until, planned: false }
+        Waiting { port: self, until, begun: false }
     }
 }
 
@@ -94,36 +99,42 @@ impl Port for SimPort {
 struct Waiting<'p> {
     port: &'p mut SimPort,
     until: Timestamp,
-    planned: bool,
+    begun: bool,
 }
 
 impl Future for Waiting<'_> {
     type Output = Event;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Event> {
-        let Self { port, until, planned } = &mut *self;
+        let Self { port, until, begun } = &mut *self;
+        let (id, until) = (port.id, *until);
         let mut stage = port.stage.borrow_mut();
         let now = stage.now;
-        let client = &mut stage.clients[port.id.0];
+        let client = stage.client(id);
         if let Some(event) = client.inbox.pop_front() {
-            if let Event::End { attempt } | Event::Fail { attempt, .. } = &event {
-                client.live.take_if(|(live, _)| live == attempt);
-            }
             port.spins = 0;
+            let of = client.live.iter().position(|(live, _)| event.attempt() == Some(*live));
+            if let Some(place) = of {
+                let (_, target) = client.live[place];
+                if matches!(event, Event::End { .. } | Event::Fail { .. }) {
+                    client.live.remove(place);
+                }
+                stage.tell_event(id, target, &event);
+            }
             return Poll::Ready(event);
         }
-        if *until <= now {
+        if until <= now {
             port.spins += 1;
             assert!(port.spins < SPINS_MAX, "waits for a moment that has passed, again and again");
             return Poll::Ready(Event::Timeout);
         }
-        if !std::mem::replace(planned, true) {
+        if !std::mem::replace(begun, true) {
             port.spins = 0;
-            if client.live.is_none() {
-                stage.tell(Some(port.id), format!("pause {}", now.until(*until).0));
+            if client.live.is_empty() {
+                stage.tell(Some(id), || format!("pause {}", now.until(until).0));
             }
-            stage.plan(*until, Due::Wake(port.id));
         }
+        stage.wake(id, until);
         Poll::Pending
     }
 }

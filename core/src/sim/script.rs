@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::wire::{self, Wanted};
 use crate::classify::Fault;
 use crate::drive::{AttemptId, Event};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
 /// A vendor's behaviour for one attempt, whether it asks for a whole answer or a stream.
 #[derive(Debug, Clone)]
@@ -215,22 +215,46 @@ impl Script {
         self
     }
 
-    /// What reaches the gateway of it, and how long after sending.
-    pub(super) fn play(&self, attempt: AttemptId, wanted: &Wanted) -> Vec<(Millis, Event)> {
+    /// What reaches the gateway of it, and when, if it is sent at `now`.
+    pub(super) fn play(&self, now: Timestamp, attempt: AttemptId, wanted: &Wanted) -> Play {
         let steps = match &self.act {
             Act::Hang => Vec::new(),
             Act::Fail(fault) => vec![(Millis::ZERO, Step::Fail(*fault))],
             Act::Reply { status, headers, body } => whole(*status, headers.clone(), body.clone()),
-            Act::Answer(telling) if wanted.stream => telling.stream(wanted),
+            Act::Answer(telling) if wanted.is_stream() => telling.stream(wanted),
             Act::Answer(telling) => telling.whole(wanted),
         };
-        steps.into_iter().map(|(at, step)| (self.after + at, step.event(attempt))).collect()
+        Play { attempt, began_at: now + self.after, steps: steps.into_iter() }
+    }
+}
+
+/// What a vendor does with an attempt, as far as it has not done it yet.
+pub(super) struct Play {
+    attempt: AttemptId,
+    /// What the times of the steps are counted from.
+    began_at: Timestamp,
+    steps: std::vec::IntoIter<(Millis, Step)>,
+}
+
+impl Play {
+    /// When the next of it reaches the gateway; none when there is nothing more.
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        self.steps.as_slice().first().map(|(at, _)| self.began_at + *at)
+    }
+
+    /// All that reaches the gateway at that moment.
+    pub(super) fn next_events(&mut self) -> impl Iterator<Item = Event> {
+        let due = self.next_at();
+        std::iter::from_fn(move || {
+            self.next_at().filter(|at| Some(*at) == due)?;
+            self.steps.next().map(|(_, step)| step.event(self.attempt))
+        })
     }
 }
 
 impl Telling {
     fn whole(&self, wanted: &Wanted) -> Vec<(Millis, Step)> {
-        let body: Bytes = wanted.answer(self.tokens, self.reason).into();
+        let body = Bytes::from(wanted.answer(self.tokens, self.reason));
         let headers = wire::headers("application/json");
         let middle = body.slice(..body.len() / 2);
         let mut steps = match &self.twist {
@@ -263,7 +287,7 @@ impl Telling {
                         return steps;
                     }
                     Twist::Error(kind, code) => {
-                        steps.push((at, Step::Piece(wire::event(&wanted.error(kind, code)))));
+                        steps.push((at, Step::Piece(wire::event(wanted.error(kind, code)))));
                         steps.push((at, Step::End));
                         return steps;
                     }

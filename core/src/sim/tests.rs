@@ -2,6 +2,33 @@
 
 use super::*;
 
+const DAY: Millis = Millis::from_secs(24 * 60 * 60);
+
+fn trace_config() -> Config {
+    let secret = |name: &str| Some(format!("made-up-key-of-the-trace-{name}"));
+    Config::from_json(include_str!("trace.json"), "trace.json", &secret).unwrap()
+}
+
+/// Nothing grows with the requests that are over: neither what is due, nor who is known, nor what is told.
+#[test]
+fn a_quiet_world_forgets_what_is_over() {
+    let mut world = World::quiet(trace_config(), 1);
+    let mut served = 0;
+    for _ in 0..50_000 {
+        let stream = served % 2 == 0;
+        let body = format!(r#"{{"model":"chain","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#);
+        world.ask(Surface::Chat, body);
+        let until = world.now() + Millis(DAY.0 / 50_000);
+        while let Some(id) = world.next_end(until) {
+            served += u32::from(world.take_answer(id).unwrap().status.unwrap().is_success());
+        }
+    }
+    assert_eq!((served, world.attempts("a/small")), (50_000, 50_000));
+    let stage = world.stage.borrow();
+    assert!(world.running.is_empty() && stage.clients.is_empty() && stage.ended.is_empty());
+    assert!(stage.story(true).is_empty());
+}
+
 #[test]
 fn the_same_seed_tells_the_same_story_and_another_another() {
     assert_eq!(trace(7, 60), trace(7, 60));

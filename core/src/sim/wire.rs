@@ -1,80 +1,94 @@
 //! The bytes of every dialect, as a vendor of the world writes them.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::dialect::{Dialect, Operation, openai};
+use crate::drive::Attempt;
 
 /// Tokens of every prompt.
 const PROMPT_TOKENS: u32 = 7;
 
 /// What an attempt asks for.
+///
+/// Bodies are put together as text: a day of a drill writes hundreds of thousands of them.
 pub(super) struct Wanted {
     dialect: Dialect,
     operation: Operation,
-    pub(super) stream: bool,
     wants_usage: bool,
+    /// The model, as JSON.
     model: String,
 }
 
 impl Wanted {
-    pub(super) fn read(dialect: Dialect, operation: Operation, body: &[u8]) -> Self {
-        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    pub(super) fn read(config: &Config, attempt: &Attempt) -> Self {
         Self {
-            dialect,
-            operation,
-            stream: operation == Operation::Stream,
-            wants_usage: body["stream_options"]["include_usage"] == true,
-            model: body["model"].as_str().unwrap_or("").to_owned(),
+            dialect: config.vendor_of(attempt.target).dialect,
+            operation: attempt.operation,
+            wants_usage: wants_usage(&attempt.body),
+            model: quoted(&config.target(attempt.target).upstream),
         }
+    }
+
+    pub(super) fn is_stream(&self) -> bool {
+        self.operation == Operation::Stream
     }
 
     /// A whole answer of so many tokens.
     pub(super) fn answer(&self, tokens: u32, reason: &str) -> String {
+        let model = &self.model;
         let text: String = (1..=tokens).map(word).collect();
-        let body = match (self.operation, self.dialect) {
-            (Operation::CountTokens, _) => json!({"input_tokens": PROMPT_TOKENS, "totalTokens": PROMPT_TOKENS}),
-            (Operation::Embed, Dialect::Gemini) => json!({"embedding": {"values": [0.5, -0.5]}}),
+        match (self.operation, self.dialect) {
+            (Operation::CountTokens, _) => {
+                format!(r#"{{"input_tokens":{PROMPT_TOKENS},"totalTokens":{PROMPT_TOKENS}}}"#)
+            }
+            (Operation::Embed, Dialect::Gemini) => r#"{"embedding":{"values":[0.5,-0.5]}}"#.to_owned(),
             (Operation::Embed | Operation::EmbedMany, _) => {
-                let vector = json!({"object": "embedding", "index": 0, "embedding": [0.5, -0.5]});
-                json!({"object": "list", "data": [vector], "model": self.model, "usage": usage(tokens)})
+                let vector = r#"{"object":"embedding","index":0,"embedding":[0.5,-0.5]}"#;
+                let usage = usage(tokens);
+                format!(r#"{{"object":"list","data":[{vector}],"model":{model},"usage":{usage}}}"#)
             }
             (_, Dialect::OpenAi) => {
-                let message = json!({"role": "assistant", "content": text});
-                let choice = json!({"index": 0, "message": message, "finish_reason": reason});
-                json!({
-                    "id": "c", "object": "chat.completion", "model": self.model, "choices": [choice],
-                    "usage": usage(tokens),
-                })
+                let message = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+                let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"{reason}"}}"#);
+                let usage = usage(tokens);
+                format!(
+                    r#"{{"id":"c","object":"chat.completion","model":{model},"choices":[{choice}],"usage":{usage}}}"#
+                )
             }
-            (_, Dialect::Anthropic) => json!({
-                "id": "msg_1", "type": "message", "role": "assistant", "model": self.model,
-                "content": [{"type": "text", "text": text}], "stop_reason": anthropics(reason), "stop_sequence": null,
-                "usage": {"input_tokens": PROMPT_TOKENS, "output_tokens": tokens},
-            }),
+            (_, Dialect::Anthropic) => {
+                let content = format!(r#"[{{"type":"text","text":"{text}"}}]"#);
+                let usage = format!(r#"{{"input_tokens":{PROMPT_TOKENS},"output_tokens":{tokens}}}"#);
+                let stop = anthropics(reason);
+                format!(
+                    r#"{{"id":"msg_1","type":"message","role":"assistant","model":{model},"content":{content},"stop_reason":"{stop}","stop_sequence":null,"usage":{usage}}}"#
+                )
+            }
             (_, Dialect::Gemini) => gemini_chunk(&text, Some(reason), tokens),
-        };
-        body.to_string()
+        }
     }
 
     /// The chunk before all words.
     pub(super) fn role(&self) -> Bytes {
         match self.dialect {
-            Dialect::OpenAi => self.chunk(&json!({"role": "assistant", "content": ""}), None),
+            Dialect::OpenAi => self.chunk(r#"{"role":"assistant","content":""}"#, None),
             Dialect::Anthropic => {
-                let message = json!({
-                    "id": "msg_1", "type": "message", "role": "assistant", "model": self.model, "content": [],
-                    "stop_reason": null, "stop_sequence": null,
-                    "usage": {"input_tokens": PROMPT_TOKENS, "output_tokens": 1},
-                });
-                let block = json!({"type": "text", "text": ""});
-                let begin = [
-                    event(&json!({"type": "message_start", "message": message})),
-                    event(&json!({"type": "content_block_start", "index": 0, "content_block": block})),
-                ];
-                begin.concat().into()
+                let model = &self.model;
+                let usage = format!(r#"{{"input_tokens":{PROMPT_TOKENS},"output_tokens":1}}"#);
+                let message = format!(
+                    r#"{{"id":"msg_1","type":"message","role":"assistant","model":{model},"content":[],"stop_reason":null,"stop_sequence":null,"usage":{usage}}}"#
+                );
+                let block = r#"{"type":"text","text":""}"#;
+                format!(
+                    "data: {{\"type\":\"message_start\",\"message\":{message}}}\n\n\
+                     data: {{\"type\":\"content_block_start\",\"index\":0,\"content_block\":{block}}}\n\n"
+                )
+                .into()
             }
             Dialect::Gemini => Bytes::from_static(b": nothing yet\n\n"),
         }
@@ -82,34 +96,38 @@ impl Wanted {
 
     /// The `nth` word, from 1.
     pub(super) fn token(&self, nth: u32) -> Bytes {
+        let word = word(nth);
         match self.dialect {
-            Dialect::OpenAi => self.chunk(&json!({"content": word(nth)}), None),
+            Dialect::OpenAi => self.chunk(&format!(r#"{{"content":"{word}"}}"#), None),
             Dialect::Anthropic => {
-                let delta = json!({"type": "text_delta", "text": word(nth)});
-                event(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
+                let delta = format!(r#"{{"type":"text_delta","text":"{word}"}}"#);
+                event(format_args!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#))
             }
-            Dialect::Gemini => event(&gemini_chunk(&word(nth), None, nth)),
+            Dialect::Gemini => event(gemini_chunk(&word, None, nth)),
         }
     }
 
     /// Why it ended, and what it took where that was asked for or is always told.
     pub(super) fn finish(&self, reason: &str, tokens: u32) -> Vec<Bytes> {
+        let model = &self.model;
         match self.dialect {
             Dialect::OpenAi => {
-                let last = json!({
-                    "object": "chat.completion.chunk", "model": self.model, "choices": [], "usage": usage(tokens),
-                });
-                let finish = self.chunk(&json!({}), Some(reason));
-                [finish].into_iter().chain(self.wants_usage.then(|| event(&last))).collect()
+                let usage = usage(tokens);
+                let last =
+                    format!(r#"{{"object":"chat.completion.chunk","model":{model},"choices":[],"usage":{usage}}}"#);
+                let finish = self.chunk("{}", Some(reason));
+                [finish].into_iter().chain(self.wants_usage.then(|| event(last))).collect()
             }
-            Dialect::Anthropic => vec![
-                event(&json!({"type": "content_block_stop", "index": 0})),
-                event(&json!({
-                    "type": "message_delta", "delta": {"stop_reason": anthropics(reason), "stop_sequence": null},
-                    "usage": {"output_tokens": tokens},
-                })),
-            ],
-            Dialect::Gemini => vec![event(&gemini_chunk("", Some(reason), tokens))],
+            Dialect::Anthropic => {
+                let delta = format!(r#"{{"stop_reason":"{}","stop_sequence":null}}"#, anthropics(reason));
+                vec![
+                    event(r#"{"type":"content_block_stop","index":0}"#),
+                    event(format_args!(
+                        r#"{{"type":"message_delta","delta":{delta},"usage":{{"output_tokens":{tokens}}}}}"#
+                    )),
+                ]
+            }
+            Dialect::Gemini => vec![event(gemini_chunk("", Some(reason), tokens))],
         }
     }
 
@@ -117,7 +135,7 @@ impl Wanted {
     pub(super) fn done(&self) -> Option<Bytes> {
         match self.dialect {
             Dialect::OpenAi => Some(Bytes::from_static(openai::DONE)),
-            Dialect::Anthropic => Some(event(&json!({"type": "message_stop"}))),
+            Dialect::Anthropic => Some(event(r#"{"type":"message_stop"}"#)),
             Dialect::Gemini => None,
         }
     }
@@ -130,24 +148,35 @@ impl Wanted {
         }
     }
 
-    fn chunk(&self, delta: &Value, reason: Option<&str>) -> Bytes {
-        let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
-        event(&json!({"id": "c", "object": "chat.completion.chunk", "model": self.model, "choices": [choice]}))
+    fn chunk(&self, delta: &str, reason: Option<&str>) -> Bytes {
+        let model = &self.model;
+        let reason = reason.map_or("null".to_owned(), quoted);
+        let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":{reason}}}"#);
+        event(format_args!(r#"{{"id":"c","object":"chat.completion.chunk","model":{model},"choices":[{choice}]}}"#))
     }
 }
 
-fn gemini_chunk(text: &str, reason: Option<&str>, tokens: u32) -> Value {
-    let reason = reason.map(|reason| match reason {
-        "length" => "MAX_TOKENS",
-        "content_filter" => "SAFETY",
-        _ => "STOP",
-    });
-    let content = json!({"role": "model", "parts": [{"text": text}]});
-    json!({
-        "candidates": [{"content": content, "finishReason": reason, "index": 0}],
-        "usageMetadata": {"promptTokenCount": PROMPT_TOKENS, "candidatesTokenCount": tokens},
-        "modelVersion": "g", "responseId": "r",
+/// `stream_options.include_usage`: looked for rather than read, since nothing else in a body of ours has that name.
+fn wants_usage(body: &[u8]) -> bool {
+    const NAME: &[u8] = br#""include_usage""#;
+    let found = memchr::memmem::find(body, NAME).map(|at| &body[at + NAME.len()..]);
+    found.is_some_and(|rest| {
+        let value = rest.iter().position(|byte| !matches!(byte, b' ' | b':')).map_or(rest, |at| &rest[at..]);
+        value.starts_with(b"true")
     })
+}
+
+fn gemini_chunk(text: &str, reason: Option<&str>, tokens: u32) -> String {
+    let reason = reason.map_or("null", |reason| match reason {
+        "length" => r#""MAX_TOKENS""#,
+        "content_filter" => r#""SAFETY""#,
+        _ => r#""STOP""#,
+    });
+    let content = format!(r#"{{"role":"model","parts":[{{"text":"{text}"}}]}}"#);
+    let usage = format!(r#"{{"promptTokenCount":{PROMPT_TOKENS},"candidatesTokenCount":{tokens}}}"#);
+    format!(
+        r#"{{"candidates":[{{"content":{content},"finishReason":{reason},"index":0}}],"usageMetadata":{usage},"modelVersion":"g","responseId":"r"}}"#
+    )
 }
 
 /// Anthropic's word for one of `OpenAI`'s finish reasons.
@@ -160,7 +189,7 @@ fn anthropics(reason: &str) -> &str {
 }
 
 /// `data: …` with a blank line.
-pub(super) fn event(data: &Value) -> Bytes {
+pub(super) fn event(data: impl Display) -> Bytes {
     format!("data: {data}\n\n").into()
 }
 
@@ -187,6 +216,11 @@ fn word(nth: u32) -> String {
     format!("{nth} ")
 }
 
-fn usage(tokens: u32) -> Value {
-    json!({"prompt_tokens": PROMPT_TOKENS, "completion_tokens": tokens, "total_tokens": PROMPT_TOKENS + tokens})
+fn usage(tokens: u32) -> String {
+    let total = PROMPT_TOKENS + tokens;
+    format!(r#"{{"prompt_tokens":{PROMPT_TOKENS},"completion_tokens":{tokens},"total_tokens":{total}}}"#)
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }

@@ -1,0 +1,268 @@
+//! What the ports of a world share: the clock, the gateway, the vendors, what is due, and the story.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue};
+use http::{HeaderMap, Method};
+
+use super::answer::Answer;
+use super::script::Play;
+use super::vendor::Vendor;
+use super::{BEGINNING, RequestId};
+use crate::api::{Incoming, Next, Reception};
+use crate::config::{Config, TargetId};
+use crate::dialect::Surface;
+use crate::drive::{AttemptId, Event};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::notice::Notice;
+use crate::reply::Reply;
+use crate::time::Timestamp;
+
+pub(super) struct Stage {
+    pub(super) now: Timestamp,
+    pub(super) gateway: Gateway,
+    /// By [`TargetId`].
+    pub(super) vendors: Vec<Vendor>,
+    /// What is due, in the order of time.
+    agenda: BTreeMap<(Timestamp, Turn, u64), Due>,
+    planned: u64,
+    /// Those that are not over, and those whose answer has not been taken.
+    pub(super) clients: BTreeMap<RequestId, Client>,
+    /// Requests that have ended, and nobody has asked for.
+    pub(super) ended: VecDeque<RequestId>,
+    /// None in a quiet world.
+    story: Option<Vec<Line>>,
+}
+
+/// What comes first of what is due at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// What arrives at the very moment of a limit arrives in time.
+    Arrival,
+    Wake,
+}
+
+enum Due {
+    /// The next of a vendor's doing reaches a request.
+    Arrival(RequestId, Play),
+    /// A request's wait is over.
+    Wake(RequestId),
+}
+
+/// One request, as its port sees it.
+#[derive(Default)]
+pub(super) struct Client {
+    /// What has reached the request and has not been taken.
+    pub(super) inbox: VecDeque<Event>,
+    /// The attempts under way.
+    pub(super) live: Vec<(AttemptId, TargetId)>,
+    /// When it is to be woken; one that waits anew for something later is woken in between, and waits on.
+    wake_at: Option<Timestamp>,
+    pub(super) answer: Answer,
+    is_over: bool,
+}
+
+struct Line {
+    at: Timestamp,
+    /// The request it is about; none for what befalls the gateway.
+    request: Option<RequestId>,
+    text: String,
+}
+
+impl Stage {
+    pub(super) fn new(config: Config, seed: u64, keeps_story: bool) -> Self {
+        Self {
+            now: BEGINNING,
+            vendors: config.targets.iter().map(|_| Vendor::default()).collect(),
+            gateway: Gateway::new(Arc::new(config), seed, BEGINNING),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            clients: BTreeMap::new(),
+            ended: VecDeque::new(),
+            story: keeps_story.then(Vec::new),
+        }
+    }
+
+    pub(super) fn vendor(&mut self, target: &str) -> &mut Vendor {
+        let id = self.gateway.config().targets.iter().position(|known| known.name == target);
+        &mut self.vendors[id.expect("the story names a target of its config")]
+    }
+
+    pub(super) fn client(&mut self, id: RequestId) -> &mut Client {
+        self.clients.get_mut(&id).expect("a request that runs is known")
+    }
+
+    /// Hands a request to the gateway's interface, as an adapter does.
+    pub(super) fn receive(
+        &mut self,
+        surface: Surface,
+        mut headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Box<Exchange>, Box<Reply>> {
+        headers.insert(HOST, HeaderValue::from_static("localhost"));
+        let peer = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let incoming = Incoming { method: &Method::POST, path: surface.path(), headers: &headers, peer };
+        let awaited = match self.gateway.receive(self.now, &incoming) {
+            Reception::Reply(reply) => return Err(reply),
+            Reception::Body(awaited) => awaited,
+        };
+        match awaited.read(self.now, body) {
+            Next::Exchange(exchange) => Ok(exchange),
+            Next::Reply(reply) => Err(reply),
+            Next::Errand(errand) => Err(Box::new(self.gateway.run(self.now, *errand))),
+        }
+    }
+
+    // === What is due ===
+
+    /// Moves on to what is due next, and says which request it is for.
+    pub(super) fn next_due(&mut self, until: Timestamp) -> Option<RequestId> {
+        loop {
+            let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
+            let ((at, ..), due) = entry.remove_entry();
+            let (Due::Arrival(id, _) | Due::Wake(id)) = due;
+            // What is left over of a request that has ended does not keep the world waiting.
+            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_over) else { continue };
+            match due {
+                Due::Wake(_) if client.wake_at != Some(at) => continue,
+                Due::Wake(_) => client.wake_at = None,
+                // What a cancelled attempt still sends arrives all the same: no port of ours is as careless as this one.
+                Due::Arrival(_, mut play) => {
+                    client.inbox.extend(play.next_events());
+                    self.arrive(id, play);
+                }
+            }
+            self.now = self.now.max(at);
+            return Some(id);
+        }
+    }
+
+    /// Lets the next of a vendor's doing arrive in its time.
+    pub(super) fn arrive(&mut self, id: RequestId, play: Play) {
+        if let Some(at) = play.next_at() {
+            self.plan(at, Turn::Arrival, Due::Arrival(id, play));
+        }
+    }
+
+    /// Wakes a request at this moment, or before it.
+    pub(super) fn wake(&mut self, id: RequestId, at: Timestamp) {
+        let wake_at = &mut self.client(id).wake_at;
+        if wake_at.is_none_or(|planned| planned > at) {
+            *wake_at = Some(at);
+            self.plan(at, Turn::Wake, Due::Wake(id));
+        }
+    }
+
+    fn plan(&mut self, at: Timestamp, turn: Turn, due: Due) {
+        self.planned += 1;
+        self.agenda.insert((at, turn, self.planned), due);
+    }
+
+    // === What is told ===
+
+    pub(super) fn story(&self, many: bool) -> Vec<String> {
+        self.story.iter().flatten().map(|line| line.text(many)).collect()
+    }
+
+    pub(super) fn forget_story(&mut self) {
+        self.story.iter_mut().for_each(Vec::clear);
+    }
+
+    pub(super) fn keeps_story(&self) -> bool {
+        self.story.is_some()
+    }
+
+    pub(super) fn tell(&mut self, request: Option<RequestId>, text: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push(Line { at: self.now, request, text: text() });
+        }
+    }
+
+    pub(super) fn tell_send(&mut self, id: RequestId, target: TargetId) {
+        if let Some(name) = self.name(target) {
+            self.tell(Some(id), || format!("send {name}"));
+        }
+    }
+
+    pub(super) fn tell_cancel(&mut self, id: RequestId, target: TargetId) {
+        if let Some(name) = self.name(target) {
+            self.tell(Some(id), || format!("cancel {name}"));
+        }
+    }
+
+    /// A target's name, for the story; none if there is none.
+    fn name(&self, target: TargetId) -> Option<String> {
+        self.keeps_story().then(|| self.gateway.config().target(target).name.clone())
+    }
+
+    /// Tells what a vendor does, if that is more than going on.
+    pub(super) fn tell_event(&mut self, id: RequestId, target: TargetId, event: &Event) {
+        let Some(target) = self.name(target) else { return };
+        let text = match event {
+            Event::Head { status, .. } if !status.is_success() => format!("status {} {target}", status.as_u16()),
+            Event::Fail { fault, .. } => format!("fail {target} {}", format!("{fault:?}").to_lowercase()),
+            _ => return,
+        };
+        self.tell(Some(id), || text);
+    }
+
+    /// Tells what befell breakers and keys; who failed over shows in who is sent to.
+    pub(super) fn tell_notices(&mut self) {
+        while let Some(notice) = self.gateway.poll_notice() {
+            if !self.keeps_story() {
+                continue;
+            }
+            let text = match notice {
+                Notice::BreakerOpened { target, open_ms, why } => format!("open {target} {} {why:?}", open_ms.0),
+                Notice::BreakerHalfOpened { target } => format!("half-open {target}"),
+                Notice::BreakerClosed { target } => format!("close {target}"),
+                Notice::KeyQuarantined { key, for_ms, .. } => format!("quarantine {key} {}", for_ms.0),
+                Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
+                Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
+                Notice::Lost { count } => format!("lost {count}"),
+                Notice::FailedOver { .. } | Notice::PriceUnknown { .. } | Notice::StreamBroken { .. } => continue,
+            };
+            self.tell(None, || text);
+        }
+    }
+
+    // === What clients get ===
+
+    pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
+        let answer = Answer::whole(reply, self.now);
+        self.tell(Some(id), || format!("reply {}", answer.summary()));
+        self.client(id).answer = answer;
+    }
+
+    /// A request's loop has ended.
+    pub(super) fn finish(&mut self, id: RequestId) {
+        self.abandon(id);
+        self.ended.push_back(id);
+        if self.keeps_story()
+            && let Some(ending) = self.client(id).answer.stream_summary()
+        {
+            self.tell(Some(id), || format!("end {ending}"));
+        }
+    }
+
+    /// Nobody waits for this request any more.
+    pub(super) fn abandon(&mut self, id: RequestId) {
+        let client = self.client(id);
+        client.is_over = true;
+        client.inbox.clear();
+    }
+}
+
+impl Line {
+    fn text(&self, many: bool) -> String {
+        let at = self.at.since(BEGINNING).0;
+        match self.request {
+            Some(RequestId(id)) if many => format!("{at} #{id} {}", self.text),
+            _ => format!("{at} {}", self.text),
+        }
+    }
+}
