@@ -26,6 +26,7 @@ use crate::gateway::{Gateway, Settlement};
 use crate::price::Picodollars;
 use crate::quota;
 use crate::reply::{self, ApiError, Head, Reply};
+use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
 use choosing::Walk;
@@ -43,6 +44,8 @@ pub struct Exchange {
     now: Timestamp,
     started_at: Timestamp,
     state: State,
+    /// Its own draws, from the first on.
+    rng: Option<Rng>,
     actions: VecDeque<Action>,
     walk: Walk,
     /// The request as the candidate that was last looked at takes it.
@@ -119,6 +122,7 @@ impl Exchange {
             now,
             started_at: now,
             state,
+            rng: None,
             actions: VecDeque::new(),
             walk: Walk::default(),
             prepared: None,
@@ -408,6 +412,11 @@ impl Exchange {
     fn attempts(&self) -> u32 {
         let under_way = matches!(self.state, State::Attempting(_));
         u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(under_way.into())
+    }
+
+    /// Its own draws: they follow from its name alone, whatever else goes on.
+    fn rng(&mut self) -> &mut Rng {
+        self.rng.get_or_insert_with(|| Rng::from_name(0, &self.request_id))
     }
 
     fn deadline(&self) -> Timestamp {

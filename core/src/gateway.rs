@@ -12,10 +12,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
-use crate::backoff::{self, RetryBudget};
+use crate::backoff::RetryBudget;
 use crate::breaker::{Breaker, State, Ticket, Transition};
 use crate::classify::Outcome;
-use crate::config::{Candidate, Config, Key, KeyId, RetryPolicy, Target, TargetId, Vendor};
+use crate::config::{Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
 use crate::hints::Sort;
@@ -42,6 +42,7 @@ pub struct Gateway {
     config: Arc<Config>,
     /// The latest time told: a step back is time standing still.
     now: Timestamp,
+    /// For names; what requests and breakers draw is theirs.
     rng: Rng,
     /// By [`TargetId`].
     targets: Vec<TargetState>,
@@ -60,6 +61,8 @@ pub struct Gateway {
 #[derive(Debug)]
 struct TargetState {
     breaker: Breaker,
+    /// The breaker's draws.
+    rng: Rng,
     stats: TargetStats,
     /// Until when each key is throttled here, by [`KeyId`].
     gates: Vec<Timestamp>,
@@ -115,6 +118,7 @@ impl Gateway {
         let mut rng = Rng::from_seed(seed);
         let targets = config.targets.iter().map(|target| TargetState {
             breaker: Breaker::new(),
+            rng: Rng::from_name(seed, &target.name),
             stats: TargetStats::new(),
             gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
             spending: Spending::default(),
@@ -220,7 +224,7 @@ impl Gateway {
         let target = self.config.target(id);
         let state = &mut self.targets[id.0];
         let (ticket, transition) =
-            state.breaker.admit(now, &target.breaker, lease, &mut self.rng).map_err(breaker_open)?;
+            state.breaker.admit(now, &target.breaker, lease, &mut state.rng).map_err(breaker_open)?;
         let begun = state.stats.begin(now);
         if let Some(transition) = transition {
             self.note_transition(id, transition);
@@ -238,7 +242,7 @@ impl Gateway {
         let slow = settlement.first_token.is_some_and(|took| took > target.breaker.slow_first_token);
         let verdict = settlement.outcome.verdict(slow);
         let state = &mut self.targets[id.0];
-        let transition = state.breaker.finish(now, &target.breaker, ticket, verdict, &mut self.rng);
+        let transition = state.breaker.finish(now, &target.breaker, ticket, verdict, &mut state.rng);
         if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
             state.breaker.lengthen(now, &target.breaker, hint);
         }
@@ -275,11 +279,6 @@ impl Gateway {
     pub fn allow_retry(&mut self, now: Timestamp) -> bool {
         let now = self.advance(now);
         self.retries.spend(now)
-    }
-
-    /// How long to wait before the `nth` retry, with full jitter.
-    pub fn backoff(&mut self, policy: &RetryPolicy, nth: u32) -> Millis {
-        backoff::delay(&mut self.rng, policy, nth)
     }
 
     // === What others are told ===

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::live::{Live, Terms};
 use super::{Exchange, Ready, State};
+use crate::backoff::delay;
 use crate::classify::Failure;
 use crate::config::ContentFilter;
 use crate::drive::{Action, Attempt, AttemptId};
@@ -85,7 +86,7 @@ impl Exchange {
                 && self.may_wait(gateway)
             {
                 self.walk.again = Some(index);
-                return self.pause(gateway, wait);
+                return self.pause(wait);
             }
         }
         self.end_lap(gateway);
@@ -135,7 +136,7 @@ impl Exchange {
             && gateway.allow_retry(self.now);
         if once_more {
             self.walk.again = Some(index);
-            self.pause(gateway, hint);
+            self.pause(hint);
             self.walk.same_target += 1;
         } else {
             self.walk.failed.push((index, self.now + hint));
@@ -213,7 +214,7 @@ impl Exchange {
         match wait {
             Some(wait) if self.may_wait(gateway) => {
                 self.walk.next = 0;
-                self.pause(gateway, wait);
+                self.pause(wait);
                 self.walk.laps += 1;
             }
             _ => self.despair(gateway),
@@ -240,10 +241,11 @@ impl Exchange {
 
     /// Waits, and a jittered backoff longer, so that those who were turned away together do not come back together. The
     /// backoff takes no more than half of what time there is, or there would be none for the attempt.
-    fn pause(&mut self, gateway: &mut Gateway, wait: Millis) {
+    fn pause(&mut self, wait: Millis) {
         let wait = wait.max(PAUSE_MIN);
         let slack = (self.now + wait).until(self.deadline());
-        let backoff = gateway.backoff(&self.plan.retry, self.walk.laps + self.walk.same_target);
+        let (policy, nth) = (self.plan.retry, self.walk.laps + self.walk.same_target);
+        let backoff = delay(self.rng(), &policy, nth);
         let until = self.now + wait + backoff.min(Millis(slack.0 / 2));
         self.state = State::Pausing(until.min(self.deadline()));
     }
