@@ -176,6 +176,8 @@ pub struct Route {
     pub candidates: Vec<Candidate>,
     /// How often a request on this route is tried.
     pub retry: RetryPolicy,
+    /// When a slow attempt is hedged; `None`: never.
+    pub hedge: Option<HedgePolicy>,
     /// What happens to an answer that the vendor's content filter stopped.
     pub content_filter: ContentFilter,
     /// What happens to parameters that a candidate cannot honour.
@@ -263,6 +265,29 @@ pub struct RetryPolicy {
     pub max: Millis,
     /// How long a key that its vendor refused is left alone. Default 5 min.
     pub quarantine: Millis,
+}
+
+/// `[routes.NAME.hedge]`: a second attempt where the first is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HedgePolicy {
+    /// How long the first is waited for.
+    pub after: HedgeAfter,
+    /// Hedges to a thousand of the route's requests. Default 50.
+    pub share_permille: u32,
+}
+
+/// `hedge.after`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// A set time, for whatever is asked.
+    Fixed(Millis),
+    /// `"p95"`: what 95 % of the target's streams took to their first token, or of its embeddings to their end.
+    Measured {
+        /// At least so long. Default 50 ms.
+        min: Millis,
+        /// Samples of the last 5 to 10 minutes below which nothing is hedged. Default 20.
+        samples: u32,
+    },
 }
 
 /// `[*.breaker]`. Rates are in 1/1000, so that thresholds compare exactly.

@@ -14,6 +14,10 @@ use crate::quota;
 use crate::reply::{Head, Reply};
 use crate::time::Timestamp;
 
+/// How many attempts of one exchange are under way at once, at most: one, and a second that hedges it. A worker has six
+/// connections for all that it does.
+pub const ATTEMPTS_AT_ONCE: usize = 2;
+
 /// Tells the attempts of one exchange apart: 0 is the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub u32);
@@ -117,7 +121,8 @@ pub trait Port {
     /// Lends the shared gateway for one step: under the lock, and never across an await.
     fn with_gateway<T>(&self, step: impl FnOnce(&mut Gateway) -> T) -> T;
 
-    /// Starts sending. What comes of it is told by [`wait`](Self::wait).
+    /// Starts sending. What comes of it is told by [`wait`](Self::wait). No more than [`ATTEMPTS_AT_ONCE`] are under way
+    /// that have neither ended, failed nor been dropped.
     fn send(&mut self, attempt: Attempt);
 
     /// Drops an attempt.

@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue};
 mod choosing;
 mod ending;
 mod exhausted;
+mod hedge;
 mod keep_alive;
 mod live;
 
@@ -30,6 +31,7 @@ use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
 use choosing::Walk;
+use hedge::Hedge;
 use keep_alive::{COMMENT, KeepAlive};
 use live::{Ended, Live, Progress, Whole};
 
@@ -58,6 +60,15 @@ pub struct Exchange {
     keep_alive: KeepAlive,
     /// Whether the client has gone away: nothing is said to it any more.
     gone: bool,
+    /// Attempts that have begun.
+    begun: u32,
+    /// A second attempt beside the one under way.
+    hedge: Hedge,
+    has_hedged: bool,
+    /// Attempts that are over while the request goes on with another: their leases are to be given back.
+    aside: Vec<(Box<Live>, Box<Ended>)>,
+    /// Whether an attempt was dropped of which nobody knows what it cost.
+    has_unpriced: bool,
 }
 
 #[derive(Debug)]
@@ -93,7 +104,7 @@ struct Ending {
     took: Millis,
 }
 
-/// A refusal that is the caller's to see if nobody serves.
+/// What a vendor said: an answer, or a refusal that is the caller's to see if nobody serves.
 #[derive(Debug)]
 struct Refusal {
     target: TargetId,
@@ -131,6 +142,11 @@ impl Exchange {
             refusal: None,
             keep_alive,
             gone: false,
+            begun: 0,
+            hedge: Hedge::Off,
+            has_hedged: false,
+            aside: Vec::new(),
+            has_unpriced: false,
         }
     }
 
@@ -139,12 +155,16 @@ impl Exchange {
         if let State::Preparing(index) = self.state {
             self.prepare(index);
         }
+        self.prepare_hedge();
         if let Some(action) = self.actions.pop_front() {
             return action;
         }
+        if !self.aside.is_empty() || self.hedge.needs_gateway() {
+            return Action::Consult;
+        }
         match &self.state {
             State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
-            State::Attempting(live) => Action::Wait(live.until().min(self.keep_alive.due_at())),
+            State::Attempting(live) => Action::Wait(live.until().min(self.hedge.until()).min(self.keep_alive.due_at())),
             State::Pausing(until) => Action::Wait((*until).min(self.keep_alive.due_at())),
             State::Over => Action::Finish,
         }
@@ -152,7 +172,7 @@ impl Exchange {
 
     /// Whether everything is settled: dropping the exchange loses nothing.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+        matches!(self.state, State::Over) && self.aside.is_empty()
     }
 
     /// Takes in what has happened. Events of an attempt that is no longer under way change nothing.
@@ -165,8 +185,16 @@ impl Exchange {
         match (&mut self.state, event) {
             (_, Event::ClientGone) => self.client_gone(),
             (State::Attempting(live), event) => {
-                if let Some(progress) = progress(live, now, event) {
-                    self.advance(progress);
+                if let Some(hedge) = self.hedge.of(&event) {
+                    match progress(hedge, now, event) {
+                        Some(progress) => self.advance_hedge(progress),
+                        None => live.timeout(now).into_iter().for_each(|progress| self.advance(progress)),
+                    }
+                } else {
+                    match progress(live, now, event) {
+                        Some(progress) => self.advance(progress),
+                        None => self.hedge_timeout(),
+                    }
                 }
             }
             (State::Pausing(until), Event::Timeout) if *until <= now => self.state = State::Choosing,
@@ -176,6 +204,8 @@ impl Exchange {
 
     /// Decides with the gateway at hand: settles what has ended, and picks what comes next.
     pub fn consult(&mut self, gateway: &mut Gateway) {
+        self.settle_aside(gateway);
+        self.consult_hedge(gateway);
         match std::mem::replace(&mut self.state, State::Over) {
             State::Settling(live, ended) => self.settle(gateway, *live, *ended),
             State::Choosing => self.choose(gateway),
@@ -186,6 +216,7 @@ impl Exchange {
     fn advance(&mut self, progress: Progress) {
         match progress {
             Progress::Commit(bytes) => {
+                self.drop_hedge();
                 let State::Attempting(live) = &mut self.state else {
                     unreachable!("an attempt under way has told of progress");
                 };
@@ -201,14 +232,18 @@ impl Exchange {
 
     /// The attempt under way is over: its connection goes, its lease is about to.
     fn end_attempt(&mut self, ended: Box<Ended>) {
-        if let State::Attempting(live) = std::mem::replace(&mut self.state, State::Over) {
-            self.actions.push_back(Action::Cancel(live.id));
-            self.state = State::Settling(live, ended);
+        let State::Attempting(live) = std::mem::replace(&mut self.state, State::Over) else { return };
+        if !self.is_answer(ended.outcome) && self.goes_on_with_hedge() {
+            return self.put_aside(live, ended);
         }
+        self.drop_hedge();
+        self.actions.push_back(Action::Cancel(live.id));
+        self.state = State::Settling(live, ended);
     }
 
     fn client_gone(&mut self) {
         self.gone = true;
+        self.drop_hedge();
         match &mut self.state {
             State::Attempting(live) => {
                 let ended = live.abandon();
@@ -224,19 +259,22 @@ impl Exchange {
     /// Writes the request for a candidate, or finds that it cannot be asked.
     fn prepare(&mut self, index: usize) {
         self.state = State::Choosing;
-        let target = self.config.target(self.plan.candidates[index].target);
-        let vendor = &self.config.vendors[target.vendor.0];
-        match prepare(&self.request, vendor, target, self.plan.parameters) {
-            Ok(prepared) => {
-                let stamp = self.stamp(target);
-                let reader = Reader::new(&self.request, &prepared, vendor.dialect, &target.upstream, stamp);
-                self.prepared = Some(Ready { candidate: index, prepared, reader: Arc::new(reader) });
-            }
+        match self.write_for(index) {
+            Ok(ready) => self.prepared = Some(ready),
             Err(Unfit::Unsupported(what)) => self.walk.spent.push((index, Rejection::Unsupported { what })),
             Err(Unfit::Bad(bad)) => {
                 self.refuse(&bad.into(), None);
             }
         }
+    }
+
+    /// The request as a candidate takes it.
+    fn write_for(&self, index: usize) -> Result<Ready, Unfit> {
+        let target = self.config.target(self.plan.candidates[index].target);
+        let vendor = &self.config.vendors[target.vendor.0];
+        let prepared = prepare(&self.request, vendor, target, self.plan.parameters)?;
+        let reader = Reader::new(&self.request, &prepared, vendor.dialect, &target.upstream, self.stamp(target));
+        Ok(Ready { candidate: index, prepared, reader: Arc::new(reader) })
     }
 
     /// What the target's answer is marked with.
@@ -253,25 +291,11 @@ impl Exchange {
 
     fn settle(&mut self, gateway: &mut Gateway, mut live: Live, ended: Ended) {
         let target = live.permit.target;
-        let took = self.now.since(live.sent_at);
-        self.tried.push(Ending { target, outcome: ended.outcome, took });
+        self.tried.push(self.ending(&live, &ended));
         let parting = live.is_committed().then(|| self.part(&mut live, ended.outcome));
-        let malformed = live.malformed();
+        let settlement = self.settlement(&live, &ended);
         self.quota = live.quota;
-        let cost = gateway.settle(
-            self.now,
-            live.permit,
-            &Settlement {
-                outcome: ended.outcome,
-                stream: self.request.stream,
-                first_token: live.first_token_at.map(|at| at.since(live.sent_at)),
-                took,
-                usage: ended.usage,
-                retry_after: ended.retry_after,
-                malformed,
-                quarantine: self.plan.retry.quarantine,
-            },
-        );
+        let cost = gateway.settle(self.now, live.permit, &settlement);
         match parting {
             _ if self.gone => self.state = State::Over,
             Some(parting) => {
@@ -279,6 +303,32 @@ impl Exchange {
                 self.say(gateway, parting, target, ended.outcome);
             }
             None => self.follow(gateway, live.candidate, target, ended, cost),
+        }
+    }
+
+    fn ending(&self, live: &Live, ended: &Ended) -> Ending {
+        Ending { target: live.permit.target, outcome: ended.outcome, took: self.now.since(live.sent_at) }
+    }
+
+    fn settlement(&self, live: &Live, ended: &Ended) -> Settlement {
+        Settlement {
+            outcome: ended.outcome,
+            stream: self.request.stream,
+            first_token: live.first_token_at.map(|at| at.since(live.sent_at)),
+            took: self.now.since(live.sent_at),
+            usage: ended.usage,
+            retry_after: ended.retry_after,
+            malformed: live.malformed(),
+            quarantine: self.plan.retry.quarantine,
+        }
+    }
+
+    /// Whether what came of an attempt is what the client is answered.
+    fn is_answer(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Success | Outcome::CallerFault => true,
+            Outcome::Filtered => self.plan.content_filter == ContentFilter::Return,
+            _ => false,
         }
     }
 
@@ -293,10 +343,18 @@ impl Exchange {
     ) {
         self.state = State::Choosing;
         match ended.outcome {
-            Outcome::Success | Outcome::CallerFault => self.answer(ended.whole, target, cost),
-            Outcome::Filtered if self.plan.content_filter == ContentFilter::Return => {
-                self.answer(ended.whole, target, cost);
-            }
+            outcome if self.is_answer(outcome) => self.tell(Refusal::of(ended, target, cost)),
+            Outcome::HardFailure(failure) => self.follow_failure(gateway, index, failure, ended.retry_after),
+            // Another key of the same vendor, if there is one; otherwise the gateway passes it over.
+            Outcome::RateLimited(_) | Outcome::CredentialFault => self.walk.again = Some(index),
+            Outcome::Neutral => self.give_up(gateway),
+            _ => self.note_ending(index, target, ended, cost),
+        }
+    }
+
+    /// What an attempt's end means for those that may follow.
+    fn note_ending(&mut self, index: usize, target: TargetId, ended: Ended, cost: Option<Picodollars>) {
+        match ended.outcome {
             Outcome::Filtered => {
                 self.walk.spent.push((index, Rejection::Filtered));
                 self.refusal = Some(Refusal::of(ended, target, cost));
@@ -306,19 +364,19 @@ impl Exchange {
                 self.walk.context_above = Some(self.config.target(target).context.unwrap_or(u64::MAX));
                 self.refusal = Some(Refusal::of(ended, target, cost));
             }
-            Outcome::HardFailure(failure) => self.follow_failure(gateway, index, failure, ended.retry_after),
+            // Of a hedge: the caller's to see if nobody has anything better to say.
+            Outcome::CallerFault => self.refusal = Some(Refusal::of(ended, target, cost)),
             Outcome::Silent => self.walk.spent.push((index, Rejection::Silent)),
-            // Another key of the same vendor, if there is one; otherwise the gateway passes it over.
-            Outcome::RateLimited(_) | Outcome::CredentialFault => self.walk.again = Some(index),
-            Outcome::Neutral => self.give_up(gateway),
+            Outcome::HardFailure(_) => self.walk.rest(index, self.now + ended.retry_after.unwrap_or(Millis::ZERO)),
+            Outcome::Success | Outcome::RateLimited(_) | Outcome::CredentialFault | Outcome::Neutral => {}
         }
     }
 
     // === Answering ===
 
     /// Answers with what the vendor said.
-    fn answer(&mut self, whole: Option<Whole>, target: TargetId, cost: Option<Picodollars>) {
-        let (status, theirs, body) = match whole.expect("a whole reply was read to get here") {
+    fn answer(&mut self, whole: Whole, target: TargetId, cost: Option<Picodollars>) {
+        let (status, theirs, body) = match whole {
             Whole::Reply { status, headers, body } => (status, headers, body),
             Whole::Error(error) => return self.refuse(&error, Some(target)),
         };
@@ -336,6 +394,7 @@ impl Exchange {
             headers.insert(http::header::CONTENT_TYPE, content_type.clone());
         }
         if status.is_success() {
+            let cost = cost.filter(|_| !self.has_unpriced);
             let cost = cost.map_or(HeaderValue::from_static("unknown"), |cost| header_value(&cost.to_string()));
             headers.insert(reply::COST, cost);
         }
@@ -396,7 +455,7 @@ impl Exchange {
                 headers.extend(quota::told(self.quota.clone(), theirs, ours, self.now));
             }
         }
-        headers.insert(reply::ATTEMPTS, HeaderValue::from(self.attempts()));
+        headers.insert(reply::ATTEMPTS, HeaderValue::from(self.begun));
         reply::name_request(headers, &self.request_id);
     }
 
@@ -407,12 +466,6 @@ impl Exchange {
     }
 
     // === Counting ===
-
-    /// Attempts that have been begun.
-    fn attempts(&self) -> u32 {
-        let under_way = matches!(self.state, State::Attempting(_));
-        u32::try_from(self.tried.len()).unwrap_or(u32::MAX).saturating_add(under_way.into())
-    }
 
     /// Its own draws: they follow from its name alone, whatever else goes on.
     fn rng(&mut self) -> &mut Rng {

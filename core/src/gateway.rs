@@ -9,6 +9,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+mod hedging;
+
 use http::HeaderMap;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
@@ -26,6 +28,8 @@ use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::stats::{Begun, TargetStats};
 use crate::time::{Millis, Timestamp};
+
+pub(crate) use hedging::Hedging;
 
 /// How long a throttled key rests when its vendor does not say: the five seconds that the field's write-ups use.
 const THROTTLE_DEFAULT: Millis = Millis::from_secs(5);
@@ -51,6 +55,8 @@ pub struct Gateway {
     /// What is sent with each key, by vendor and [`KeyId`]: made once, cloned cheaply.
     headers: Vec<Vec<HeaderMap>>,
     retries: RetryBudget,
+    /// By [`RouteId`](crate::config::RouteId).
+    hedging: Vec<Hedging>,
     notices: VecDeque<Notice>,
     notices_lost: u64,
     draining: bool,
@@ -129,6 +135,7 @@ impl Gateway {
             quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
             headers: config.vendors.iter().map(vendor_headers).collect(),
             retries: RetryBudget::new(config.retry_share_permille),
+            hedging: vec![Hedging::default(); config.routes.len()],
             notices: VecDeque::new(),
             notices_lost: 0,
             draining: false,
@@ -263,7 +270,8 @@ impl Gateway {
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }
-        if settlement.outcome == Outcome::Success || settlement.usage.is_some() {
+        // Whoever is dropped in the middle has its work paid for, nobody says how much.
+        if matches!(settlement.outcome, Outcome::Success | Outcome::Neutral) || settlement.usage.is_some() {
             self.charge(id, target, settlement.usage)
         } else {
             None

@@ -44,6 +44,15 @@ pub enum Notice {
         /// The target that is asked instead.
         to: String,
     },
+    /// A second target was asked while a slow one had yet to say something.
+    Hedged {
+        /// The request it happened to.
+        request_id: String,
+        /// The target that is slow.
+        slow: String,
+        /// The target that is asked as well.
+        asked: String,
+    },
     /// A vendor refused a key: it is left alone for a while.
     KeyQuarantined {
         /// The vendor.
@@ -93,7 +102,7 @@ pub enum Notice {
 impl Notice {
     /// Whether it tells of trouble, as opposed to its end.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. })
+        !matches!(self, Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. } | Self::Hedged { .. })
     }
 }
 
@@ -107,6 +116,9 @@ impl fmt::Display for Notice {
             Self::BreakerClosed { target } => write!(f, "{target}: breaker closed, recovered"),
             Self::FailedOver { request_id, from, outcome, to } => {
                 write!(f, "{request_id}: failed over from {from} ({outcome}) to {to}")
+            }
+            Self::Hedged { request_id, slow, asked } => {
+                write!(f, "{request_id}: {slow} is slow, asked {asked} as well")
             }
             Self::KeyQuarantined { vendor, key, for_ms } => {
                 write!(f, "{vendor} refuses the key in {key}: not used for {for_ms}")

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::breaker::Counts;
-use crate::config::TargetId;
-use crate::gateway::{Gateway, state_name};
+use crate::config::{RouteId, TargetId};
+use crate::gateway::{Gateway, Hedging, state_name};
 use crate::stats::{Latency, Tally};
 use crate::time::{Millis, Timestamp};
 
@@ -81,17 +81,22 @@ pub struct RouteStatus {
     pub route: String,
     /// Its targets in the order in which they would be asked now; those that cannot be used come last.
     pub order: Vec<String>,
+    /// Second attempts that were made because the first was slow.
+    pub hedges: u64,
+    /// Those of them that were faster.
+    pub hedges_won: u64,
 }
 
 impl Gateway {
     /// A picture of everything, for people and dashboards.
     pub fn status(&self, now: Timestamp) -> Status {
         let config = self.config();
-        let routes = config.routes.iter().map(|route| {
+        let routes = config.routes.iter().enumerate().map(|(index, route)| {
             let mut candidates: Vec<TargetId> = route.candidates.iter().map(|candidate| candidate.target).collect();
             candidates.sort_by_key(|id| self.would_admit(now, *id).is_err());
             let order = candidates.into_iter().map(|id| config.target(id).name.clone()).collect();
-            RouteStatus { route: route.name.clone(), order }
+            let Hedging { made, won, .. } = self.hedging(RouteId(index));
+            RouteStatus { route: route.name.clone(), order, hedges: made, hedges_won: won }
         });
         Status {
             now_ms: now,

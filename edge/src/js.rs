@@ -16,6 +16,8 @@ pub(crate) mod told {
     pub(crate) const PIECE: u8 = 3;
     pub(crate) const END: u8 = 4;
     pub(crate) const BROKEN: u8 = 5;
+    /// What comes of the attempt in a slot is so much higher for each slot before it.
+    pub(crate) const PER_SLOT: u8 = 8;
 }
 
 /// What [`request_body`] resolves to when the body is too large.
@@ -58,16 +60,16 @@ extern "C" {
     pub(crate) fn write(this: &Port, bytes: &[u8]);
 
     #[wasm_bindgen(method)]
-    pub(crate) fn send(this: &Port, url: &str, headers: &str, body: &[u8]);
+    pub(crate) fn send(this: &Port, slot: u8, url: &str, headers: &str, body: &[u8]);
 
     #[wasm_bindgen(method)]
-    pub(crate) fn cancel(this: &Port);
+    pub(crate) fn cancel(this: &Port, slot: u8);
 
     #[wasm_bindgen(method)]
-    pub(crate) fn head(this: &Port) -> String;
+    pub(crate) fn head(this: &Port, slot: u8) -> String;
 
     #[wasm_bindgen(method)]
-    pub(crate) fn piece(this: &Port) -> Vec<u8>;
+    pub(crate) fn piece(this: &Port, slot: u8) -> Vec<u8>;
 
     #[wasm_bindgen(method)]
     pub(crate) fn next(this: &Port, until: f64) -> u8;

@@ -6,7 +6,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use http::StatusCode;
 use tidegate_core::classify::Fault;
-use tidegate_core::drive::{Attempt, AttemptId, Event, Port};
+use tidegate_core::drive::{ATTEMPTS_AT_ONCE, Attempt, AttemptId, Event, Port};
 use tidegate_core::gateway::Gateway;
 use tidegate_core::reply::{Head, Reply};
 use tidegate_core::time::Timestamp;
@@ -19,27 +19,29 @@ use crate::js::{self, told};
 pub(crate) struct EdgePort {
     visit: Visit,
     hands: js::Port,
-    under_way: Option<AttemptId>,
+    /// By the slot that JavaScript keeps each in.
+    under_way: [Option<AttemptId>; ATTEMPTS_AT_ONCE],
 }
 
 impl EdgePort {
     pub(crate) fn new(visit: Visit, hands: js::Port) -> Self {
-        Self { visit, hands, under_way: None }
+        Self { visit, hands, under_way: [None; ATTEMPTS_AT_ONCE] }
     }
 
-    /// What JavaScript has told. Events are of the attempt under way; without one, only the time can come.
-    fn event(&self, what: u8) -> Event {
-        let Some(attempt) = self.under_way else { return Event::Timeout };
+    /// What JavaScript has told: of the attempt in a slot, or that the time has come.
+    fn event(&self, told: u8) -> Event {
+        let (slot, what) = (told / told::PER_SLOT, told % told::PER_SLOT);
+        let Some(attempt) = self.under_way[usize::from(slot)] else { return Event::Timeout };
         match what {
             told::HEAD => {
-                let head = self.hands.head();
+                let head = self.hands.head(slot);
                 let mut lines = head.split('\n');
                 match lines.next().map(str::as_bytes).map(StatusCode::from_bytes) {
                     Some(Ok(status)) => Event::Head { attempt, status, headers: js::unpack(lines) },
                     _ => Event::Fail { attempt, fault: Fault::Broken },
                 }
             }
-            told::PIECE => Event::Piece { attempt, bytes: self.hands.piece().into() },
+            told::PIECE => Event::Piece { attempt, bytes: self.hands.piece(slot).into() },
             told::END => Event::End { attempt },
             told::BROKEN => Event::Fail { attempt, fault: Fault::Broken },
             told::TIMEOUT => Event::Timeout,
@@ -59,13 +61,18 @@ impl Port for EdgePort {
 
     fn send(&mut self, attempt: Attempt) {
         let url = self.visit.url(&attempt);
-        self.under_way = Some(attempt.id);
-        self.hands.send(url, &js::pack(&attempt.headers), &attempt.body);
+        let mut slots = (0..).zip(&mut self.under_way);
+        let free = slots.find(|(_, under_way)| under_way.is_none());
+        let (slot, under_way) = free.expect("no more are under way at once than the core says");
+        *under_way = Some(attempt.id);
+        self.hands.send(slot, url, &js::pack(&attempt.headers), &attempt.body);
     }
 
     fn cancel(&mut self, attempt: AttemptId) {
-        if self.under_way.take_if(|id| *id == attempt).is_some() {
-            self.hands.cancel();
+        for (slot, under_way) in (0..).zip(&mut self.under_way) {
+            if under_way.take_if(|id| *id == attempt).is_some() {
+                self.hands.cancel(slot);
+            }
         }
     }
 

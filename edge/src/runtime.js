@@ -5,7 +5,7 @@
 // themselves, without a promise for each of them. Nothing is decided here: limits and names come from the core.
 
 /** What can come next; `js.rs` has the same numbers. */
-const NOTHING = 0, TIMEOUT = 1, HEAD = 2, PIECE = 3, END = 4, BROKEN = 5;
+const NOTHING = 0, TIMEOUT = 1, HEAD = 2, PIECE = 3, END = 4, BROKEN = 5, PER_SLOT = 8;
 
 /** What can come of reading a request's body, other than its bytes. */
 const TOO_LARGE = 0, INCOMPLETE = 1;
@@ -58,15 +58,16 @@ export async function askKeeper(namespace, region, report) {
   return response.text();
 }
 
-/** One exchange's way to its vendors and to its client: one attempt at a time, one timer, one answer. */
+/** One exchange's way to its vendors and to its client: an attempt or two, one timer, one answer. */
 export class Port {
   /** The exchange itself; gone once it is over. */
   #drive;
   #answer;
   #controller;
-  #attempt;
-  /** What has come and has not been taken yet. */
-  #told = NOTHING;
+  /** The attempts under way, by slot. */
+  #attempts = [];
+  /** Whether the time that is waited for has come. */
+  #rang = false;
   /** Until when something is waited for; undefined if nothing is. */
   #until;
   #timer;
@@ -102,12 +103,14 @@ export class Port {
     this.#controller.enqueue(bytes.slice());
   }
 
-  send(url, headers, body) {
+  send(slot, url, headers, body) {
     const controller = new AbortController();
-    const attempt = { controller, response: undefined, reader: undefined, piece: undefined, reading: true, over: false };
-    this.#attempt = attempt;
-    this.#told = NOTHING;
     const { signal } = controller;
+    // `told` is what has come of it and has not been taken yet.
+    const attempt = {
+      slot, controller, response: undefined, reader: undefined, piece: undefined, told: NOTHING, reading: true, over: false,
+    };
+    this.#attempts[slot] = attempt;
     fetch(url, { method: "POST", headers: unpack(headers), body: body.slice(), redirect: "manual", signal }).then(
       (response) => {
         attempt.response = response;
@@ -117,34 +120,43 @@ export class Port {
     );
   }
 
-  cancel() {
+  cancel(slot) {
+    const attempt = this.#attempts[slot];
+    this.#attempts[slot] = undefined;
     // Nothing is left to abort of what is over, and aborting costs.
-    if (this.#attempt?.over === false) this.#attempt.controller.abort();
-    this.#attempt = undefined;
-    this.#told = NOTHING;
+    if (attempt?.over === false) attempt.controller.abort();
   }
 
   /** The status and the headers of the response that has come, a line each. */
-  head() {
-    const { status, headers } = this.#attempt.response;
+  head(slot) {
+    const { status, headers } = this.#attempts[slot].response;
     return `${status}${pick(headers, responseHeaders)}`;
   }
 
   /** The piece of the body that has come. */
-  piece() {
-    return this.#attempt.piece;
+  piece(slot) {
+    return this.#attempts[slot].piece;
   }
 
-  /** What comes next: NOTHING yet, in which case the exchange is stepped when it comes, or TIMEOUT by `until`. */
+  /**
+   * What comes next: NOTHING yet, in which case the exchange is stepped when it comes, or TIMEOUT by `until`. What comes
+   * of an attempt has PER_SLOT added for each slot before its own.
+   */
   next(until) {
     this.#until = undefined;
     // The client has not taken what was written: a slow client slows the vendor down.
     if (this.#controller?.desiredSize < 0) return NOTHING;
-    const attempt = this.#attempt;
-    if (attempt !== undefined && !attempt.reading && this.#told === NOTHING) this.#read(attempt);
-    const told = this.#told;
-    this.#told = NOTHING;
-    if (told !== NOTHING) return told;
+    for (const attempt of this.#attempts) {
+      if (attempt === undefined) continue;
+      if (!attempt.reading && attempt.told === NOTHING) this.#read(attempt);
+      const { told } = attempt;
+      attempt.told = NOTHING;
+      if (told !== NOTHING) return told + attempt.slot * PER_SLOT;
+    }
+    if (this.#rang) {
+      this.#rang = false;
+      return TIMEOUT;
+    }
     this.#until = until;
     // The timer is set as seldom as can be: a stream moves its deadline with every piece, and most never come.
     if (this.#timer === undefined || until < this.#ringsAt) this.#setTimer(until);
@@ -152,7 +164,7 @@ export class Port {
   }
 
   close() {
-    this.cancel();
+    for (const attempt of this.#attempts) if (attempt !== undefined) this.cancel(attempt.slot);
     clearTimeout(this.#timer);
   }
 
@@ -185,7 +197,7 @@ export class Port {
     attempt.reading = true;
     const { response } = attempt;
     if (attempt.over || response.body === null) {
-      this.#told = END;
+      attempt.told = END;
     } else if (attempt.reader === undefined && isSmall(response.headers)) {
       response.arrayBuffer().then(
         (body) => {
@@ -211,14 +223,14 @@ export class Port {
   #fail(attempt, error) {
     attempt.over = true;
     // The runtime words a refused connection, a reset and a body cut short alike, so that they cannot be told apart here.
-    if (attempt === this.#attempt) console.debug(`an attempt failed: ${error}`);
+    if (attempt === this.#attempts[attempt.slot]) console.debug(`an attempt failed: ${error}`);
     this.#tell(attempt, BROKEN);
   }
 
   #tell(attempt, event) {
     attempt.reading = false;
-    if (attempt !== this.#attempt) return;
-    this.#told = event;
+    if (attempt !== this.#attempts[attempt.slot]) return;
+    attempt.told = event;
     this.#step();
   }
 
@@ -235,7 +247,7 @@ export class Port {
     if (Date.now() < this.#until) {
       this.#setTimer(this.#until);
     } else {
-      this.#told = TIMEOUT;
+      this.#rang = true;
       this.#step();
     }
   }

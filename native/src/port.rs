@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reqwest::{Method, Request, Response};
 use tidegate_core::classify::Fault;
-use tidegate_core::drive::{Attempt, AttemptId, Event, Port};
+use tidegate_core::drive::{ATTEMPTS_AT_ONCE, Attempt, AttemptId, Event, Port};
 use tidegate_core::gateway::Gateway;
 use tidegate_core::reply::{Head, Reply};
 use tidegate_core::time::Timestamp;
@@ -21,7 +21,7 @@ use crate::outlet::{Answer, Outlet};
 pub(crate) struct NativePort {
     app: Arc<App>,
     outlet: Outlet,
-    upstream: Option<(AttemptId, Upstream)>,
+    upstreams: [Option<(AttemptId, Upstream)>; ATTEMPTS_AT_ONCE],
     alarm: Option<Alarm>,
 }
 
@@ -38,7 +38,7 @@ struct Alarm {
 
 impl NativePort {
     pub(crate) fn new(app: Arc<App>, outlet: Outlet) -> Self {
-        Self { app, outlet, upstream: None, alarm: None }
+        Self { app, outlet, upstreams: [None, None], alarm: None }
     }
 }
 
@@ -56,11 +56,15 @@ impl Port for NativePort {
         let mut request = Request::new(Method::POST, url.clone());
         *request.headers_mut() = attempt.headers;
         *request.body_mut() = Some(attempt.body.into());
-        self.upstream = Some((attempt.id, Upstream::Sending(Box::pin(client.execute(request)))));
+        let free = self.upstreams.iter_mut().find(|upstream| upstream.is_none());
+        let free = free.expect("no more are under way at once than the core says");
+        *free = Some((attempt.id, Upstream::Sending(Box::pin(client.execute(request)))));
     }
 
     fn cancel(&mut self, attempt: AttemptId) {
-        self.upstream.take_if(|(id, _)| *id == attempt);
+        for upstream in &mut self.upstreams {
+            upstream.take_if(|(id, _)| *id == attempt);
+        }
     }
 
     fn reply(&mut self, reply: Reply) {
@@ -78,16 +82,18 @@ impl Port for NativePort {
     async fn wait(&mut self, until: Timestamp) -> Event {
         self.outlet.drained().await;
         let alarm = Alarm::ring(&mut self.alarm, until);
+        let [one, other] = &mut self.upstreams;
         // What has arrived comes before what is late: a slow client must not make a vendor look silent.
         tokio::select! {
             biased;
-            event = next_event(&mut self.upstream) => event,
+            event = next_event(one) => event,
+            event = next_event(other) => event,
             () = alarm => Event::Timeout,
         }
     }
 }
 
-/// The next event of the attempt under way; none ever comes when there is no attempt.
+/// The next event of an attempt; none ever comes where there is no attempt.
 async fn next_event(upstream: &mut Option<(AttemptId, Upstream)>) -> Event {
     let Some((attempt, state)) = upstream else {
         return std::future::pending().await;

@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::{Config, ConfigErrors};
 
 mod clients;
+mod hedge;
 mod names;
 mod parameters;
 mod policies;

@@ -28,7 +28,7 @@ pub(super) struct Walk {
     /// The candidate to be asked again before any other.
     pub(super) again: Option<usize>,
     /// Tries again on the candidate at hand, of `retry.same_target`.
-    same_target: u32,
+    pub(super) same_target: u32,
     /// Times that the whole plan was gone through.
     laps: u32,
     /// Candidates that are never asked again for this request, and why.
@@ -49,9 +49,14 @@ impl Walk {
         self.rejections.clear();
     }
 
-    fn reject(&mut self, index: usize, rejection: Rejection) {
+    pub(super) fn reject(&mut self, index: usize, rejection: Rejection) {
         self.rejections.retain(|(known, _)| *known != index);
         self.rejections.push((index, rejection));
+    }
+
+    /// Notes a failure, and from when its candidate may be asked again.
+    pub(super) fn rest(&mut self, index: usize, back_at: Timestamp) {
+        self.failed.push((index, back_at));
     }
 }
 
@@ -94,6 +99,20 @@ impl Exchange {
 
     /// Asks a candidate, or has the request written for it first.
     fn ask(&mut self, gateway: &mut Gateway, index: usize) -> Result<(), Rejection> {
+        self.may_ask(gateway, index)?;
+        if let Some(ready) = self.prepared.take_if(|ready| ready.candidate == index) {
+            let live = self.admit(gateway, &ready, false);
+            let live = live.map(|live| self.begin_attempt(gateway, live, &ready));
+            self.prepared = Some(ready);
+            return live;
+        }
+        self.walk.again = Some(index);
+        self.state = State::Preparing(index);
+        Ok(())
+    }
+
+    /// Whether a candidate can be asked now, as far as this request and the gateway know.
+    pub(super) fn may_ask(&self, gateway: &Gateway, index: usize) -> Result<(), Rejection> {
         let target = self.plan.candidates[index].target;
         if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
             return Err(rejection.clone());
@@ -107,15 +126,7 @@ impl Exchange {
         {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
-        gateway.would_admit(self.now, target)?;
-        if let Some(ready) = self.prepared.as_ref().filter(|ready| ready.candidate == index) {
-            let live = self.admit(gateway, ready)?;
-            self.begin_attempt(gateway, live);
-        } else {
-            self.walk.again = Some(index);
-            self.state = State::Preparing(index);
-        }
-        Ok(())
+        gateway.would_admit(self.now, target)
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -139,15 +150,16 @@ impl Exchange {
             self.pause(hint);
             self.walk.same_target += 1;
         } else {
-            self.walk.failed.push((index, self.now + hint));
+            self.walk.rest(index, self.now + hint);
         }
     }
 
     pub(super) fn is_out_of_budget(&self) -> bool {
-        self.attempts() >= self.plan.retry.attempts || self.now >= self.deadline()
+        self.begun >= self.plan.retry.attempts || self.now >= self.deadline()
     }
 
-    fn admit(&self, gateway: &mut Gateway, ready: &Ready) -> Result<Live, Rejection> {
+    /// Admits an attempt. A hedge's answer that its vendor's filter stopped must not win over one that may be whole.
+    pub(super) fn admit(&self, gateway: &mut Gateway, ready: &Ready, is_hedge: bool) -> Result<Live, Rejection> {
         let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
@@ -157,10 +169,10 @@ impl Exchange {
             reader: Arc::clone(&ready.reader),
             timeouts,
             deadline: self.deadline(),
-            reroutes_filtered: self.plan.content_filter == ContentFilter::Reroute,
+            reroutes_filtered: is_hedge || self.plan.content_filter == ContentFilter::Reroute,
             reply_bytes_max: usize::try_from(self.config.server.reply_max).unwrap_or(usize::MAX),
         };
-        Ok(Live::new(AttemptId(self.attempts()), ready.candidate, permit, terms, self.now))
+        Ok(Live::new(AttemptId(self.begun), ready.candidate, permit, terms, self.now))
     }
 
     /// `retry.wait`: a throttled target is waited for this long rather than left.
@@ -170,7 +182,7 @@ impl Exchange {
 
     /// Whether an attempt can be made after such a wait.
     fn fits(&self, wait: Millis) -> bool {
-        self.attempts() < self.plan.retry.attempts && self.now + wait < self.deadline()
+        self.begun < self.plan.retry.attempts && self.now + wait < self.deadline()
     }
 
     /// Whoever has been turned away and waits to come back makes a retry. Whoever waits for a first attempt does not.
@@ -178,9 +190,7 @@ impl Exchange {
         self.tried.is_empty() || gateway.allow_retry(self.now)
     }
 
-    fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live) {
-        let ready = self.prepared.as_ref().expect("an attempt is admitted once its request is written");
-        let prepared = &ready.prepared;
+    fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live, ready: &Ready) {
         let id = live.permit.target;
         let target = self.config.target(id);
         if let Some(last) = self.tried.last().filter(|last| last.target != id) {
@@ -191,7 +201,17 @@ impl Exchange {
                 to: target.name.clone(),
             });
         }
+        self.send(gateway, &live, ready);
+        self.plan_hedge(gateway, id);
+        self.state = State::Attempting(Box::new(live));
+    }
+
+    /// Sends an attempt that has been admitted.
+    pub(super) fn send(&mut self, gateway: &Gateway, live: &Live, ready: &Ready) {
+        self.begun += 1;
         self.walk.rejections.retain(|(index, _)| *index != live.candidate);
+        let id = live.permit.target;
+        let target = self.config.target(id);
         let mut headers = gateway.headers_for(&live.permit);
         if self.request.goes_through(self.config.vendors[target.vendor.0].dialect) {
             headers.extend(self.request.forwarded.clone());
@@ -200,11 +220,10 @@ impl Exchange {
             id: live.id,
             vendor: target.vendor,
             target: id,
-            operation: prepared.operation,
+            operation: ready.prepared.operation,
             headers,
-            body: prepared.body.clone(),
+            body: ready.prepared.body.clone(),
         })));
-        self.state = State::Attempting(Box::new(live));
     }
 
     /// Every candidate has been asked or passed over. Another lap is worth it for those that said when to come back, and

@@ -25,18 +25,25 @@ impl Exchange {
     /// Nobody is left to ask, or nothing is left to ask with.
     pub(super) fn give_up(&mut self, gateway: &mut Gateway) {
         match self.refusal.take() {
-            Some(Refusal { target, cost, said: Said::Whole(whole) }) => self.answer(Some(whole), target, cost),
-            Some(Refusal { target, said: Said::Stream(bytes), .. }) => {
-                self.begin_stream(Some(target));
-                self.write(bytes);
-                self.state = State::Over;
-            }
+            Some(refusal) => self.tell(refusal),
             None => {
                 let error = self.failure(gateway);
                 if error.status != StatusCode::BAD_REQUEST && self.say_canned() {
                     return;
                 }
                 self.refuse(&error, self.tried.last().map(|ending| ending.target));
+            }
+        }
+    }
+
+    /// Tells the client what a vendor said.
+    pub(super) fn tell(&mut self, Refusal { target, cost, said }: Refusal) {
+        match said {
+            Said::Whole(whole) => self.answer(whole, target, cost),
+            Said::Stream(bytes) => {
+                self.begin_stream(Some(target));
+                self.write(bytes);
+                self.state = State::Over;
             }
         }
     }

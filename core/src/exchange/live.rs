@@ -121,6 +121,11 @@ impl Live {
         matches!(self.stage, Stage::Committed { .. })
     }
 
+    /// Whether its vendor has answered: with a whole reply or an error that is being read, or with a token.
+    pub(super) fn has_answered(&self) -> bool {
+        matches!(self.stage, Stage::Whole { .. } | Stage::Committed { .. })
+    }
+
     /// Whether the client has been sent a whole answer: the vendor said why it stopped, or that it is done.
     pub(super) fn is_whole(&self) -> bool {
         matches!(&self.stage, Stage::Committed { stream } if stream.is_finished() || stream.is_done())

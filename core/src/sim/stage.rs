@@ -224,7 +224,10 @@ impl Stage {
                 Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
                 Notice::Lost { count } => format!("lost {count}"),
-                Notice::FailedOver { .. } | Notice::PriceUnknown { .. } | Notice::StreamBroken { .. } => continue,
+                Notice::FailedOver { .. }
+                | Notice::Hedged { .. }
+                | Notice::PriceUnknown { .. }
+                | Notice::StreamBroken { .. } => continue,
             };
             self.tell(None, || text);
         }

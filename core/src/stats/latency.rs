@@ -60,6 +60,11 @@ impl Latency {
         self.recent.len()
     }
 
+    /// How many samples [`quantile`](Self::quantile) is of.
+    pub fn samples_of_late(&self, now: Timestamp) -> u64 {
+        self.aging.count(now)
+    }
+
     /// What so many thousandths of the last 5 to 10 minutes' samples did not exceed, within 1.6 %.
     pub fn quantile(&self, now: Timestamp, permille: u32) -> Option<Millis> {
         self.aging.quantile(now, permille)

@@ -78,6 +78,14 @@ impl Aging {
         self.younger.record(took);
     }
 
+    pub(super) fn count(&self, now: Timestamp) -> u64 {
+        match self.turn(now) - self.turn {
+            0 => self.younger.count() + self.older.count(),
+            1 => self.younger.count(),
+            _ => 0,
+        }
+    }
+
     pub(super) fn quantile(&self, now: Timestamp, permille: u32) -> Option<Millis> {
         match self.turn(now) - self.turn {
             0 => quantile(&[&self.younger, &self.older], permille),

@@ -1,5 +1,6 @@
 //! `[routes.NAME]`: which targets a request may go to, in which order.
 
+use super::hedge;
 use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
@@ -38,6 +39,7 @@ fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) 
             name: name.to_owned(),
             candidates: models.iter().flat_map(|models| candidates(models, targets)).map(candidate).collect(),
             retry: policies::retry(table, defaults.retry),
+            hedge: hedge::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
             exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
