@@ -270,11 +270,16 @@ impl Gateway {
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }
-        // Whoever is dropped in the middle has its work paid for, nobody says how much.
-        if matches!(settlement.outcome, Outcome::Success | Outcome::Neutral) || settlement.usage.is_some() {
-            self.charge(id, target, settlement.usage)
-        } else {
-            None
+        match settlement.outcome {
+            Outcome::Success => self.charge(id, target, settlement.usage),
+            _ if settlement.usage.is_some() => self.charge(id, target, settlement.usage),
+            Outcome::Neutral => {
+                // Whoever is dropped in the middle has its work paid for; nobody says how much.
+                let spending = &mut self.targets[id.0].spending;
+                spending.unpriced = spending.unpriced.saturating_add(1);
+                None
+            }
+            _ => None,
         }
     }
 

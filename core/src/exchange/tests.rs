@@ -12,6 +12,7 @@ mod breaker;
 mod dialects;
 mod exhausted;
 mod failover;
+mod hedging;
 mod keep_alive;
 mod leaving;
 mod limits;

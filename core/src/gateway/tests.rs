@@ -316,7 +316,7 @@ fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
     assert_eq!((&free["breaker"]["state"], &free["breaker"]["retry_in_ms"]), (&json!("closed"), &Value::Null));
     assert_eq!((&free["first_token"]["mean_ms"], &free["total"]["mean_ms"]), (&json!(250), &json!(100)));
     assert_eq!((&free["unpriced"], &free["cost_usd"]), (&json!(1), &json!("0")));
-    let order = json!([{"route": "chain", "order": ["free/m", "a/m", "b/m"]}]);
+    let order = json!([{"route": "chain", "order": ["free/m", "a/m", "b/m"], "hedges": 0, "hedges_won": 0}]);
     assert_eq!(status["routes"], order, "those that cannot be asked come last");
 }
 
