@@ -94,7 +94,8 @@ fn median(steps: u64, mut step: impl FnMut()) -> u128 {
 }
 
 fn decide(gateway: &mut Gateway, now: Timestamp) {
-    let permit = gateway.admit(now, TargetId(0), Millis(60_000)).expect("nothing has failed");
+    let candidate = gateway.config().candidate(TargetId(0));
+    let permit = gateway.admit(now, &candidate, Millis(60_000)).expect("nothing has failed");
     let settlement = Settlement {
         stream: true,
         outcome: Outcome::Success,

@@ -44,6 +44,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// Routes in the order of their names; [`RouteId`] indexes it.
     pub routes: Vec<Route>,
+    /// Each target's own breaker, in the order of the targets, then those of routes; [`BreakerId`] indexes it.
+    pub breakers: Vec<Guard>,
     /// Everything a client may put in `model`: routes, `vendor/model`, aliases, and bare model names that are unique.
     pub names: BTreeMap<String, Name>,
 }
@@ -59,6 +61,10 @@ pub struct TargetId(pub usize);
 /// Index into [`Config::routes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub usize);
+
+/// Index into [`Config::breakers`]; that of a target's own breaker is the target's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BreakerId(pub usize);
 
 /// Index into [`Vendor::keys`] of the target's vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,7 +144,7 @@ pub struct Key {
     pub secret: Option<Secret>,
 }
 
-/// `[models."vendor/model"]`: the unit that a breaker guards.
+/// `[models."vendor/model"]`: the unit that a breaker guards, all routes together but for those that have one of their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// `vendor/model`, as clients and reports say it.
@@ -161,8 +167,6 @@ pub struct Target {
     pub rename: Vec<(String, String)>,
     /// Its limits in time, when it is called by its own name.
     pub timeouts: Timeouts,
-    /// When it is shut off, and how it comes back.
-    pub breaker: BreakerPolicy,
     /// How often it is tried, when it is called by its own name.
     pub retry: RetryPolicy,
 }
@@ -189,10 +193,12 @@ pub struct Route {
 }
 
 /// A target as a route uses it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     /// Which.
     pub target: TargetId,
+    /// What guards it on this route: its own breaker, or one that the route has for it.
+    pub breaker: BreakerId,
     /// Its limits in time on this route.
     pub timeouts: Timeouts,
 }
@@ -290,6 +296,19 @@ pub enum HedgeAfter {
     },
 }
 
+/// One breaker: what it guards, and by which rules. Two policies never share one, or each would undo what the other did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// What reports call it: the target's name, and ` on ROUTE` behind it where it is that route's. No name holds a space.
+    pub name: String,
+    /// Whom it guards.
+    pub target: TargetId,
+    /// Where: `None` is wherever no route has one of its own.
+    pub route: Option<RouteId>,
+    /// When it shuts the target off, and how the target comes back.
+    pub policy: BreakerPolicy,
+}
+
 /// `[*.breaker]`. Rates are in 1/1000, so that thresholds compare exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerPolicy {
@@ -364,6 +383,16 @@ impl Config {
         &self.targets[id.0]
     }
 
+    /// A target as it is used when called by its own name.
+    pub fn candidate(&self, id: TargetId) -> Candidate {
+        Candidate { target: id, breaker: id.into(), timeouts: self.target(id).timeouts }
+    }
+
+    /// The breaker with this id.
+    pub fn guard(&self, id: BreakerId) -> &Guard {
+        &self.breakers[id.0]
+    }
+
     /// Where a target takes an operation; `None` where its dialect has no such thing.
     pub fn url(&self, id: TargetId, operation: Operation) -> Option<String> {
         let (target, vendor) = (self.target(id), self.vendor_of(id));
@@ -378,6 +407,13 @@ impl Config {
     /// The vendor of this target.
     pub fn vendor_of(&self, id: TargetId) -> &Vendor {
         &self.vendors[self.target(id).vendor.0]
+    }
+}
+
+/// A target's own breaker.
+impl From<TargetId> for BreakerId {
+    fn from(id: TargetId) -> Self {
+        Self(id.0)
     }
 }
 

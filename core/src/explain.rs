@@ -60,7 +60,7 @@ impl Gateway {
     pub fn explanation(&self, now: Timestamp, inquiry: &Inquiry) -> Explanation {
         let (config, plan) = (self.config(), &inquiry.plan);
         let considered = plan.candidates.iter().zip(&inquiry.unfit).map(|(candidate, unfit)| {
-            let rejected = unfit.clone().or_else(|| self.would_admit(now, candidate.target).err());
+            let rejected = unfit.clone().or_else(|| self.would_admit(now, candidate).err());
             Considered { target: config.target(candidate.target).name.clone(), taken: rejected.is_none(), rejected }
         });
         let candidates: Vec<_> = considered.collect();

@@ -17,7 +17,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT}
 use crate::backoff::RetryBudget;
 use crate::breaker::{Breaker, State, Ticket, Transition};
 use crate::classify::Outcome;
-use crate::config::{Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
+use crate::config::{BreakerId, Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
 use crate::hints::Sort;
@@ -50,6 +50,8 @@ pub struct Gateway {
     rng: Rng,
     /// By [`TargetId`].
     targets: Vec<TargetState>,
+    /// By [`BreakerId`].
+    breakers: Vec<BreakerState>,
     /// Until when each key is left alone, by vendor and [`KeyId`].
     quarantines: Vec<Vec<Timestamp>>,
     /// What is sent with each key, by vendor and [`KeyId`]: made once, cloned cheaply.
@@ -66,14 +68,18 @@ pub struct Gateway {
 
 #[derive(Debug)]
 struct TargetState {
-    breaker: Breaker,
-    /// The breaker's draws.
-    rng: Rng,
     stats: TargetStats,
     /// Until when each key is throttled here, by [`KeyId`].
     gates: Vec<Timestamp>,
     spending: Spending,
-    /// Whether its breaker has changed since the keeper was told.
+}
+
+#[derive(Debug)]
+struct BreakerState {
+    breaker: Breaker,
+    /// Its draws.
+    rng: Rng,
+    /// Whether it has changed since the keeper was told.
     unreported: bool,
 }
 
@@ -92,6 +98,7 @@ pub(crate) struct Spending {
 pub struct Permit {
     /// Whom to ask.
     pub target: TargetId,
+    breaker: BreakerId,
     key: KeyId,
     ticket: Ticket,
     begun: Begun,
@@ -123,15 +130,18 @@ impl Gateway {
     pub fn new(config: Arc<Config>, seed: u64, now: Timestamp) -> Self {
         let mut rng = Rng::from_seed(seed);
         let targets = config.targets.iter().map(|target| TargetState {
-            breaker: Breaker::new(),
-            rng: Rng::from_name(seed, &target.name),
             stats: TargetStats::new(),
             gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
             spending: Spending::default(),
+        });
+        let breakers = config.breakers.iter().map(|guard| BreakerState {
+            breaker: Breaker::new(),
+            rng: Rng::from_name(seed, &guard.name),
             unreported: false,
         });
         Self {
             targets: targets.collect(),
+            breakers: breakers.collect(),
             quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
             headers: config.vendors.iter().map(vendor_headers).collect(),
             retries: RetryBudget::new(config.retry_share_permille),
@@ -189,15 +199,15 @@ impl Gateway {
     }
 
     /// Lets an open breaker's probes through now, where nobody else can be asked.
-    pub fn hasten(&mut self, now: Timestamp, id: TargetId) {
+    pub fn hasten(&mut self, now: Timestamp, id: BreakerId) {
         let now = self.advance(now);
-        self.targets[id.0].breaker.hasten(now);
+        self.breakers[id.0].breaker.hasten(now);
     }
 
-    /// Makes a target's breaker as new.
-    pub fn reset(&mut self, now: Timestamp, id: TargetId) {
+    /// Makes a breaker as new.
+    pub fn reset(&mut self, now: Timestamp, id: BreakerId) {
         let now = self.advance(now);
-        if let Some(transition) = self.targets[id.0].breaker.reset(now) {
+        if let Some(transition) = self.breakers[id.0].breaker.reset(now) {
             self.note_transition(id, transition);
         }
     }
@@ -216,49 +226,50 @@ impl Gateway {
         }
     }
 
-    /// Whether an attempt at this target would be admitted. Changes nothing.
-    pub fn would_admit(&self, now: Timestamp, id: TargetId) -> Result<(), Rejection> {
+    /// Whether an attempt at this candidate would be admitted. Changes nothing.
+    pub fn would_admit(&self, now: Timestamp, candidate: &Candidate) -> Result<(), Rejection> {
         let now = self.now.max(now);
-        self.usable_key(now, id)?;
-        let policy = &self.config.target(id).breaker;
-        self.targets[id.0].breaker.would_admit(now, policy).map_err(breaker_open)
+        self.usable_key(now, candidate.target)?;
+        let policy = &self.config.guard(candidate.breaker).policy;
+        self.breaker(candidate.breaker).would_admit(now, policy).map_err(breaker_open)
     }
 
     /// Admits an attempt. `lease` is how long a probe holds its place if its settlement never comes.
-    pub fn admit(&mut self, now: Timestamp, id: TargetId, lease: Millis) -> Result<Permit, Rejection> {
+    pub fn admit(&mut self, now: Timestamp, candidate: &Candidate, lease: Millis) -> Result<Permit, Rejection> {
         let now = self.advance(now);
-        let key = self.usable_key(now, id)?;
-        let target = self.config.target(id);
-        let state = &mut self.targets[id.0];
-        let (ticket, transition) =
-            state.breaker.admit(now, &target.breaker, lease, &mut state.rng).map_err(breaker_open)?;
-        let begun = state.stats.begin(now);
+        let &Candidate { target, breaker: id, .. } = candidate;
+        let key = self.usable_key(now, target)?;
+        let policy = &self.config.guard(id).policy;
+        let state = &mut self.breakers[id.0];
+        let (ticket, transition) = state.breaker.admit(now, policy, lease, &mut state.rng).map_err(breaker_open)?;
+        let begun = self.targets[target.0].stats.begin(now);
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }
-        Ok(Permit { target: id, key, ticket, begun })
+        Ok(Permit { target, breaker: id, key, ticket, begun })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
         let now = self.advance(now);
-        let Permit { target: id, key, ticket, begun } = permit;
+        let Permit { target: id, breaker: breaker_id, key, ticket, begun } = permit;
         let config = Arc::clone(&self.config);
-        let target = config.target(id);
-        let slow = settlement.first_token.is_some_and(|took| took > target.breaker.slow_first_token);
+        let (target, policy) = (config.target(id), &config.guard(breaker_id).policy);
+        let slow = settlement.first_token.is_some_and(|took| took > policy.slow_first_token);
         let verdict = settlement.outcome.verdict(slow);
-        let state = &mut self.targets[id.0];
-        let transition = state.breaker.finish(now, &target.breaker, ticket, verdict, &mut state.rng);
+        let state = &mut self.breakers[breaker_id.0];
+        let transition = state.breaker.finish(now, policy, ticket, verdict, &mut state.rng);
         if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
-            state.breaker.lengthen(now, &target.breaker, hint);
+            state.breaker.lengthen(now, policy, hint);
         }
-        state.stats.end(now, begun, settlement);
+        let stats = &mut self.targets[id.0].stats;
+        stats.end(now, begun, settlement);
         if transition == Some(Transition::Closed) {
-            state.stats.forgive(now);
+            stats.forgive(now);
         }
         if let Some(transition) = transition {
-            self.note_transition(id, transition);
+            self.note_transition(breaker_id, transition);
         }
         match settlement.outcome {
             Outcome::RateLimited(hint) => {
@@ -316,10 +327,10 @@ impl Gateway {
     /// What the keeper should be told, if anything has changed since it was told last.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
-        let unreported = self.config.targets.iter().zip(&mut self.targets).filter(|(_, state)| state.unreported);
-        let changes = unreported.map(|(target, state)| {
+        let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
+        let changes = unreported.map(|(guard, state)| {
             state.unreported = false;
-            Change { target: target.name.clone(), breaker: state.breaker.snapshot(now) }
+            Change { target: guard.name.clone(), breaker: state.breaker.snapshot(now) }
         });
         let changes: Vec<Change> = changes.collect();
         if changes.is_empty() {
@@ -333,23 +344,23 @@ impl Gateway {
     pub fn handle_view(&mut self, now: Timestamp, view: &View) {
         let now = self.advance(now);
         let config = Arc::clone(&self.config);
-        for (index, target) in config.targets.iter().enumerate() {
-            let Some(open) = view.open.iter().find(|open| open.target == target.name) else { continue };
-            let breaker = &mut self.targets[index].breaker;
-            let transition = breaker.open_remote(now, &target.breaker, open.remaining_ms, open.trips);
+        for (index, guard) in config.breakers.iter().enumerate() {
+            let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
+            let breaker = &mut self.breakers[index].breaker;
+            let transition = breaker.open_remote(now, &guard.policy, open.remaining_ms, open.trips);
             if let Some(transition) = transition {
-                self.note_transition(TargetId(index), transition);
+                self.note_transition(BreakerId(index), transition);
                 // The keeper knows: it has told.
-                self.targets[index].unreported = false;
+                self.breakers[index].unreported = false;
             }
         }
     }
 
     // === What pages show ===
 
-    /// A target's breaker, for status pages.
-    pub(crate) fn breaker(&self, id: TargetId) -> &Breaker {
-        &self.targets[id.0].breaker
+    /// A breaker, for status pages.
+    pub(crate) fn breaker(&self, id: BreakerId) -> &Breaker {
+        &self.breakers[id.0].breaker
     }
 
     /// A target's statistics, for status pages.
@@ -442,11 +453,11 @@ impl Gateway {
         None
     }
 
-    fn note_transition(&mut self, id: TargetId, transition: Transition) {
-        let state = &mut self.targets[id.0];
+    fn note_transition(&mut self, id: BreakerId, transition: Transition) {
+        let state = &mut self.breakers[id.0];
         // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
         state.unreported |= !matches!(transition, Transition::HalfOpened);
-        let target = self.config.target(id).name.clone();
+        let target = self.config.guard(id).name.clone();
         self.notify(match transition {
             Transition::Opened { open_for, why } => Notice::BreakerOpened { target, open_ms: open_for, why },
             Transition::HalfOpened => Notice::BreakerHalfOpened { target },

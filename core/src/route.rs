@@ -158,7 +158,7 @@ fn named(config: &Config, name: Name) -> Plan {
             let target = config.target(id);
             Plan {
                 route: None,
-                candidates: vec![Candidate { target: id, timeouts: target.timeouts }],
+                candidates: vec![config.candidate(id)],
                 excluded: Vec::new(),
                 sort: None,
                 retry: target.retry,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::breaker::Counts;
-use crate::config::{RouteId, TargetId};
+use crate::config::{BreakerId, Candidate, RouteId, TargetId};
 use crate::gateway::{Gateway, Hedging, state_name};
 use crate::stats::{Latency, Tally};
 use crate::time::{Millis, Timestamp};
@@ -81,43 +81,74 @@ pub struct RouteStatus {
     pub route: String,
     /// Its targets in the order in which they would be asked now; those that cannot be used come last.
     pub order: Vec<String>,
+    /// The breakers that the route has of its own.
+    pub breakers: Vec<RouteBreaker>,
     /// Second attempts that were made because the first was slow.
     pub hedges: u64,
     /// Those of them that were faster.
     pub hedges_won: u64,
 }
 
+/// A breaker that guards a target on one route alone.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteBreaker {
+    /// Whom it guards.
+    pub target: String,
+    /// What it is up to.
+    pub breaker: BreakerStatus,
+}
+
 impl Gateway {
     /// A picture of everything, for people and dashboards.
     pub fn status(&self, now: Timestamp) -> Status {
         let config = self.config();
-        let routes = config.routes.iter().enumerate().map(|(index, route)| {
-            let mut candidates: Vec<TargetId> = route.candidates.iter().map(|candidate| candidate.target).collect();
-            candidates.sort_by_key(|id| self.would_admit(now, *id).is_err());
-            let order = candidates.into_iter().map(|id| config.target(id).name.clone()).collect();
-            let Hedging { made, won, .. } = self.hedging(RouteId(index));
-            RouteStatus { route: route.name.clone(), order, hedges: made, hedges_won: won }
-        });
         Status {
             now_ms: now,
             ready: self.is_ready(),
             targets: (0..config.targets.len()).map(|index| self.target_status(now, TargetId(index))).collect(),
-            routes: routes.collect(),
+            routes: (0..config.routes.len()).map(|index| self.route_status(now, RouteId(index))).collect(),
+        }
+    }
+
+    fn route_status(&self, now: Timestamp, id: RouteId) -> RouteStatus {
+        let config = self.config();
+        let route = &config.routes[id.0];
+        let name = |candidate: &Candidate| config.target(candidate.target).name.clone();
+        let own = route.candidates.iter().filter(|candidate| config.guard(candidate.breaker).route == Some(id));
+        let breakers = own.map(|candidate| RouteBreaker {
+            target: name(candidate),
+            breaker: self.breaker_status(now, candidate.breaker),
+        });
+        let breakers = breakers.collect();
+        let mut candidates: Vec<&Candidate> = route.candidates.iter().collect();
+        candidates.sort_by_key(|candidate| self.would_admit(now, candidate).is_err());
+        let Hedging { made, won, .. } = self.hedging(id);
+        RouteStatus {
+            route: route.name.clone(),
+            order: candidates.into_iter().map(name).collect(),
+            breakers,
+            hedges: made,
+            hedges_won: won,
+        }
+    }
+
+    fn breaker_status(&self, now: Timestamp, id: BreakerId) -> BreakerStatus {
+        let breaker = self.breaker(id);
+        BreakerStatus {
+            state: state_name(breaker.state(now)),
+            retry_in_ms: breaker.retry_in(now),
+            window: breaker.counts(now),
         }
     }
 
     fn target_status(&self, now: Timestamp, id: TargetId) -> TargetStatus {
         let target = self.config().target(id);
-        let (breaker, stats) = (self.breaker(id), self.stats(id));
+        let stats = self.stats(id);
         let spending = self.spending(id);
         TargetStatus {
             target: target.name.clone(),
             upstream: target.upstream.clone(),
-            breaker: BreakerStatus {
-                state: state_name(breaker.state(now)),
-                retry_in_ms: breaker.retry_in(now),
-                window: breaker.counts(now),
-            },
+            breaker: self.breaker_status(now, id.into()),
             attempts: *stats.tally(),
             first_token: LatencyStatus::of(stats.first_token(), now),
             total: LatencyStatus::of(stats.total(), now),

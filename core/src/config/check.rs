@@ -37,13 +37,13 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
     reader.root(document).table(&["alerts", "store", "shared"], |root| {
         let (defaults, retry_share_permille) = policies::defaults(root);
         let vendors = vendors::read(root, defaults);
-        let targets = targets::read(root, &vendors);
-        let routes = routes::read(root, &targets, defaults);
+        let (targets, mut breakers) = targets::read(root, &vendors);
+        let routes = routes::read(root, &targets, &mut breakers, defaults);
         let names = names::read(root, &routes, &targets);
         let anonymous = root.named("clients").is_empty();
         let server = server::read(root, anonymous);
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
-        Config { server, retry_share_permille, clients, vendors, targets, routes, names }
+        Config { server, retry_share_permille, clients, vendors, targets, routes, breakers, names }
     })
 }

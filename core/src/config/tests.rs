@@ -57,7 +57,9 @@ fn the_example_works_with_three_keys_set() {
     assert_eq!(served_by, ["openai/gpt-4.1", "anthropic/claude-sonnet-5-5", "gemini/gemini-3.5-flash"]);
     let gpt = config.targets.iter().find(|target| target.name == "openai/gpt-4.1").unwrap();
     assert_eq!(gpt.upstream, "gpt-4.1-2025-04-14");
-    assert_eq!((gpt.timeouts, gpt.retry, gpt.breaker), Default::default(), "the example shows the defaults");
+    assert_eq!((gpt.timeouts, gpt.retry), Default::default(), "the example shows the defaults");
+    let breaker = config.breakers.iter().find(|guard| guard.name == gpt.name).unwrap();
+    assert_eq!(breaker.policy, BreakerPolicy::default(), "the example shows the defaults");
     assert_eq!(gpt.price.unwrap().cached_input, Some(Picodollars(500_000)));
     assert_eq!(gpt.abilities, Abilities::default(), "the example shows the defaults");
     let dialects: Vec<_> = config.vendors.iter().map(|vendor| vendor.dialect).collect();
@@ -69,7 +71,7 @@ fn what_is_left_out_has_the_defaults_the_example_shows() {
     let config = load(&small(""));
     assert_eq!(config.server, Server::default());
     let target = config.target(TargetId(0));
-    assert_eq!((target.timeouts, target.retry, target.breaker), Default::default());
+    assert_eq!((target.timeouts, target.retry, config.guard(BreakerId(0)).policy), Default::default());
     assert_eq!((target.context, target.price), (None, None), "absent is not zero");
     assert_eq!(target.upstream, "m");
     let Abilities { tools, vision, json_schema, prefill, max_output, .. } = target.abilities;
@@ -99,7 +101,7 @@ breaker = { failure_rate = 1.5, probes = 0, open = "5m", minrequests = 3 }
 [models.bare]
 [routes.default]
 models = ["openai/gpt-4.1", "opnai/gpt-4.1", "opnai/gpt-4.1"]
-breaker = { failures = 1 }
+breaker = { failures = 1, open = "5m" }
 retry = { share = 0.1, attempts = 0 }
 [routes.empty]
 models = []
@@ -126,7 +128,7 @@ t:12:58: models."opnai/gpt-4.1".breaker.minrequests: unknown key. Did you mean `
 t:13:9: models.bare: not the name of a model. Write [models."vendor/model"], in quotes.
 t:15:11: routes.default.models[0]: there is no model `openai/gpt-4.1`. Did you mean `opnai/gpt-4.1`?
 t:15:46: routes.default.models[2]: this model stands here twice. Remove one of them.
-t:16:1: routes.default.breaker: a breaker guards a target, whichever route leads to it. Move it to the `breaker` of a model, a vendor or the defaults.
+t:16:1: routes.default.breaker: `open` (5m) is longer than `open_max` (2m). Set both, `open` to at most `open_max`.
 t:17:11: routes.default.retry.share: this budget is one for the whole process. Move it to `defaults.retry`.
 t:17:35: routes.default.retry.attempts: out of range. It may be from 1 to 100.
 t:19:1: routes.empty.models: a route needs at least one model. Write models = ["vendor/model"].
@@ -291,6 +293,9 @@ breaker = { successes = 4 }
 models = ["v/m", "v/plain"]
 timeouts = { total = "4s" }
 retry = { wait = "4s" }
+breaker = { failures = 3 }
+[routes.shared]
+models = ["v/plain", "v/m"]
 "#,
     );
     let secs = Millis::from_secs;
@@ -315,7 +320,13 @@ retry = { wait = "4s" }
     assert_eq!((m.retry, plain.retry), (retry(2, 3), retry(2, 2)));
     assert_eq!(config.routes[0].retry, retry(1, 4), "a route is over the defaults: its models' vendors may differ");
     let breaker = BreakerPolicy { failures: 1, probes: 2, successes: 4, ..BreakerPolicy::default() };
-    assert_eq!((m.breaker, plain.breaker), (breaker, BreakerPolicy { successes: 2, ..breaker }));
+    let guards = |route: usize| config.routes[route].candidates.iter().map(|candidate| config.guard(candidate.breaker));
+    let shared: Vec<_> = guards(1).map(|guard| (guard.name.as_str(), guard.policy)).collect();
+    assert_eq!(shared, [("v/plain", BreakerPolicy { successes: 2, ..breaker }), ("v/m", breaker)], "the targets' own");
+    let own: Vec<_> = guards(0).map(|guard| (guard.name.as_str(), guard.policy)).collect();
+    let breaker = BreakerPolicy { failures: 3, ..breaker };
+    assert_eq!(own, [("v/m on r", breaker), ("v/plain on r", BreakerPolicy { successes: 2, ..breaker })]);
+    assert!(guards(0).zip([TargetId(0), TargetId(1)]).all(|(guard, target)| guard.target == target));
 }
 
 #[test]
@@ -502,7 +513,7 @@ fn json_gives_the_same_config_and_needs_no_secret_to_be_made() {
 fn the_leaky_window_is_a_choice_among_durations() {
     let window = |value: &str| {
         Config::from_toml(&small(&format!("vendors.v.breaker.window = {value}")), "t", &all_set)
-            .map(|config| config.target(TargetId(0)).breaker.window)
+            .map(|config| config.guard(BreakerId(0)).policy.window)
             .map_err(|errors| errors.to_string())
     };
     assert_eq!(window("\"leaky\""), Ok(Window::Leaky));

@@ -113,11 +113,11 @@ impl Exchange {
 
     /// Whether a candidate can be asked now, as far as this request and the gateway know.
     pub(super) fn may_ask(&self, gateway: &Gateway, index: usize) -> Result<(), Rejection> {
-        let target = self.plan.candidates[index].target;
+        let candidate = &self.plan.candidates[index];
         if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
             return Err(rejection.clone());
         }
-        let context = self.config.target(target).context;
+        let context = self.config.target(candidate.target).context;
         if self.walk.context_above.is_some_and(|too_small| context.is_none_or(|context| context <= too_small)) {
             return Err(Rejection::ContextTooSmall);
         }
@@ -126,7 +126,7 @@ impl Exchange {
         {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
-        gateway.would_admit(self.now, target)
+        gateway.would_admit(self.now, candidate)
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -138,12 +138,11 @@ impl Exchange {
         hint: Option<Millis>,
     ) {
         let hint = hint.unwrap_or(Millis::ZERO);
-        let target = self.plan.candidates[index].target;
         let once_more = failure.is_one_off()
             && self.walk.same_target < self.plan.retry.same_target
             && (hint == Millis::ZERO || self.is_worth_waiting(hint))
             && !self.is_out_of_budget()
-            && gateway.would_admit(self.now, target).is_ok()
+            && gateway.would_admit(self.now, &self.plan.candidates[index]).is_ok()
             && gateway.allow_retry(self.now);
         if once_more {
             self.walk.again = Some(index);
@@ -163,7 +162,7 @@ impl Exchange {
         let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
-        let permit = gateway.admit(self.now, candidate.target, begins_in + LEASE_MARGIN)?;
+        let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN)?;
         let terms = Terms {
             stream: self.request.stream,
             reader: Arc::clone(&ready.reader),
@@ -245,7 +244,7 @@ impl Exchange {
         let throttled = self.walk.rejections.iter().filter(|(_, why)| matches!(why, Rejection::RateLimited { .. }));
         let waits = throttled.map(|(index, _)| {
             // Asked anew: time has passed since they were passed over.
-            let now_said = gateway.would_admit(self.now, self.plan.candidates[*index].target).err();
+            let now_said = gateway.would_admit(self.now, &self.plan.candidates[*index]).err();
             now_said.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().filter(|wait| self.fits(*wait))
@@ -253,7 +252,7 @@ impl Exchange {
 
     /// Until the first of those that failed may be asked once more, if an attempt then still fits.
     fn soonest_recovery(&self, gateway: &Gateway) -> Option<Millis> {
-        let usable = |index: usize| gateway.would_admit(self.now, self.plan.candidates[index].target).is_ok();
+        let usable = |index: usize| gateway.would_admit(self.now, &self.plan.candidates[index]).is_ok();
         let failed = self.walk.failed.iter().filter(|(index, _)| usable(*index));
         failed.map(|(_, back_at)| self.now.until(*back_at)).min().filter(|wait| self.fits(*wait))
     }

@@ -152,7 +152,7 @@ impl Exchange {
     /// When a candidate may be used again: what the client's `Retry-After` says.
     fn soonest(&self, gateway: &Gateway) -> Millis {
         let waits = self.plan.candidates.iter().map(|candidate| {
-            let rejection = gateway.would_admit(self.now, candidate.target).err();
+            let rejection = gateway.would_admit(self.now, candidate).err();
             rejection.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().unwrap_or(Millis::ZERO)

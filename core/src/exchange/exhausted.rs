@@ -27,7 +27,7 @@ impl Exchange {
     fn hasten_soonest(&mut self, gateway: &mut Gateway) {
         match self.shut_off().min_by_key(|(_, retry_in)| *retry_in) {
             Some((index, _)) => {
-                gateway.hasten(self.now, self.plan.candidates[index].target);
+                gateway.hasten(self.now, self.plan.candidates[index].breaker);
                 self.walk.again = Some(index);
                 self.state = State::Choosing;
             }
@@ -42,7 +42,7 @@ impl Exchange {
             return self.give_up(gateway);
         }
         for index in shut_off {
-            gateway.reset(self.now, self.plan.candidates[index].target);
+            gateway.reset(self.now, self.plan.candidates[index].breaker);
         }
         self.walk.next = 0;
         self.state = State::Choosing;

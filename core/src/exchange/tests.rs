@@ -85,7 +85,7 @@ fn stream(world: &mut World) -> RequestId {
 
 fn state(world: &World, target: usize) -> State {
     let now = world.now();
-    world.gateway().breaker(TargetId(target)).state(now)
+    world.gateway().breaker(TargetId(target).into()).state(now)
 }
 
 /// Every attempt that was sent has been settled exactly once, and no probe's place is still taken.

@@ -58,7 +58,12 @@ fn at(ms: u64) -> Timestamp {
 }
 
 fn admit(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> Result<Permit, Rejection> {
-    gateway.admit(now, id, Millis(30_000))
+    let candidate = gateway.config().candidate(id);
+    gateway.admit(now, &candidate, Millis(30_000))
+}
+
+fn would_admit(gateway: &Gateway, now: Timestamp, id: TargetId) -> Result<(), Rejection> {
+    gateway.would_admit(now, &gateway.config().candidate(id))
 }
 
 /// Makes an attempt that ends at once.
@@ -129,7 +134,7 @@ fn with_all_keys_resting_the_better_news_is_told() {
     attempt(&mut gateway, NOW, A_M, limited(5000));
     let rejected = |gateway: &mut Gateway, ms| admit(gateway, at(ms), A_M).unwrap_err();
     assert_eq!(rejected(&mut gateway, 1000), Rejection::RateLimited { retry_in_ms: Millis(4000) });
-    assert_eq!(gateway.would_admit(at(1000), A_M), Err(rejected(&mut gateway, 1000)));
+    assert_eq!(would_admit(&gateway, at(1000), A_M), Err(rejected(&mut gateway, 1000)));
     attempt(&mut gateway, at(1000), A_N, Outcome::CredentialFault);
     assert_eq!(rejected(&mut gateway, 1000), Rejection::RateLimited { retry_in_ms: Millis(4000) });
     attempt(&mut gateway, at(1000), A_N, Outcome::CredentialFault);
@@ -143,11 +148,11 @@ fn a_gate_is_only_ever_set_later_and_never_to_nothing() {
     let (early, late) = (admit(&mut gateway, NOW, B_M).unwrap(), admit(&mut gateway, NOW, B_M).unwrap());
     gateway.settle(at(10), early, &settlement(limited(5000)));
     gateway.settle(at(20), late, &settlement(limited(1000)));
-    assert_eq!(gateway.would_admit(at(20), B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(4990) }));
+    assert_eq!(would_admit(&gateway, at(20), B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(4990) }));
     attempt(&mut gateway, at(6000), B_M, limited(0));
-    assert_eq!(gateway.would_admit(at(6000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_MIN }));
+    assert_eq!(would_admit(&gateway, at(6000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_MIN }));
     attempt(&mut gateway, at(7000), B_M, Outcome::RateLimited(None));
-    assert_eq!(gateway.would_admit(at(7000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_DEFAULT }));
+    assert_eq!(would_admit(&gateway, at(7000), B_M), Err(Rejection::RateLimited { retry_in_ms: THROTTLE_DEFAULT }));
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn asking_whether_changes_nothing() {
     attempt(&mut gateway, NOW, A_M, DOWN);
     let before = format!("{gateway:?}");
     for ms in [0, 5000, 100_000] {
-        let _ = (gateway.would_admit(at(ms), A_M), gateway.status(at(ms)), gateway.usable_keys(at(ms), A_M));
+        let _ = (would_admit(&gateway, at(ms), A_M), gateway.status(at(ms)), gateway.usable_keys(at(ms), A_M));
         let _ = gateway.explanation(at(ms), &inquiry(&gateway));
     }
     assert_eq!(format!("{gateway:?}"), before);
@@ -175,14 +180,14 @@ fn a_retry_after_keeps_an_open_breaker_open_for_longer() {
     attempt(&mut gateway, NOW, A_M, DOWN);
     let permit = admit(&mut gateway, NOW, A_M).unwrap();
     gateway.settle(NOW, permit, &Settlement { retry_after: Some(Millis(20_000)), ..settlement(DOWN) });
-    assert_eq!(gateway.breaker(A_M).retry_in(NOW), Some(Millis(20_000)));
+    assert_eq!(gateway.breaker(A_M.into()).retry_in(NOW), Some(Millis(20_000)));
 }
 
 #[test]
 fn time_that_goes_back_stands_still() {
     let mut gateway = gateway();
     attempt(&mut gateway, at(10_000), B_M, limited(2000));
-    assert_eq!(gateway.would_admit(NOW, B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(2000) }));
+    assert_eq!(would_admit(&gateway, NOW, B_M), Err(Rejection::RateLimited { retry_in_ms: Millis(2000) }));
     attempt(&mut gateway, Timestamp(0), A_M, limited(2000));
     assert_eq!(key(&mut gateway, at(11_999), A_M), "A2", "its rest began when it was latest");
 }
@@ -241,7 +246,7 @@ fn retries_are_a_share_of_the_requests_that_came() {
 fn trip(gateway: &mut Gateway, now: Timestamp, id: TargetId) {
     attempt(gateway, now, id, DOWN);
     attempt(gateway, now, id, DOWN);
-    assert_eq!(gateway.breaker(id).state(now), State::Open);
+    assert_eq!(gateway.breaker(id.into()).state(now), State::Open);
 }
 
 #[test]
@@ -268,16 +273,16 @@ fn a_view_adds_caution_and_nothing_else() {
     let mut gateway = gateway();
     let open = |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), trips: 1 };
     gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)] });
-    assert_eq!(gateway.would_admit(NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
+    assert_eq!(would_admit(&gateway, NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
     let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(3000), why: Trip::Reported };
     assert_eq!(notices(&mut gateway), [told]);
     assert_eq!(gateway.poll_report(NOW), None, "the keeper knows: it has told");
     gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)] });
-    assert_eq!(gateway.breaker(A_M).retry_in(at(10)), Some(Millis(2990)), "never shorter");
+    assert_eq!(gateway.breaker(A_M.into()).retry_in(at(10)), Some(Millis(2990)), "never shorter");
     gateway.handle_view(at(10), &View::default());
-    assert_eq!(gateway.breaker(A_M).state(at(10)), State::Open, "what a view does not name it does not close");
+    assert_eq!(gateway.breaker(A_M.into()).state(at(10)), State::Open, "what a view does not name it does not close");
     gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)] });
-    assert_eq!(gateway.breaker(B_M).retry_in(at(10)), Some(Millis(30_000)), "at most `open_max`");
+    assert_eq!(gateway.breaker(B_M.into()).retry_in(at(10)), Some(Millis(30_000)), "at most `open_max`");
 }
 
 #[test]
@@ -287,7 +292,7 @@ fn what_one_gateway_found_another_learns_through_the_keeper() {
     keeper.handle_report(NOW, &first.poll_report(NOW).unwrap());
     let mut second = gateway();
     second.handle_view(at(1000), &keeper.view(at(1000)));
-    let left = |gateway: &Gateway| gateway.breaker(A_M).retry_in(at(1000)).unwrap();
+    let left = |gateway: &Gateway| gateway.breaker(A_M.into()).retry_in(at(1000)).unwrap();
     assert_eq!(left(&first), left(&second));
 }
 
@@ -306,7 +311,7 @@ fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
     let target = |name: &str| status["targets"].as_array().unwrap().iter().find(|one| one["target"] == name).unwrap();
     let a = target("a/m");
     assert_eq!(a["breaker"]["state"], "open");
-    assert_eq!(a["breaker"]["retry_in_ms"], gateway.breaker(A_M).retry_in(at(10)).unwrap().0);
+    assert_eq!(a["breaker"]["retry_in_ms"], gateway.breaker(A_M.into()).retry_in(at(10)).unwrap().0);
     assert_eq!(a["breaker"]["window"]["failures"], 2);
     assert_eq!((&a["attempts"]["attempts"], &a["attempts"]["failures"]), (&json!(2), &json!(2)));
     assert_eq!((&a["keys"], &a["keys_usable"]), (&json!(2), &json!(2)));
@@ -316,7 +321,9 @@ fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
     assert_eq!((&free["breaker"]["state"], &free["breaker"]["retry_in_ms"]), (&json!("closed"), &Value::Null));
     assert_eq!((&free["first_token"]["mean_ms"], &free["total"]["mean_ms"]), (&json!(250), &json!(100)));
     assert_eq!((&free["unpriced"], &free["cost_usd"]), (&json!(1), &json!("0")));
-    let order = json!([{"route": "chain", "order": ["free/m", "a/m", "b/m"], "hedges": 0, "hedges_won": 0}]);
+    let order = json!([
+        {"route": "chain", "order": ["free/m", "a/m", "b/m"], "breakers": [], "hedges": 0, "hedges_won": 0},
+    ]);
     assert_eq!(status["routes"], order, "those that cannot be asked come last");
 }
 
@@ -325,7 +332,7 @@ fn an_explanation_names_each_candidate_and_its_reason() {
     let mut gateway = gateway();
     trip(&mut gateway, NOW, A_M);
     attempt(&mut gateway, NOW, B_M, limited(3000));
-    let retry_in = gateway.breaker(A_M).retry_in(at(1000)).unwrap();
+    let retry_in = gateway.breaker(A_M.into()).retry_in(at(1000)).unwrap();
     let told = serde_json::to_value(gateway.explanation(at(1000), &inquiry(&gateway))).unwrap();
     let expected = json!({
         "route": "chain",

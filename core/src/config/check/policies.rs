@@ -127,25 +127,44 @@ fn retry_with(table: &mut Table<'_>, base: RetryPolicy, share: impl FnOnce(&mut 
 
 /// `[*.breaker]` of the defaults, a vendor or a model.
 fn breaker(table: &mut Table<'_>, base: BreakerPolicy) -> BreakerPolicy {
+    breakers(table, &[base]).map_or(base, |policies| policies[0])
+}
+
+/// `[*.breaker]` on top of each of `bases`: on a route, every candidate inherits from another model. `None` where there is
+/// no such table.
+pub(super) fn breakers(table: &mut Table<'_>, bases: &[BreakerPolicy]) -> Option<Vec<BreakerPolicy>> {
     const COUNT_MAX: u32 = 1_000_000;
-    let read = table.table("breaker", &[], |breaker| {
-        let policy = BreakerPolicy {
-            window: breaker.read("window", window).unwrap_or(base.window),
-            min_requests: breaker.read("min_requests", integer(1..=COUNT_MAX)).unwrap_or(base.min_requests),
-            failure_rate_permille: breaker.read("failure_rate", permille).unwrap_or(base.failure_rate_permille),
-            failures: breaker.read("failures", integer(0..=COUNT_MAX)).unwrap_or(base.failures),
-            slow_first_token: breaker.read("slow_first_token", duration(SPAN)).unwrap_or(base.slow_first_token),
-            slow_rate_permille: breaker.read("slow_rate", permille).unwrap_or(base.slow_rate_permille),
-            open: breaker.read("open", duration(SPAN)).unwrap_or(base.open),
-            open_max: breaker.read("open_max", duration(SPAN)).unwrap_or(base.open_max),
-            probes: breaker.read("probes", integer(1..=1000)).unwrap_or(base.probes),
-            successes: breaker.read("successes", integer(1..=1000)).unwrap_or(base.successes),
-            ramp: breaker.read("ramp", duration(SPAN_OR_NONE)).unwrap_or(base.ramp),
-        };
-        ordered(breaker, ("open", policy.open), ("open_max", policy.open_max));
-        policy
-    });
-    read.unwrap_or(base)
+    table.table("breaker", &[], |breaker| {
+        let window = breaker.read("window", window);
+        let min_requests = breaker.read("min_requests", integer(1..=COUNT_MAX));
+        let failure_rate = breaker.read("failure_rate", permille);
+        let failures = breaker.read("failures", integer(0..=COUNT_MAX));
+        let slow_first_token = breaker.read("slow_first_token", duration(SPAN));
+        let slow_rate = breaker.read("slow_rate", permille);
+        let open = breaker.read("open", duration(SPAN));
+        let open_max = breaker.read("open_max", duration(SPAN));
+        let probes = breaker.read("probes", integer(1..=1000));
+        let successes = breaker.read("successes", integer(1..=1000));
+        let ramp = breaker.read("ramp", duration(SPAN_OR_NONE));
+        let layered = bases.iter().map(|base| {
+            let policy = BreakerPolicy {
+                window: window.unwrap_or(base.window),
+                min_requests: min_requests.unwrap_or(base.min_requests),
+                failure_rate_permille: failure_rate.unwrap_or(base.failure_rate_permille),
+                failures: failures.unwrap_or(base.failures),
+                slow_first_token: slow_first_token.unwrap_or(base.slow_first_token),
+                slow_rate_permille: slow_rate.unwrap_or(base.slow_rate_permille),
+                open: open.unwrap_or(base.open),
+                open_max: open_max.unwrap_or(base.open_max),
+                probes: probes.unwrap_or(base.probes),
+                successes: successes.unwrap_or(base.successes),
+                ramp: ramp.unwrap_or(base.ramp),
+            };
+            ordered(breaker, ("open", policy.open), ("open_max", policy.open_max));
+            policy
+        });
+        layered.collect()
+    })
 }
 
 fn window(field: &Field<'_>) -> Result<Window, Refusal> {

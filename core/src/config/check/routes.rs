@@ -5,15 +5,33 @@ use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, text};
-use crate::config::{Candidate, ContentFilter, Exhausted, Parameters, Route, Target, TargetId};
+use crate::config::{
+    BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Target, TargetId,
+};
 
-/// Reads `[routes]`.
-pub(super) fn read(root: &mut Table<'_>, targets: &[Target], defaults: Policies) -> Vec<Route> {
-    let named = root.named("routes");
-    named.iter().filter_map(|(name, field)| route(name, field, targets, defaults)).collect()
+/// Reads `[routes]`, and adds the breakers that they have of their own.
+pub(super) fn read(
+    root: &mut Table<'_>,
+    targets: &[Target],
+    breakers: &mut Vec<Guard>,
+    defaults: Policies,
+) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (name, field) in root.named("routes") {
+        let id = RouteId(routes.len());
+        routes.extend(route(id, name, &field, targets, breakers, defaults));
+    }
+    routes
 }
 
-fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) -> Option<Route> {
+fn route(
+    id: RouteId,
+    name: &str,
+    field: &Field<'_>,
+    targets: &[Target],
+    breakers: &mut Vec<Guard>,
+    defaults: Policies,
+) -> Option<Route> {
     const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
         [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];
     const EXHAUSTED: [(&str, Exhausted); 4] = [
@@ -27,17 +45,18 @@ fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) 
     field.table(&["stream_cut", "tasks"], |table| {
         // The only values there are so far: read, so that a config may say them.
         table.read("strategy", choice(&[("ordered", ())], &OTHER_STRATEGIES));
-        table.misplaced(
-            "breaker",
-            "a breaker guards a target, whichever route leads to it",
-            "Move it to the `breaker` of a model, a vendor or the defaults.",
-        );
         let timeouts = policies::timeouts(table);
-        let candidate = |target: TargetId| Candidate { target, timeouts: timeouts(targets[target.0].timeouts) };
         let models = table.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
+        let models = models.map(|models| candidates(&models, targets)).unwrap_or_default();
+        let guards = guards(table, (id, name), &models, breakers);
+        let candidates = models.iter().zip(guards).map(|(&target, breaker)| Candidate {
+            target,
+            breaker,
+            timeouts: timeouts(targets[target.0].timeouts),
+        });
         Route {
             name: name.to_owned(),
-            candidates: models.iter().flat_map(|models| candidates(models, targets)).map(candidate).collect(),
+            candidates: candidates.collect(),
             retry: policies::retry(table, defaults.retry),
             hedge: hedge::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
@@ -46,6 +65,25 @@ fn route(name: &str, field: &Field<'_>, targets: &[Target], defaults: Policies) 
             canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
         }
     })
+}
+
+/// What guards each of a route's models there: with `[routes.NAME.breaker]` a breaker of the route's own, else the model's.
+fn guards(
+    table: &mut Table<'_>,
+    (route, name): (RouteId, &str),
+    models: &[TargetId],
+    breakers: &mut Vec<Guard>,
+) -> Vec<BreakerId> {
+    let inherited: Vec<BreakerPolicy> = models.iter().map(|target| breakers[target.0].policy).collect();
+    let Some(policies) = policies::breakers(table, &inherited) else {
+        return models.iter().map(|&target| target.into()).collect();
+    };
+    let first = breakers.len();
+    for (&target, policy) in models.iter().zip(policies) {
+        let name = format!("{} on {name}", breakers[target.0].name);
+        breakers.push(Guard { name, target, route: Some(route), policy });
+    }
+    (first..breakers.len()).map(BreakerId).collect()
 }
 
 /// What is said where the route does not say what to say.

@@ -5,7 +5,7 @@ use super::parameters;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, duration, integer, price, text};
-use crate::config::{Target, Vendor, VendorId};
+use crate::config::{BreakerPolicy, Guard, Target, TargetId, Vendor, VendorId};
 use crate::dialect::chat::Abilities;
 use crate::price::Price;
 use crate::time::Millis;
@@ -13,16 +13,21 @@ use crate::time::Millis;
 /// Whoever takes longer has failed by any limit.
 const TYPICAL_MAX: Millis = Millis::from_secs(300);
 
-/// Reads `[models]`.
-pub(super) fn read(root: &mut Table<'_>, vendors: &[(Vendor, Policies)]) -> Vec<Target> {
+/// Reads `[models]`, each with its own breaker.
+pub(super) fn read(root: &mut Table<'_>, vendors: &[(Vendor, Policies)]) -> (Vec<Target>, Vec<Guard>) {
     let named = root.named("models");
     if named.is_empty() {
         root.refuse("there is no model", "Add a [models.\"vendor/model\"] table for each model to be used.");
     }
-    named.iter().filter_map(|(name, field)| target(name, field, vendors)).collect()
+    let read = named.iter().filter_map(|(name, field)| target(name, field, vendors)).enumerate();
+    read.map(|(id, (target, policy))| {
+        let guard = Guard { name: target.name.clone(), target: TargetId(id), route: None, policy };
+        (target, guard)
+    })
+    .unzip()
 }
 
-fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Option<Target> {
+fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Option<(Target, BreakerPolicy)> {
     check_printable(field, name);
     let (vendor, model) = split(field, name)?;
     let owner = vendors.iter().position(|(known, _)| known.name == vendor);
@@ -36,7 +41,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     field.table(&["strengths", "health"], |table| {
         let policies = policies::model(table, inherited);
         let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
-        Target {
+        let target = Target {
             name: name.to_owned(),
             vendor: VendorId(owner),
             upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
@@ -47,9 +52,9 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             unsupported,
             rename,
             timeouts: policies.timeouts,
-            breaker: policies.breaker,
             retry: policies.retry,
-        }
+        };
+        (target, policies.breaker)
     })
 }
 

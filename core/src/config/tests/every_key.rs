@@ -65,7 +65,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({
                 "models": ["openai/gpt-4.1"], "content_filter": "reroute", "parameters": "strict",
                 "exhausted": "panic", "canned": "Later.",
-                "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 },
+                "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
             }),
         ),
         ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),

@@ -21,7 +21,8 @@ fn probing() -> World {
 
 fn place_is_free(world: &World) -> bool {
     let now = world.now();
-    world.gateway().would_admit(now, TargetId(0)).is_ok()
+    let candidate = world.gateway().config().candidate(TargetId(0));
+    world.gateway().would_admit(now, &candidate).is_ok()
 }
 
 type Goodbye = fn(&mut World, RequestId);

@@ -286,9 +286,9 @@ impl Hand {
             let ended = [tally.successes, tally.failures, tally.silent, tally.rate_limited, tally.credential_faults];
             let others = [tally.caller_faults, tally.filtered, tally.neutral];
             assert_eq!(ended.iter().chain(&others).sum::<u64>(), tally.attempts, "{tally:?}");
-            let breaker = self.gateway.breaker(id).clone();
+            let breaker = self.gateway.breaker(id.into()).clone();
             if breaker.state(self.latest) == State::HalfOpen {
-                let policy = self.gateway.config().target(id).breaker;
+                let policy = self.gateway.config().guard(id.into()).policy;
                 let (mut breaker, mut rng) = (breaker, crate::rng::Rng::from_seed(0));
                 for _ in 0..policy.probes {
                     assert!(breaker.admit(self.latest, &policy, Millis(1000), &mut rng).is_ok(), "all places are free");
