@@ -23,7 +23,7 @@ mod values;
 #[cfg(all(test, feature = "toml"))]
 mod tests;
 
-pub use crate::dialect::Dialect;
+pub use crate::dialect::{DefaultParameters, Dialect};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub(crate) use units::decimal;
 
@@ -161,6 +161,8 @@ pub struct Target {
     pub price: Option<Price>,
     /// What it can do: a request for more goes to another candidate.
     pub abilities: Abilities,
+    /// What it is asked with where the client says nothing of it.
+    pub default_parameters: DefaultParameters,
     /// [`Vendor::unsupported`], and what this model refuses beyond it.
     pub unsupported: Vec<String>,
     /// [`Vendor::rename`], with what this model calls otherwise than its vendor's others.

@@ -14,6 +14,7 @@ pub mod gemini;
 pub mod headers;
 pub mod openai;
 mod prepare;
+mod presumed;
 mod request;
 mod rescue;
 mod scan;
@@ -23,6 +24,7 @@ mod stream;
 
 pub use answer::{Reader, say};
 pub use prepare::{Prepared, Unfit, prepare};
+pub use presumed::DefaultParameters;
 pub use request::{Controls, Request};
 pub use rescue::{Remains, Rescue};
 pub use stream::Stream;

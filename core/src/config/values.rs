@@ -54,6 +54,24 @@ pub(super) fn integer(range: RangeInclusive<u32>) -> impl Fn(&Field<'_>) -> Resu
     }
 }
 
+/// A number from 0 to `max`, as a request says it: with at most three decimals, and without a float on the way.
+pub(super) fn number(max: u32) -> impl Fn(&Field<'_>) -> Result<String, Refusal> {
+    move |field| {
+        let remedy = format!("Write a number from 0 to {max} with at most three decimals, such as 0.7.");
+        let Value::Number(text) = field.value() else { return Err(field.wanted("a number", &remedy)) };
+        match units::decimal(text, 3) {
+            Ok(permille) if permille <= u64::from(max) * 1000 => {
+                let decimals = format!("{:03}", permille % 1000);
+                Ok(match (permille / 1000, decimals.trim_end_matches('0')) {
+                    (whole, "") => whole.to_string(),
+                    (whole, decimals) => format!("{whole}.{decimals}"),
+                })
+            }
+            _ => Err(Refusal::new("out of range", remedy)),
+        }
+    }
+}
+
 /// A share from 0 to 1, in 1/1000.
 pub(super) fn permille(field: &Field<'_>) -> Result<u32, Refusal> {
     const REMEDY: &str = "Write a share from 0 to 1 with at most three decimals, such as 0.5 for half.";

@@ -36,6 +36,8 @@ pub enum Unfit {
 ///
 /// Why the target cannot be asked: another may well be able to.
 pub fn prepare(request: &Request, vendor: &Vendor, target: &Target, parameters: Parameters) -> Result<Prepared, Unfit> {
+    let extended = target.default_parameters.added_to(request);
+    let request = extended.as_ref().unwrap_or(request);
     let mut prepared = if request.goes_through(vendor.dialect) {
         check_abilities(request, &target.abilities)?;
         let body = request.body_for(&target.upstream);
@@ -279,6 +281,19 @@ mod tests {
         assert_eq!((body(&none).get("thinking"), body(&none).get("output_config")), (None, None));
         assert_eq!(none.dropped, ["reasoning_effort"]);
         assert!(across("thinking", "none").dropped.is_empty(), "it does not think anyway");
+    }
+
+    #[test]
+    fn a_models_own_parameters_come_where_the_client_says_nothing_in_whatever_dialect() {
+        let model = r#"{"default_parameters": {"temperature": 0.7, "max_tokens": 2048}}"#;
+        let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
+        let asked = |dialect: &str| body(&prepared(Surface::Chat, dialect, "{}", model, &question).unwrap());
+        for dialect in ["openai", "anthropic"] {
+            let body = asked(dialect);
+            assert_eq!((&body["temperature"], &body["max_tokens"]), (&json!(0.7), &json!(2048)), "{dialect}");
+        }
+        let expected = json!({"temperature": 0.7, "maxOutputTokens": 2048});
+        assert_eq!(asked("gemini")["generationConfig"], expected);
     }
 
     #[test]

@@ -219,6 +219,19 @@ impl Request {
         Ok(Self { rewritten: true, chat: OnceCell::from(Box::new(Ok(chat))), ..self.clone() })
     }
 
+    /// The same request with more members, each followed by a comma, before its own.
+    pub(super) fn with_members(&self, members: &str) -> Option<Self> {
+        let begin = self.body.iter().position(|byte| *byte == b'{')? + 1;
+        let body = [&self.body[..begin], members.as_bytes(), &self.body[begin..]].concat();
+        let request = Self { wants_usage: self.wants_usage, ..Self::read(self.surface, body.into()).ok()? };
+        if !self.rewritten {
+            return Some(request);
+        }
+        let mut chat = request.chat().ok()?.clone();
+        chat.messages.clone_from(&self.chat().ok()?.messages);
+        Some(Self { rewritten: true, chat: OnceCell::from(Box::new(Ok(chat))), ..request })
+    }
+
     /// The body for a vendor that calls the model `upstream`. The client's own bytes where nothing differs.
     pub fn body_for(&self, upstream: &str) -> Bytes {
         let name =

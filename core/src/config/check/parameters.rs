@@ -1,8 +1,8 @@
 //! `unsupported` and `rename` of a vendor, and of a model beyond its vendor's: how parameters differ from those of the dialect.
 
-use crate::config::Vendor;
 use crate::config::reader::{Field, Refusal, Table};
-use crate::config::values::text;
+use crate::config::values::{integer, number, text};
+use crate::config::{DefaultParameters, Vendor};
 
 /// New names, as (the client's, the vendor's).
 type Renamed = (String, String);
@@ -17,6 +17,15 @@ pub(super) fn read(table: &mut Table<'_>, vendor: Option<&Vendor>) -> (Vec<Strin
     let rename = table.field("rename").map_or_else(|| renamed.to_vec(), |field| rename(&field, &unsupported, renamed));
     unsupported.sort();
     (unsupported, rename)
+}
+
+/// What a model is asked with where the client says nothing of it.
+pub(super) fn defaults(table: &mut Table<'_>) -> DefaultParameters {
+    DefaultParameters {
+        temperature: table.read("temperature", number(2)),
+        top_p: table.read("top_p", number(1)),
+        max_tokens: table.read("max_tokens", integer(1..=u32::MAX)),
+    }
 }
 
 fn unsupported(field: &Field<'_>, renamed: &[Renamed]) -> Vec<String> {

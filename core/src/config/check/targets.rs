@@ -49,6 +49,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             typical_first_token: table.read("typical_first_token", duration(Millis(1)..=TYPICAL_MAX)),
             price: table.table("price", &[], prices),
             abilities: abilities(table),
+            default_parameters: table.table("default_parameters", &[], parameters::defaults).unwrap_or_default(),
             unsupported,
             rename,
             timeouts: policies.timeouts,

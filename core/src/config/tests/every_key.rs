@@ -57,8 +57,10 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "upstream": "other", "context": 7, "typical_first_token": "7s", "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
+                "default_parameters": { "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 },
             }),
         ),
+        ("default_parameters", json!({ "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 })),
         ("price", json!({ "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 })),
         (
             "routes/*",
