@@ -5,6 +5,7 @@
 
 pub mod gateway;
 pub mod http;
+pub mod preset;
 pub mod process;
 pub mod stage;
 pub mod vendors;

@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::Failed;
 
-use crate::gateway::Runtime;
+use crate::gateway::{Gateway, Runtime};
+use crate::preset::Preset;
 use crate::world::{self, World};
 
 thread_local! {
@@ -18,14 +19,23 @@ thread_local! {
 
 /// One runtime's world, shared by its scenarios.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Stage<W = World> {
     /// Where its gateway runs.
     pub runtime: Runtime,
-    /// The config of its gateway, a file of `tests/data`.
+    /// The config of its gateway.
     config: &'static str,
     tokio: tokio::runtime::Handle,
     /// `None`: it could not be started.
-    world: OnceLock<Option<World>>,
+    world: OnceLock<Option<W>>,
+}
+
+/// What scenarios are told in: a gateway and its vendors.
+pub trait Setting: Sized {
+    /// Starts all of it.
+    fn start(runtime: Runtime, config: &'static str) -> impl Future<Output = Self>;
+
+    /// The gateway, for its log.
+    fn gateway(&self) -> &Gateway;
 }
 
 /// A scenario that has begun.
@@ -36,8 +46,10 @@ impl Stage {
     pub fn all(tokio: &tokio::runtime::Runtime) -> [Arc<Self>; 2] {
         Self::with(tokio, world::CONFORMANCE)
     }
+}
 
-    /// A stage for each runtime, with another config: the name of a file of `tests/data`.
+impl<W: Setting> Stage<W> {
+    /// A stage for each runtime, with another config, named as its setting's are.
     pub fn with(tokio: &tokio::runtime::Runtime, config: &'static str) -> [Arc<Self>; 2] {
         // Each failure is shown once, with the gateway's log, instead of in the midst of the others.
         std::panic::set_hook(Box::new(|panic| LAST_PANIC.set(panic.to_string())));
@@ -46,15 +58,43 @@ impl Stage {
     }
 
     /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
-    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w World) -> Told<'w>) -> Result<(), Failed> {
+    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w W) -> Told<'w>) -> Result<(), Failed> {
         let start = || {
-            let world = World::start(self.runtime, self.config);
+            let world = W::start(self.runtime, self.config);
             catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(world))).ok()
         };
         let Some(world) = self.world.get_or_init(start) else {
             return Err(format!("the {} gateway has not started. {}", self.runtime.name(), LAST_PANIC.take()).into());
         };
         let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(scenario(world))));
-        told.map_err(|_| format!("{}\n--- the gateway's log\n{}", LAST_PANIC.take(), world.log_tail()).into())
+        told.map_err(|_| format!("{}\n--- the gateway's log\n{}", LAST_PANIC.take(), log_tail(world.gateway())).into())
     }
+}
+
+impl Setting for World {
+    fn start(runtime: Runtime, config: &'static str) -> impl Future<Output = Self> {
+        Self::start(runtime, config)
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+}
+
+impl Setting for Preset {
+    fn start(runtime: Runtime, config: &'static str) -> impl Future<Output = Self> {
+        Self::start(runtime, config)
+    }
+
+    fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+}
+
+/// The last lines of a gateway's log.
+fn log_tail(gateway: &Gateway) -> String {
+    const LINES: usize = 30;
+    let output = gateway.output();
+    let lines: Vec<&str> = output.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
 }

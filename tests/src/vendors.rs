@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 use tidegate::sandbox::{Profile, Sandbox, VendorSpec};
+use tidegate_core::config::Dialect;
 
 use crate::http::{Reply, Request};
 use crate::wait;
@@ -20,6 +21,13 @@ pub struct Vendors {
     pub c: Vendor,
     /// One that takes its time from word to word: long enough to be left in the middle.
     pub slow: Vendor,
+    _sandbox: Sandbox,
+}
+
+/// Vendors by names of a config's choice. Dropping it closes their sockets.
+#[derive(Debug)]
+pub struct Cast {
+    vendors: Vec<Vendor>,
     _sandbox: Sandbox,
 }
 
@@ -58,10 +66,45 @@ impl Vendors {
     }
 }
 
+impl Cast {
+    /// Starts them on free ports.
+    ///
+    /// # Panics
+    ///
+    /// When there is no free port.
+    pub async fn start<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let spec = |name: &str| VendorSpec { name: name.to_owned(), profile: Profile::instant(), port: None };
+        let sandbox = Sandbox::start(names.map(spec).collect()).await.expect("there are free ports");
+        let vendor =
+            |vendor: tidegate::sandbox::Vendor<'_>| Vendor { name: vendor.name.to_owned(), address: vendor.address };
+        let vendors = sandbox.vendors().map(vendor).collect();
+        Self { vendors, _sandbox: sandbox }
+    }
+
+    /// The vendor of that name.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn vendor(&self, name: &str) -> &Vendor {
+        let found = self.vendors.iter().find(|vendor| vendor.name == name);
+        found.unwrap_or_else(|| panic!("there is no vendor {name}"))
+    }
+}
+
 impl Vendor {
     /// What a config calls its API.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// What a config calls it where it is spoken to in this dialect.
+    pub fn base_url_in(&self, dialect: Dialect) -> String {
+        match dialect {
+            Dialect::OpenAi => self.base_url(),
+            Dialect::Anthropic => format!("http://{}", self.address),
+            Dialect::Gemini => format!("http://{}/v1beta", self.address),
+        }
     }
 
     /// From now on every request for `model` meets this fault: `{"kind": …}`.

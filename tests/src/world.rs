@@ -109,14 +109,6 @@ impl World {
     pub async fn admin(&self, request: Request) -> Reply {
         request.header("authorization", &format!("Bearer {ADMIN_KEY}")).send(self.gateway.address).await
     }
-
-    /// The last lines of the gateway's log.
-    pub fn log_tail(&self) -> String {
-        const LINES: usize = 30;
-        let output = self.gateway.output();
-        let lines: Vec<&str> = output.lines().collect();
-        lines[lines.len().saturating_sub(LINES)..].join("\n")
-    }
 }
 
 /// What a gateway with the config of the scenarios is started with.

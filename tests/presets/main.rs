@@ -1,0 +1,52 @@
+//! The systems of `presets/systems`, as their users run them: over HTTP, on both runtimes, in front of sandbox vendors.
+
+#![expect(clippy::unwrap_used, reason = "a story that fails says where")]
+
+mod circuit_breaker;
+mod several_vendors;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use tidegate_tests::preset::Preset;
+use tidegate_tests::stage::{Stage, Told};
+
+/// What a system does, named by its place in the README's table.
+type Story = (&'static str, for<'w> fn(&'w Preset) -> Told<'w>);
+
+macro_rules! stories {
+    ($subject:ident: $($story:ident)+) => {
+        vec![$((stringify!($story), |preset| Box::pin($subject::$story(preset)))),+]
+    };
+}
+
+fn systems() -> Vec<(&'static str, Vec<Story>)> {
+    vec![
+        (
+            "systems/circuit-breaker.toml",
+            stories!(circuit_breaker: a2_each_model_has_a_breaker_and_a_fallback a3_the_first_that_is_up_serves),
+        ),
+        (
+            "systems/several-vendors.toml",
+            stories!(several_vendors: e1_one_interface_and_another_vendor_at_need e3_drills),
+        ),
+    ]
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One after the other: the stories of a system share its targets.
+    arguments.test_threads.get_or_insert(1);
+    let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut trials = Vec::new();
+    for (file, stories) in systems() {
+        for stage in Stage::<Preset>::with(&tokio, file) {
+            for (name, story) in &stories {
+                let (stage, story) = (Arc::clone(&stage), *story);
+                trials.push(Trial::test(format!("{}::{name}", stage.runtime.name()), move || stage.tell(story)));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
