@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_models_own_parameters_come_where_the_client_says_nothing_in_whatever_dialect() {
-        let model = r#"{"default_parameters": {"temperature": 0.7, "max_tokens": 2048}}"#;
+        // Without `prefill` it is one of the later Claudes, which take no temperature.
+        let model = r#"{"default_parameters": {"temperature": 0.7, "max_tokens": 2048}, "capabilities": ["prefill"]}"#;
         let question = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]});
         let asked = |dialect: &str| body(&prepared(Surface::Chat, dialect, "{}", model, &question).unwrap());
         for dialect in ["openai", "anthropic"] {
