@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use tidegate_core::classify::Outcome;
+use tidegate_core::concurrency::Claim;
 use tidegate_core::config::{Config, TargetId};
 use tidegate_core::dialect::{Request, Surface};
 use tidegate_core::drive::{Action, AttemptId, Event};
@@ -95,7 +96,7 @@ fn median(steps: u64, mut step: impl FnMut()) -> u128 {
 
 fn decide(gateway: &mut Gateway, now: Timestamp) {
     let candidate = gateway.config().candidate(TargetId(0));
-    let permit = gateway.admit(now, &candidate, Millis(60_000)).expect("nothing has failed");
+    let permit = gateway.admit(now, &candidate, Millis(60_000), &Claim::LAST).expect("nothing has failed");
     let settlement = Settlement {
         stream: true,
         outcome: Outcome::Success,
@@ -103,6 +104,7 @@ fn decide(gateway: &mut Gateway, now: Timestamp) {
         took: Millis(900),
         usage: Some(Usage { input: 17, output: 18, ..Usage::default() }),
         retry_after: None,
+        remaining: None,
         malformed: 0,
         quarantine: Millis(300_000),
     };

@@ -85,6 +85,11 @@ impl Outcome {
         }
     }
 
+    /// Whether the vendor has said that it was asked for too much at once. 529 is Anthropic's "overloaded".
+    pub fn is_overload(self) -> bool {
+        matches!(self, Self::RateLimited(_) | Self::HardFailure(Failure::Status(529)))
+    }
+
     /// Whether a limit in time ended it, the vendor's or our own.
     pub fn is_timeout(self) -> bool {
         match self {

@@ -171,6 +171,8 @@ pub struct Target {
     pub timeouts: Timeouts,
     /// How often it is tried, when it is called by its own name.
     pub retry: RetryPolicy,
+    /// How many attempts may be under way at once; `None`: any number.
+    pub concurrency: Option<ConcurrencyPolicy>,
 }
 
 /// `[routes.NAME]`.
@@ -345,6 +347,21 @@ pub enum Window {
     Buckets(Millis),
     /// `"leaky"`: a failure counts up, a success counts down, `failures` trips.
     Leaky,
+}
+
+/// `[*.concurrency]`: a limit that finds itself. `min` ≤ `start` ≤ `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConcurrencyPolicy {
+    /// Attempts at once, before anything is known. Default 20.
+    pub start: u32,
+    /// It never falls below; at least 1. Default 1.
+    pub min: u32,
+    /// It never rises above. Default 200.
+    pub max: u32,
+    /// Requests that may wait for a slot; 0: none does. Default 100.
+    pub queue: u32,
+    /// What a refusal leaves of the limit, in 1/1000. Default 900.
+    pub decrease_to_permille: u32,
 }
 
 impl Config {

@@ -17,6 +17,7 @@ mod exhausted;
 mod hedge;
 mod keep_alive;
 mod live;
+mod queueing;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, Target, TargetId};
@@ -250,6 +251,8 @@ impl Exchange {
                 self.end_attempt(ended);
             }
             State::Settling(..) | State::Over => {}
+            // Its place in a queue is the gateway's to give to another.
+            _ if self.walk.place.is_some() => self.state = State::Choosing,
             State::Preparing(_) | State::Choosing | State::Pausing(_) => self.state = State::Over,
         }
     }
@@ -318,6 +321,7 @@ impl Exchange {
             took: self.now.since(live.sent_at),
             usage: ended.usage,
             retry_after: ended.retry_after,
+            remaining: live.remaining,
             malformed: live.malformed(),
             quarantine: self.plan.retry.quarantine,
         }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 mod hedging;
+mod slots;
 
 use http::HeaderMap;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -17,6 +18,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT}
 use crate::backoff::RetryBudget;
 use crate::breaker::{Breaker, State, Ticket, Transition};
 use crate::classify::Outcome;
+use crate::concurrency::{Claim, Limiter, Slot};
 use crate::config::{BreakerId, Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
@@ -24,6 +26,7 @@ use crate::hints::Sort;
 use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
+use crate::quota::Remaining;
 use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::stats::{Begun, TargetStats};
@@ -68,6 +71,8 @@ pub struct Gateway {
 
 #[derive(Debug)]
 struct TargetState {
+    /// None where any number of attempts may be under way.
+    limiter: Option<Limiter>,
     stats: TargetStats,
     /// Until when each key is throttled here, by [`KeyId`].
     gates: Vec<Timestamp>,
@@ -102,6 +107,8 @@ pub struct Permit {
     key: KeyId,
     ticket: Ticket,
     begun: Begun,
+    /// Where attempts under way are counted.
+    slot: Option<Slot>,
 }
 
 /// What came of an attempt.
@@ -119,6 +126,8 @@ pub struct Settlement {
     pub usage: Option<Usage>,
     /// The vendor's own hint.
     pub retry_after: Option<Millis>,
+    /// What the vendor said is left to the key.
+    pub remaining: Option<Remaining>,
     /// Stream events that did not read and were left out.
     pub malformed: u32,
     /// How long a refused key is left alone.
@@ -130,6 +139,7 @@ impl Gateway {
     pub fn new(config: Arc<Config>, seed: u64, now: Timestamp) -> Self {
         let mut rng = Rng::from_seed(seed);
         let targets = config.targets.iter().map(|target| TargetState {
+            limiter: target.concurrency.as_ref().map(Limiter::new),
             stats: TargetStats::new(),
             gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
             spending: Spending::default(),
@@ -226,34 +236,50 @@ impl Gateway {
         }
     }
 
-    /// Whether an attempt at this candidate would be admitted. Changes nothing.
+    /// Whether an attempt at this candidate would be admitted, by whoever comes after all others. Changes nothing.
     pub fn would_admit(&self, now: Timestamp, candidate: &Candidate) -> Result<(), Rejection> {
+        self.would_admit_claim(now, candidate, &Claim::LAST)
+    }
+
+    /// Whether this claimant's attempt would be admitted. Changes nothing.
+    pub fn would_admit_claim(&self, now: Timestamp, candidate: &Candidate, claim: &Claim) -> Result<(), Rejection> {
         let now = self.now.max(now);
-        self.usable_key(now, candidate.target)?;
+        let key = self.usable_key(now, candidate.target)?;
         let policy = &self.config.guard(candidate.breaker).policy;
-        self.breaker(candidate.breaker).would_admit(now, policy).map_err(breaker_open)
+        self.breaker(candidate.breaker).would_admit(now, policy).map_err(breaker_open)?;
+        self.has_slot(now, candidate.target, key, claim)
     }
 
     /// Admits an attempt. `lease` is how long a probe holds its place if its settlement never comes.
-    pub fn admit(&mut self, now: Timestamp, candidate: &Candidate, lease: Millis) -> Result<Permit, Rejection> {
+    pub fn admit(
+        &mut self,
+        now: Timestamp,
+        candidate: &Candidate,
+        lease: Millis,
+        claim: &Claim,
+    ) -> Result<Permit, Rejection> {
         let now = self.advance(now);
         let &Candidate { target, breaker: id, .. } = candidate;
         let key = self.usable_key(now, target)?;
+        self.has_slot(now, target, key, claim)?;
         let policy = &self.config.guard(id).policy;
         let state = &mut self.breakers[id.0];
         let (ticket, transition) = state.breaker.admit(now, policy, lease, &mut state.rng).map_err(breaker_open)?;
-        let begun = self.targets[target.0].stats.begin(now);
+        let state = &mut self.targets[target.0];
+        // Taken last: an attempt that the breaker refuses has no slot to give back.
+        let slot = state.limiter.as_mut().map(|limiter| limiter.take(now, claim));
+        let begun = state.stats.begin(now);
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }
-        Ok(Permit { target, breaker: id, key, ticket, begun })
+        Ok(Permit { target, breaker: id, key, ticket, begun, slot })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
         let now = self.advance(now);
-        let Permit { target: id, breaker: breaker_id, key, ticket, begun } = permit;
+        let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot } = permit;
         let config = Arc::clone(&self.config);
         let (target, policy) = (config.target(id), &config.guard(breaker_id).policy);
         let slow = settlement.first_token.is_some_and(|took| took > policy.slow_first_token);
@@ -268,12 +294,16 @@ impl Gateway {
         if transition == Some(Transition::Closed) {
             stats.forgive(now);
         }
+        if let Some(slot) = slot {
+            self.give_slot_back(now, id, key, slot, settlement);
+        }
         if let Some(transition) = transition {
             self.note_transition(breaker_id, transition);
         }
         match settlement.outcome {
             Outcome::RateLimited(hint) => {
-                self.throttle(now, target, id, key, hint.unwrap_or(THROTTLE_DEFAULT).max(THROTTLE_MIN));
+                let wait = hint.unwrap_or_else(|| self.throttle_default(id));
+                self.throttle(now, target, id, key, wait.max(THROTTLE_MIN));
             }
             Outcome::CredentialFault => self.quarantine(now, target, key, settlement.quarantine),
             _ => {}

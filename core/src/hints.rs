@@ -6,6 +6,7 @@
 
 use http::HeaderMap;
 
+use crate::concurrency::Priority;
 use crate::config::Parameters;
 use crate::dialect::{BadRequest, Controls};
 use crate::price::{Picodollars, Price};
@@ -44,6 +45,8 @@ pub struct Hints {
     pub attempts: Option<u32>,
     /// The first backoff.
     pub backoff: Option<Millis>,
+    /// How urgent it is.
+    pub priority: Option<Priority>,
     /// The usage is to be told at the end of a stream.
     pub wants_usage: bool,
 }

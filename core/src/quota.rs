@@ -29,6 +29,31 @@ pub const HEADERS: [&str; 18] = [
     "anthropic-ratelimit-output-tokens-reset",
 ];
 
+/// How many requests a vendor still takes from a key, by its own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remaining {
+    /// So many.
+    pub requests: u64,
+    /// When it counts anew.
+    pub until: Timestamp,
+    /// When it said so.
+    pub at: Timestamp,
+}
+
+impl Remaining {
+    /// What a response's headers say, in any vendor's spelling. `None`: nothing, or nothing that reads.
+    pub fn read(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
+        [Dialect::OpenAi, Dialect::Anthropic].into_iter().find_map(|dialect| {
+            let text = |figure| headers.get(name(dialect, "requests", figure))?.to_str().ok();
+            let until = match dialect {
+                Dialect::Anthropic => rfc3339(text("reset")?)?,
+                Dialect::OpenAi | Dialect::Gemini => now + go_duration(text("reset")?)?,
+            };
+            Some(Self { requests: text("remaining")?.parse().ok()?, until, at: now })
+        })
+    }
+}
+
 /// What both dialects count.
 const DIMENSIONS: [&str; 2] = ["requests", "tokens"];
 const FIGURES: [&str; 3] = ["limit", "remaining", "reset"];
@@ -123,6 +148,22 @@ mod tests {
         let lengths = told_to(&ANTHROPIC, Dialect::Anthropic, Dialect::OpenAi);
         assert_eq!(lengths["x-ratelimit-reset-tokens"], "361.000s");
         assert_eq!(lengths["x-ratelimit-limit-requests"], "500");
+    }
+
+    #[test]
+    fn what_remains_is_read_in_both_spellings() {
+        let read = |lines: &[(&'static str, &str)]| Remaining::read(&headers(lines), NEW_YEAR);
+        let openai = [("x-ratelimit-remaining-requests", "7"), ("x-ratelimit-reset-requests", "1m")];
+        let anthropic = [
+            ("anthropic-ratelimit-requests-remaining", "7"),
+            ("anthropic-ratelimit-requests-reset", "2026-01-01T00:01:00Z"),
+        ];
+        let expected = Remaining { requests: 7, until: NEW_YEAR + Millis(60_000), at: NEW_YEAR };
+        assert_eq!((read(&openai), read(&anthropic)), (Some(expected), Some(expected)));
+        assert_eq!(read(&openai[..1]), None, "without its end it would hold for ever");
+        for text in ["-1", "", "many", "99999999999999999999"] {
+            assert_eq!(read(&[("x-ratelimit-remaining-requests", text), openai[1]]), None, "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::concurrency::Priority;
 use crate::config::{
     Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, TargetId,
 };
@@ -33,6 +34,8 @@ pub struct Plan {
     pub parameters: Parameters,
     /// What to do when nobody can be asked.
     pub exhausted: Exhausted,
+    /// Who goes first where there is a queue.
+    pub priority: Priority,
 }
 
 /// Why a candidate was not taken.
@@ -47,6 +50,11 @@ pub enum Rejection {
     /// It has failed this request before, and said when to come back.
     Resting {
         /// Until it may be asked again.
+        retry_in_ms: Millis,
+    },
+    /// As many attempts are under way at it as it bears.
+    Busy {
+        /// Until one of them may be over.
         retry_in_ms: Millis,
     },
     /// All of its vendor's keys are throttled on it.
@@ -82,6 +90,7 @@ impl Rejection {
         match self {
             Self::BreakerOpen { retry_in_ms }
             | Self::Resting { retry_in_ms }
+            | Self::Busy { retry_in_ms }
             | Self::RateLimited { retry_in_ms }
             | Self::NoCredential { retry_in_ms } => Some(*retry_in_ms),
             Self::ContextTooSmall
@@ -109,6 +118,7 @@ pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints
     }
     plan.parameters = hints.parameters.unwrap_or(plan.parameters);
     plan.sort = hints.sort.or(suffix);
+    plan.priority = hints.priority.unwrap_or_default();
     choose_among(config, &mut plan, hints);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
@@ -152,6 +162,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 content_filter: route.content_filter,
                 parameters: route.parameters,
                 exhausted: route.exhausted,
+                priority: Priority::default(),
             }
         }
         Name::Target(id) => {
@@ -165,6 +176,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
                 exhausted: Exhausted::default(),
+                priority: Priority::default(),
             }
         }
     }

@@ -201,6 +201,7 @@ mod tests {
             took: Millis(took),
             usage: None,
             retry_after: None,
+            remaining: None,
             malformed: 0,
             quarantine: Millis::ZERO,
         }

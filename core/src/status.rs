@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::breaker::Counts;
+use crate::concurrency::Load;
 use crate::config::{BreakerId, Candidate, RouteId, TargetId};
 use crate::gateway::{Gateway, Hedging, state_name};
 use crate::stats::{Latency, Tally};
@@ -30,6 +31,8 @@ pub struct TargetStatus {
     pub upstream: String,
     /// Its breaker.
     pub breaker: BreakerStatus,
+    /// Attempts under way and waiting; absent where there is no limit.
+    pub concurrency: Option<Load>,
     /// Attempts by what became of them, since the start.
     pub attempts: Tally,
     /// From sending to the first token of a stream; successes only.
@@ -149,6 +152,7 @@ impl Gateway {
             target: target.name.clone(),
             upstream: target.upstream.clone(),
             breaker: self.breaker_status(now, id.into()),
+            concurrency: self.load(now, id),
             attempts: *stats.tally(),
             first_token: LatencyStatus::of(stats.first_token(), now),
             total: LatencyStatus::of(stats.total(), now),

@@ -1,6 +1,6 @@
 //! What holds where the config says nothing.
 
-use super::{BreakerPolicy, RetryPolicy, Server, Timeouts, Window};
+use super::{BreakerPolicy, ConcurrencyPolicy, RetryPolicy, Server, Timeouts, Window};
 use crate::dialect::chat::Abilities;
 use crate::time::Millis;
 
@@ -84,5 +84,12 @@ impl Default for BreakerPolicy {
             successes: 3,
             ramp: Millis::ZERO,
         }
+    }
+}
+
+/// The numbers of Netflix' AIMD limit, but for its `min` of 20: a model on one graphics card bears one request at once.
+impl Default for ConcurrencyPolicy {
+    fn default() -> Self {
+        Self { start: 20, min: 1, max: 200, queue: 100, decrease_to_permille: 900 }
     }
 }

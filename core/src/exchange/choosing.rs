@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::live::{Live, Terms};
+use super::queueing::Place;
 use super::{Exchange, Ready, State};
 use crate::backoff::delay;
 use crate::classify::Failure;
@@ -15,7 +16,7 @@ use crate::route::Rejection;
 use crate::time::{Millis, Timestamp};
 
 /// A lease outlives the attempt's own limits by this much, so that no second probe enters while one is being settled.
-const LEASE_MARGIN: Millis = Millis(5000);
+pub(super) const LEASE_MARGIN: Millis = Millis(5000);
 
 /// A pause takes at least this long, so that a rounding of zero does not spin.
 const PAUSE_MIN: Millis = Millis(10);
@@ -39,12 +40,17 @@ pub(super) struct Walk {
     pub(super) context_above: Option<u64>,
     /// Candidates that failed in this lap or still rest from one before, and when they may be asked again.
     failed: Vec<(usize, Timestamp)>,
+    /// How many attempts there had been when this lap began.
+    pub(super) tried_before: usize,
+    /// Where it waits for a slot: then the lap is not over yet.
+    pub(super) place: Option<Place>,
     /// Why candidates were passed over in this lap: the latest reason of each.
     pub(super) rejections: Vec<(usize, Rejection)>,
 }
 
 impl Walk {
-    fn begin_lap(&mut self, now: Timestamp) {
+    fn begin_lap(&mut self, now: Timestamp, tried: usize) {
+        self.tried_before = tried;
         self.failed.retain(|(_, back_at)| *back_at > now);
         self.rejections.clear();
     }
@@ -62,6 +68,9 @@ impl Walk {
 
 impl Exchange {
     pub(super) fn choose(&mut self, gateway: &mut Gateway) {
+        if self.gone {
+            return self.leave_queue(gateway);
+        }
         if self.is_out_of_budget() {
             return self.give_up(gateway);
         }
@@ -69,13 +78,16 @@ impl Exchange {
             gateway.rank(&mut self.plan.candidates, sort);
         }
         let again = self.walk.again.take();
-        if again.is_none() && self.walk.next == 0 {
-            self.walk.begin_lap(self.now);
+        if again.is_none() && self.walk.next == 0 && self.walk.place.is_none() {
+            self.walk.begin_lap(self.now, self.tried.len());
         }
         for index in again.into_iter().chain(self.walk.next..self.plan.candidates.len()) {
             if again != Some(index) {
                 self.walk.next = index + 1;
                 self.walk.same_target = 0;
+            }
+            if again != Some(index) && self.has_had_its_turn(index) {
+                continue;
             }
             let rejection = match self.ask(gateway, index) {
                 Ok(()) => return,
@@ -102,9 +114,9 @@ impl Exchange {
         self.may_ask(gateway, index)?;
         if let Some(ready) = self.prepared.take_if(|ready| ready.candidate == index) {
             let live = self.admit(gateway, &ready, false);
-            let live = live.map(|live| self.begin_attempt(gateway, live, &ready));
+            let begun = live.map(|live| self.begin_attempt(gateway, live, &ready));
             self.prepared = Some(ready);
-            return live;
+            return begun;
         }
         self.walk.again = Some(index);
         self.state = State::Preparing(index);
@@ -126,7 +138,7 @@ impl Exchange {
         {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
-        gateway.would_admit(self.now, candidate)
+        gateway.would_admit_claim(self.now, candidate, &self.claim(index))
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -142,7 +154,7 @@ impl Exchange {
             && self.walk.same_target < self.plan.retry.same_target
             && (hint == Millis::ZERO || self.is_worth_waiting(hint))
             && !self.is_out_of_budget()
-            && gateway.would_admit(self.now, &self.plan.candidates[index]).is_ok()
+            && is_usable(gateway.would_admit(self.now, &self.plan.candidates[index]))
             && gateway.allow_retry(self.now);
         if once_more {
             self.walk.again = Some(index);
@@ -162,7 +174,8 @@ impl Exchange {
         let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
-        let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN)?;
+        let claim = self.claim(ready.candidate);
+        let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN, &claim)?;
         let terms = Terms {
             stream: self.request.stream,
             reader: Arc::clone(&ready.reader),
@@ -200,6 +213,7 @@ impl Exchange {
                 to: target.name.clone(),
             });
         }
+        self.leave_queue(gateway);
         self.send(gateway, &live, ready);
         self.plan_hedge(gateway, id);
         self.state = State::Attempting(Box::new(live));
@@ -228,6 +242,9 @@ impl Exchange {
     /// Every candidate has been asked or passed over. Another lap is worth it for those that said when to come back, and
     /// otherwise for those whose failure may pass.
     fn end_lap(&mut self, gateway: &mut Gateway) {
+        if self.wait_for_slot(gateway) {
+            return;
+        }
         let wait = self.soonest_gate(gateway).or_else(|| self.soonest_recovery(gateway));
         match wait {
             Some(wait) if self.may_wait(gateway) => {
@@ -252,7 +269,7 @@ impl Exchange {
 
     /// Until the first of those that failed may be asked once more, if an attempt then still fits.
     fn soonest_recovery(&self, gateway: &Gateway) -> Option<Millis> {
-        let usable = |index: usize| gateway.would_admit(self.now, &self.plan.candidates[index]).is_ok();
+        let usable = |index: usize| is_usable(gateway.would_admit(self.now, &self.plan.candidates[index]));
         let failed = self.walk.failed.iter().filter(|(index, _)| usable(*index));
         failed.map(|(_, back_at)| self.now.until(*back_at)).min().filter(|wait| self.fits(*wait))
     }
@@ -267,4 +284,9 @@ impl Exchange {
         let until = self.now + wait + backoff.min(Millis(slack.0 / 2));
         self.state = State::Pausing(until.min(self.deadline()));
     }
+}
+
+/// Whether a target can be asked, if only in its turn.
+fn is_usable(admission: Result<(), Rejection>) -> bool {
+    matches!(admission, Ok(()) | Err(Rejection::Busy { .. }))
 }

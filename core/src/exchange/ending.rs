@@ -24,6 +24,7 @@ pub(super) enum Parting {
 impl Exchange {
     /// Nobody is left to ask, or nothing is left to ask with.
     pub(super) fn give_up(&mut self, gateway: &mut Gateway) {
+        self.leave_queue(gateway);
         match self.refusal.take() {
             Some(refusal) => self.tell(refusal),
             None => {
@@ -102,6 +103,9 @@ impl Exchange {
         if all(|rejection| matches!(rejection, Rejection::RateLimited { .. })) {
             return throttled();
         }
+        if rejections.iter().any(|(_, rejection)| matches!(rejection, Rejection::Busy { .. })) {
+            return overloaded(model);
+        }
         if all(|rejection| matches!(rejection, Rejection::NoCredential { .. })) {
             return credentials();
         }
@@ -173,6 +177,14 @@ impl Exchange {
 fn throttled() -> ApiError {
     let message = "Every vendor that could serve this request throttles it. Come back when Retry-After says.";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded", message)
+}
+
+fn overloaded(model: &str) -> ApiError {
+    let message = format!(
+        "As many requests are under way as the targets of `{model}` bear, and the time or the room to wait for one of \
+         them to end is used up. Come back when Retry-After says."
+    );
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "overloaded", message)
 }
 
 fn credentials() -> ApiError {

@@ -14,7 +14,7 @@ use crate::drive::AttemptId;
 use crate::gateway::Permit;
 use crate::gathered::Gathered;
 use crate::price::Usage;
-use crate::quota;
+use crate::quota::{self, Remaining};
 use crate::reply::ApiError;
 use crate::time::{Millis, Timestamp};
 
@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) first_token_at: Option<Timestamp>,
     /// What the vendor said is left of its quota.
     pub(super) quota: HeaderMap,
+    /// The requests of it, where attempts are limited.
+    pub(super) remaining: Option<Remaining>,
     terms: Terms,
     last_at: Timestamp,
     stage: Stage,
@@ -112,8 +114,8 @@ enum Limit {
 
 impl Live {
     pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
-        let (first_token_at, quota, stage) = (None, HeaderMap::new(), Stage::Waiting);
-        Self { id, candidate, permit, sent_at: now, first_token_at, quota, terms, last_at: now, stage }
+        let (first_token_at, quota, remaining, stage) = (None, HeaderMap::new(), None, Stage::Waiting);
+        Self { id, candidate, permit, sent_at: now, first_token_at, quota, remaining, terms, last_at: now, stage }
     }
 
     /// Whether bytes of it have gone to the client.
@@ -156,6 +158,9 @@ impl Live {
         }
         self.last_at = now;
         self.quota = quota::select(&headers);
+        if self.permit.is_limited() {
+            self.remaining = Remaining::read(&self.quota, now);
+        }
         let body = Gathered::default();
         self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
             Stage::Held { stream: self.terms.reader.stream(), held: body }

@@ -17,6 +17,7 @@ mod keep_alive;
 mod leaving;
 mod limits;
 mod properties;
+mod queueing;
 mod refusals;
 mod stream;
 

@@ -48,6 +48,7 @@ fn settlement(outcome: Outcome) -> Settlement {
         took: Millis(100),
         usage: None,
         retry_after: None,
+        remaining: None,
         malformed: 0,
         quarantine: Millis(60_000),
     }
@@ -59,7 +60,7 @@ fn at(ms: u64) -> Timestamp {
 
 fn admit(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> Result<Permit, Rejection> {
     let candidate = gateway.config().candidate(id);
-    gateway.admit(now, &candidate, Millis(30_000))
+    gateway.admit(now, &candidate, Millis(30_000), &Claim::LAST)
 }
 
 fn would_admit(gateway: &Gateway, now: Timestamp, id: TargetId) -> Result<(), Rejection> {

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use super::{Hints, MaxPrice, Sort, parameters_named};
+use crate::concurrency::Priority;
 use crate::config::{Parameters, decimal};
 use crate::dialect::chat::Json;
 use crate::dialect::fields::unreadable;
@@ -27,6 +28,7 @@ struct Own {
     ttft_timeout_ms: Option<u64>,
     max_attempts: Option<u32>,
     parameters: Option<String>,
+    priority: Option<u64>,
 }
 
 /// `OpenRouter`'s `provider`.
@@ -127,6 +129,10 @@ impl Hints {
         if let Some(name) = own.parameters {
             let message = "`tidegate.parameters` must be strict or lenient.";
             self.parameters = Some(parameters_named(&name).ok_or_else(|| wrong("tidegate", message))?);
+        }
+        if let Some(number) = own.priority {
+            let message = "`tidegate.priority` must be a number from 1 to 5.";
+            self.priority = Some(Priority::numbered(number).ok_or_else(|| wrong("tidegate", message))?);
         }
         self.timeout = own.timeout_ms.map(Millis).or(self.timeout);
         self.first_token = own.ttft_timeout_ms.map(Millis).or(self.first_token);

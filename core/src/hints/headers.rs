@@ -5,12 +5,13 @@ use std::str::FromStr;
 use http::HeaderMap;
 
 use super::{Hints, Sort, parameters_named};
+use crate::concurrency::Priority;
 use crate::config::decimal;
 use crate::dialect::BadRequest;
 use crate::time::Millis;
 
 /// The headers that hold hints.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "cf-aig-max-attempts",
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
@@ -22,6 +23,7 @@ pub const NAMES: [&str; 17] = [
     "x-tidegate-fallbacks",
     "x-tidegate-max-attempts",
     "x-tidegate-parameters",
+    "x-tidegate-priority",
     "x-tidegate-provider-ignore",
     "x-tidegate-provider-only",
     "x-tidegate-provider-order",
@@ -58,6 +60,7 @@ impl Hints {
         let flag = headers.one_of("x-tidegate-disable-fallbacks", "true or false", |text| text.parse().ok())?;
         self.no_fallbacks = flag.unwrap_or(false);
         self.sort = headers.one_of("x-tidegate-provider-sort", "price, latency or throughput", Sort::named)?;
+        self.priority = headers.one_of("x-tidegate-priority", "a number from 1 to 5", Priority::named)?;
         self.parameters = headers.one_of("x-tidegate-parameters", "strict or lenient", parameters_named)?;
         Ok(())
     }

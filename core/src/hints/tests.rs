@@ -42,6 +42,7 @@ fn our_own_headers() {
         ("x-tidegate-ttft-timeout-ms", "800"),
         ("x-tidegate-max-attempts", "2"),
         ("x-tidegate-parameters", "strict"),
+        ("x-tidegate-priority", "1"),
     ]);
     let expected = Hints {
         fallbacks: names(&["a", "b/c"]),
@@ -54,6 +55,7 @@ fn our_own_headers() {
         first_token: Some(Millis(800)),
         attempts: Some(2),
         parameters: Some(Parameters::Strict),
+        priority: Priority::named("1"),
         ..Hints::default()
     };
     assert_eq!(hints, Ok(expected));
@@ -82,6 +84,9 @@ fn a_header_that_does_not_read_is_named() {
         ("x-tidegate-max-attempts", "-1"),
         ("x-tidegate-provider-sort", "beauty"),
         ("x-tidegate-parameters", "loose"),
+        ("x-tidegate-priority", "0"),
+        ("x-tidegate-priority", "6"),
+        ("x-tidegate-priority", "urgent"),
         ("x-tidegate-disable-fallbacks", "perhaps"),
         ("x-litellm-timeout", "1.2345s"),
     ] {
@@ -126,12 +131,18 @@ fn litellms_members() {
 #[test]
 fn our_own_member_has_the_last_word() {
     let controls = vec![
-        ("tidegate", Json::of(&json!({"fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1}))),
+        (
+            "tidegate",
+            Json::of(
+                &json!({"fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1, "priority": 2}),
+            ),
+        ),
         ("fallbacks", Json::of(&json!(["a"]))),
     ];
     let hints = Hints::read(&headers(&[("x-tidegate-timeout-ms", "9")]), &controls).unwrap();
     assert_eq!((hints.fallbacks, hints.sort), (names(&["c"]), Some(Sort::Latency)));
     assert_eq!((hints.timeout, hints.attempts), (Some(Millis(5)), Some(1)));
+    assert_eq!(hints.priority, Priority::numbered(2));
 }
 
 #[test]
@@ -148,6 +159,8 @@ fn what_cannot_be_honoured_is_refused() {
         ("route", json!("scenic")),
         ("tidegate", json!({"timeout": 5})),
         ("tidegate", json!({"sort": "beauty"})),
+        ("tidegate", json!({"priority": 0})),
+        ("tidegate", json!({"priority": 6})),
     ] {
         let error = of_body(name, &value).unwrap_err();
         assert_eq!(error.param, Some(name), "{value}");

@@ -1,4 +1,4 @@
-//! `[*.timeouts]`, `[*.retry]`, `[*.breaker]`: what a table leaves out, it has from the table around it.
+//! `[*.timeouts]`, `[*.retry]`, `[*.breaker]`, `[*.concurrency]`: what a table leaves out, it has from the table around it.
 
 use std::ops::RangeInclusive;
 
@@ -6,7 +6,7 @@ use crate::config::defaults::{CONNECT, RETRY_SHARE_PERMILLE};
 use crate::config::document::Value;
 use crate::config::reader::{Field, Refusal, Table};
 use crate::config::values::{duration, integer, permille};
-use crate::config::{BreakerPolicy, RetryPolicy, Timeouts, Window};
+use crate::config::{BreakerPolicy, ConcurrencyPolicy, RetryPolicy, Timeouts, Window};
 use crate::time::Millis;
 
 /// What holds for a target, before its own tables are read.
@@ -16,6 +16,7 @@ pub(super) struct Policies {
     pub(super) timeouts: Timeouts,
     pub(super) retry: RetryPolicy,
     pub(super) breaker: BreakerPolicy,
+    pub(super) concurrency: Option<ConcurrencyPolicy>,
 }
 
 /// Longer than a day is a slip of the unit.
@@ -30,6 +31,7 @@ pub(super) fn built_in() -> Policies {
         timeouts: Timeouts::default(),
         retry: RetryPolicy::default(),
         breaker: BreakerPolicy::default(),
+        concurrency: None,
     }
 }
 
@@ -40,7 +42,13 @@ pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
     let read = root.table("defaults", &["health"], |table| {
         let (connect, timeouts) = pooled_timeouts(table, base);
         let retry = retry_with(table, base.retry, |retry| share = retry.read("share", permille).unwrap_or(share));
-        Policies { connect, timeouts, retry, breaker: breaker(table, base.breaker) }
+        Policies {
+            connect,
+            timeouts,
+            retry,
+            breaker: breaker(table, base.breaker),
+            concurrency: concurrency(table, None),
+        }
     });
     (read.unwrap_or(base), share)
 }
@@ -48,7 +56,13 @@ pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
 /// The tables of a vendor.
 pub(super) fn vendor(table: &mut Table<'_>, base: Policies) -> Policies {
     let (connect, timeouts) = pooled_timeouts(table, base);
-    Policies { connect, timeouts, retry: retry(table, base.retry), breaker: breaker(table, base.breaker) }
+    Policies {
+        connect,
+        timeouts,
+        retry: retry(table, base.retry),
+        breaker: breaker(table, base.breaker),
+        concurrency: concurrency(table, base.concurrency),
+    }
 }
 
 /// The tables of a model.
@@ -58,6 +72,7 @@ pub(super) fn model(table: &mut Table<'_>, base: Policies) -> Policies {
         timeouts: timeouts(table)(base.timeouts),
         retry: retry(table, base.retry),
         breaker: breaker(table, base.breaker),
+        concurrency: concurrency(table, base.concurrency),
     }
 }
 
@@ -174,6 +189,37 @@ fn window(field: &Field<'_>) -> Result<Window, Refusal> {
         _ => duration(Millis(100)..=DAY)(field)
             .map(Window::Buckets)
             .map_err(|refusal| Refusal::new(refusal.problem, format!("{} Or write \"leaky\".", refusal.remedy))),
+    }
+}
+
+/// `[*.concurrency]` of the defaults, a vendor or a model. There is a limit where one of them has the table.
+fn concurrency(table: &mut Table<'_>, inherited: Option<ConcurrencyPolicy>) -> Option<ConcurrencyPolicy> {
+    const ATTEMPTS_MAX: u32 = 100_000;
+    const WAITING_MAX: u32 = 10_000;
+    let base = inherited.unwrap_or_default();
+    let read = table.table("concurrency", &[], |concurrency| {
+        let policy = ConcurrencyPolicy {
+            start: concurrency.read("start", integer(1..=ATTEMPTS_MAX)).unwrap_or(base.start),
+            min: concurrency.read("min", integer(1..=ATTEMPTS_MAX)).unwrap_or(base.min),
+            max: concurrency.read("max", integer(1..=ATTEMPTS_MAX)).unwrap_or(base.max),
+            queue: concurrency.read("queue", integer(0..=WAITING_MAX)).unwrap_or(base.queue),
+            decrease_to_permille: concurrency.read("decrease_to", remainder).unwrap_or(base.decrease_to_permille),
+        };
+        let ConcurrencyPolicy { start, min, max, .. } = policy;
+        if !(min <= start && start <= max) {
+            let problem = format!("`min` ({min}), `start` ({start}) and `max` ({max}) are not in this order");
+            concurrency.refuse(problem, "Set all three, `start` to something between the others.");
+        }
+        policy
+    });
+    read.or(inherited)
+}
+
+/// What is left of a limit: less than all of it, and more than nothing.
+fn remainder(field: &Field<'_>) -> Result<u32, Refusal> {
+    match permille(field)? {
+        left @ 1..=999 => Ok(left),
+        _ => Err(Refusal::new("out of range", "Write a share between 0 and 1, such as 0.9.")),
     }
 }
 

@@ -54,6 +54,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             rename,
             timeouts: policies.timeouts,
             retry: policies.retry,
+            concurrency: policies.concurrency,
         };
         (target, policies.breaker)
     })

@@ -46,9 +46,10 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({
                 "dialect": "gemini", "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "unsupported": ["other"],
-                "rename": { "other": "another" },
+                "rename": { "other": "another" }, "concurrency": { "start": 7 },
             }),
         ),
+        ("concurrency", json!({ "start": 7, "min": 2, "max": 77, "queue": 7, "decrease_to": 0.7 })),
         ("keys/*", json!({ "env": "OTHER" })),
         ("admin_key", json!({ "env": "OTHER" })),
         (
@@ -58,6 +59,7 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
                 "default_parameters": { "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 },
+                "concurrency": { "start": 7 },
             }),
         ),
         ("default_parameters", json!({ "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 })),
