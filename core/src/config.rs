@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::dialect::chat::Abilities;
-use crate::dialect::{Operation, anthropic, gemini, openai};
+use crate::dialect::{Operation, Rescue, anthropic, gemini, openai};
 use crate::price::Price;
 use crate::secret::Secret;
 use crate::time::Millis;
@@ -194,6 +194,8 @@ pub struct Route {
     pub exhausted: Exhausted,
     /// What is answered where that is [`Exhausted::Canned`].
     pub canned: String,
+    /// How another candidate goes on with a stream that breaks off while the client reads it; `None`: none does.
+    pub stream_cut: Option<Rescue>,
 }
 
 /// A target as a route uses it.

@@ -15,14 +15,16 @@ mod choosing;
 mod ending;
 mod exhausted;
 mod hedge;
+mod held;
 mod keep_alive;
 mod live;
+mod preparing;
 mod queueing;
+mod rescue;
 
 use crate::classify::Outcome;
-use crate::config::{Config, ContentFilter, Target, TargetId};
-use crate::dialect::chat::Stamp;
-use crate::dialect::{Prepared, Reader, Request, Unfit, prepare};
+use crate::config::{Config, ContentFilter, TargetId};
+use crate::dialect::{Prepared, Reader, Request};
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
 use crate::price::Picodollars;
@@ -35,6 +37,7 @@ use choosing::Walk;
 use hedge::Hedge;
 use keep_alive::{COMMENT, KeepAlive};
 use live::{Ended, Live, Progress, Whole};
+use rescue::Broken;
 
 /// One client request.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub struct Exchange {
     keep_alive: KeepAlive,
     /// Whether the client has gone away: nothing is said to it any more.
     gone: bool,
+    /// The client's stream, once it has broken off and another vendor is to go on with it.
+    broken: Option<Box<Broken>>,
     /// Attempts that have begun.
     begun: u32,
     /// A second attempt beside the one under way.
@@ -143,6 +148,7 @@ impl Exchange {
             refusal: None,
             keep_alive,
             gone: false,
+            broken: None,
             begun: 0,
             hedge: Hedge::Off,
             has_hedged: false,
@@ -226,7 +232,10 @@ impl Exchange {
                 self.begin_stream(Some(target));
                 self.write(bytes);
             }
-            Progress::Write(bytes) => self.write(bytes),
+            Progress::Write(bytes) => {
+                let State::Attempting(live) = &self.state else { return };
+                self.pass_on(live.permit.target, bytes);
+            }
             Progress::Over(ended) => self.end_attempt(ended),
         }
     }
@@ -257,54 +266,21 @@ impl Exchange {
         }
     }
 
-    // === Preparing ===
-
-    /// Writes the request for a candidate, or finds that it cannot be asked.
-    fn prepare(&mut self, index: usize) {
-        self.state = State::Choosing;
-        match self.write_for(index) {
-            Ok(ready) => self.prepared = Some(ready),
-            Err(Unfit::Unsupported(what)) => self.walk.spent.push((index, Rejection::Unsupported { what })),
-            Err(Unfit::Bad(bad)) => {
-                self.refuse(&bad.into(), None);
-            }
-        }
-    }
-
-    /// The request as a candidate takes it.
-    fn write_for(&self, index: usize) -> Result<Ready, Unfit> {
-        let target = self.config.target(self.plan.candidates[index].target);
-        let vendor = &self.config.vendors[target.vendor.0];
-        let prepared = prepare(&self.request, vendor, target, self.plan.parameters)?;
-        let reader = Reader::new(&self.request, &prepared, vendor.dialect, &target.upstream, self.stamp(target));
-        Ok(Ready { candidate: index, prepared, reader: Arc::new(reader) })
-    }
-
-    /// What the target's answer is marked with.
-    fn stamp(&self, target: &Target) -> Stamp {
-        Stamp {
-            request_id: self.request_id.clone(),
-            at: self.started_at,
-            price: target.price,
-            wants_usage: self.request.wants_usage,
-        }
-    }
-
     // === Settling ===
 
-    fn settle(&mut self, gateway: &mut Gateway, mut live: Live, ended: Ended) {
+    fn settle(&mut self, gateway: &mut Gateway, mut live: Live, mut ended: Ended) {
         let target = live.permit.target;
         self.tried.push(self.ending(&live, &ended));
-        let parting = live.is_committed().then(|| self.part(&mut live, ended.outcome));
         let settlement = self.settlement(&live, &ended);
+        if live.is_committed() && !self.gone {
+            self.pass_on(target, std::mem::take(&mut ended.last));
+        }
+        let parting = (live.is_committed() || self.broken.is_some()).then(|| self.part(&mut live, ended.outcome));
         self.quota = live.quota;
         let cost = gateway.settle(self.now, live.permit, &settlement);
         match parting {
             _ if self.gone => self.state = State::Over,
-            Some(parting) => {
-                self.write(ended.last);
-                self.say(gateway, parting, target, ended.outcome);
-            }
+            Some(parting) => self.say(gateway, parting, live.candidate, &ended),
             None => self.follow(gateway, live.candidate, target, ended, cost),
         }
     }

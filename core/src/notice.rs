@@ -80,6 +80,17 @@ pub enum Notice {
         /// How.
         outcome: &'static str,
     },
+    /// A stream that a client was already reading broke off, and another target went on with it to its end.
+    StreamRescued {
+        /// The request it happened to.
+        request_id: String,
+        /// The target that broke first.
+        from: String,
+        /// The target that ended it.
+        to: String,
+        /// `continue` or `restart`.
+        how: &'static str,
+    },
     /// Events of a stream could not be read and were left out.
     EventsSkipped {
         /// The target that sent them.
@@ -128,6 +139,9 @@ impl fmt::Display for Notice {
             }
             Self::StreamBroken { request_id, target, outcome } => {
                 write!(f, "{request_id}: the stream from {target} broke off ({outcome})")
+            }
+            Self::StreamRescued { request_id, from, to, how } => {
+                write!(f, "{request_id}: the stream that {from} broke off was brought to its end by {to} ({how})")
             }
             Self::EventsSkipped { target, count } => write!(f, "{target}: {count} unreadable stream events left out"),
             Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),

@@ -7,6 +7,7 @@ use crate::concurrency::Priority;
 use crate::config::{
     Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, TargetId,
 };
+use crate::dialect::Rescue;
 use crate::hints::{Hints, Sort};
 use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub exhausted: Exhausted,
     /// Who goes first where there is a queue.
     pub priority: Priority,
+    /// How another vendor goes on with a stream that breaks off while the client reads it; `None`: it ends in an error.
+    pub stream_cut: Option<Rescue>,
 }
 
 /// Why a candidate was not taken.
@@ -73,6 +76,8 @@ pub enum Rejection {
     Filtered,
     /// It was silent to this request before.
     Silent,
+    /// It could not go on with the answer that another had begun.
+    NoRescue,
     /// The client's hints leave it out.
     NotWanted,
     /// It costs more than the client allows, or what it costs is not known.
@@ -96,6 +101,7 @@ impl Rejection {
             Self::ContextTooSmall
             | Self::Filtered
             | Self::Silent
+            | Self::NoRescue
             | Self::NotWanted
             | Self::TooDear
             | Self::Unsupported { .. } => None,
@@ -163,6 +169,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 parameters: route.parameters,
                 exhausted: route.exhausted,
                 priority: Priority::default(),
+                stream_cut: route.stream_cut,
             }
         }
         Name::Target(id) => {
@@ -177,6 +184,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 parameters: Parameters::default(),
                 exhausted: Exhausted::default(),
                 priority: Priority::default(),
+                stream_cut: None,
             }
         }
     }

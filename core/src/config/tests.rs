@@ -171,7 +171,6 @@ strengths = ["code"]
 strategy = "weighted"
 models = ["v/m"]
 exhausted = "queue"
-stream_cut = "error"
 tasks.general.normal = ["v/m"]
 [clients.c]
 key = { env = "C" }
@@ -268,6 +267,25 @@ fn targets_say_what_they_can_do_and_routes_what_becomes_of_the_rest() {
         let errors = errors_of(&small("").replace("\"v/m\" = {}", &format!("\"v/m\".{wrong}")));
         assert!(errors.contains(problem) && errors.lines().count() == 1, "{wrong}: {errors}");
     }
+}
+
+#[test]
+fn a_route_says_how_a_stream_that_breaks_off_is_gone_on_with() {
+    let of = |cut: &str, capabilities: &str| {
+        let models = format!("models.\"v/other\" = {{ capabilities = [{capabilities}] }}");
+        small(&format!("{models}\n[routes.r]\nmodels = [\"v/m\", \"v/other\"]\nstream_cut = \"{cut}\""))
+    };
+    for (cut, expected) in [("error", None), ("continue", Some(Rescue::Continue)), ("restart", Some(Rescue::Restart))] {
+        assert_eq!(load(&of(cut, "\"prefill\"")).routes[0].stream_cut, expected);
+    }
+    let errors = errors_of(&of("continue", ""));
+    assert!(
+        errors.contains("stream_cut: no model of this route goes on from the beginning of an answer. Add"),
+        "{errors}"
+    );
+    assert!(
+        errors_of(&of("go on", "")).contains("stream_cut: not one of the choices. Known here: `error`, `continue`")
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(super) fn broken(encoder: &mut dyn Encode, error: &ApiError, surface: Surfac
 #[derive(Debug, Default)]
 pub(super) struct Track {
     text: String,
-    /// The client has been sent more than text, or more of it than is kept: nobody can go on from there.
+    /// The client has been sent more than text, or more of it than is kept, or its end: nobody can go on from there.
     is_lost: bool,
     place: Place,
 }
@@ -110,7 +110,8 @@ impl Track {
             }
             (Place::Again(at), Delta::Text(text)) => self.compare(at, &text),
             (Place::Ahead(at), Delta::Text(text)) => self.overlap(at, &text),
-            (Place::Again(_) | Place::Ahead(_), Delta::Ping) => Ok(Some(Delta::Ping)),
+            // Nothing new has come of it so far.
+            (Place::Again(_) | Place::Ahead(_), Delta::Ping) => Ok(None),
             // An answer that is shorter than what the client has had, or that turns into something else.
             (Place::Again(_), _) => Err(Diverged),
             (Place::Ahead(_), Delta::Refusal(_) | Delta::Stop(Stop::Filtered | Stop::Refusal)) => Err(Diverged),
@@ -157,7 +158,7 @@ impl Track {
                 self.text.push_str(text);
             }
             Delta::Thinking(_) | Delta::RedactedThinking(_) if self.text.is_empty() => {}
-            delta if delta.is_content() || matches!(delta, Delta::Logprobs(_)) => {
+            delta if delta.is_content() || matches!(delta, Delta::Logprobs(_) | Delta::Stop(_)) => {
                 self.is_lost = true;
                 self.text = String::new();
             }
@@ -374,6 +375,7 @@ mod tests {
             (vec![thinking(), Delta::Signature("s".into()), text()], Some("so")),
             (vec![text(), Delta::Ping], Some("so")),
             (vec![thinking()], None),
+            (vec![text(), Delta::Stop(Stop::End)], None),
             (vec![text(), thinking()], None),
             (vec![text(), call()], None),
             (vec![Delta::Refusal("no".into())], None),

@@ -58,6 +58,11 @@ impl Stream {
         Self::Translated(Translation::new(decoder, encoder, Some(Box::new(track.succeeded(rescue)))))
     }
 
+    /// Whether another vendor may go on with it.
+    pub fn is_tracked(&self) -> bool {
+        matches!(self, Self::Translated(Translation { track: Some(_), .. }))
+    }
+
     /// What is left of it, for another vendor to go on with. `None`: it was not kept track of.
     pub fn into_remains(self) -> Option<Remains> {
         match self {

@@ -202,7 +202,7 @@ impl Exchange {
         self.tried.is_empty() || gateway.allow_retry(self.now)
     }
 
-    fn begin_attempt(&mut self, gateway: &mut Gateway, live: Live, ready: &Ready) {
+    fn begin_attempt(&mut self, gateway: &mut Gateway, mut live: Live, ready: &Ready) {
         let id = live.permit.target;
         let target = self.config.target(id);
         if let Some(last) = self.tried.last().filter(|last| last.target != id) {
@@ -214,6 +214,7 @@ impl Exchange {
             });
         }
         self.leave_queue(gateway);
+        self.hand_over(&mut live);
         self.send(gateway, &live, ready);
         self.plan_hedge(gateway, id);
         self.state = State::Attempting(Box::new(live));
@@ -226,7 +227,7 @@ impl Exchange {
         let id = live.permit.target;
         let target = self.config.target(id);
         let mut headers = gateway.headers_for(&live.permit);
-        if self.request.goes_through(self.config.vendors[target.vendor.0].dialect) {
+        if self.asked().goes_through(self.config.vendors[target.vendor.0].dialect) {
             headers.extend(self.request.forwarded.clone());
         }
         self.actions.push_back(Action::Send(Box::new(Attempt {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::live::Live;
+use super::live::{Ended, Live};
 use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
 use crate::config::TargetId;
@@ -19,12 +19,17 @@ pub(super) enum Parting {
     Well(Option<Bytes>),
     /// In an error.
     Broken(Bytes),
+    /// Not yet: another vendor may go on with it.
+    Open,
 }
 
 impl Exchange {
     /// Nobody is left to ask, or nothing is left to ask with.
     pub(super) fn give_up(&mut self, gateway: &mut Gateway) {
         self.leave_queue(gateway);
+        if self.broken.is_some() {
+            return self.end_broken(gateway);
+        }
         match self.refusal.take() {
             Some(refusal) => self.tell(refusal),
             None => {
@@ -50,37 +55,53 @@ impl Exchange {
     }
 
     /// How the stream that the client is reading ends, now that its vendor has nothing more to say.
-    pub(super) fn part(&self, live: &mut Live, outcome: Outcome) -> Parting {
+    pub(super) fn part(&mut self, live: &mut Live, outcome: Outcome) -> Parting {
         match outcome {
             Outcome::Success | Outcome::Filtered if live.is_whole() => Parting::Well(live.farewell()),
             // The client has had its last word: nothing that comes after it is of any use.
             _ if live.is_done() => Parting::Well(None),
+            outcome if self.keep_remains(live, outcome) => Parting::Open,
             // It ends in an error, so that nobody takes it for whole.
             outcome => {
-                let name = &self.config.target(live.permit.target).name;
-                let message = format!(
-                    "The stream from {name} broke off ({}) after it had begun: what was received is not the whole \
-                     answer. Send the request again.",
-                    outcome.name()
-                );
-                let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
-                error.attempts = self.report();
+                let error = self.interrupted(live.permit.target, outcome);
                 Parting::Broken(live.broken(&error, self.request.surface, &self.request_id))
             }
         }
     }
 
+    /// The error in which a stream ends that nobody goes on with.
+    pub(super) fn interrupted(&self, target: TargetId, outcome: Outcome) -> ApiError {
+        let message = format!(
+            "The stream from {} broke off ({}) after it had begun: what was received is not the whole answer. Send \
+             the request again.",
+            self.config.target(target).name,
+            outcome.name()
+        );
+        let mut error = ApiError::new(StatusCode::BAD_GATEWAY, "upstream_error", "stream_interrupted", message);
+        error.attempts = self.report();
+        error
+    }
+
     /// Says goodbye to the client, and tells of it if that was not as it should be.
-    pub(super) fn say(&mut self, gateway: &mut Gateway, parting: Parting, target: TargetId, outcome: Outcome) {
+    pub(super) fn say(&mut self, gateway: &mut Gateway, parting: Parting, candidate: usize, ended: &Ended) {
         self.state = State::Over;
+        let target = self.plan.candidates[candidate].target;
         match parting {
-            Parting::Well(farewell) => self.write(farewell.unwrap_or_default()),
-            Parting::Broken(error) => {
-                self.write(error);
-                let (request_id, target) = (self.request_id.clone(), self.config.target(target).name.clone());
-                gateway.notify(Notice::StreamBroken { request_id, target, outcome: outcome.name() });
+            Parting::Well(farewell) => {
+                self.pass_on(target, farewell.unwrap_or_default());
+                self.note_rescue(gateway, target);
             }
+            Parting::Broken(error) => self.say_broken(gateway, error, target, ended.outcome),
+            Parting::Open => self.seek_rescue(gateway, candidate, ended),
         }
+    }
+
+    /// Ends the client's stream in an error.
+    pub(super) fn say_broken(&mut self, gateway: &mut Gateway, error: Bytes, target: TargetId, outcome: Outcome) {
+        self.state = State::Over;
+        self.write(error);
+        let (request_id, target) = (self.request_id.clone(), self.config.target(target).name.clone());
+        gateway.notify(Notice::StreamBroken { request_id, target, outcome: outcome.name() });
     }
 
     /// The error that says why nobody served.

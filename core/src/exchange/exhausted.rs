@@ -15,6 +15,9 @@ use crate::time::Millis;
 impl Exchange {
     /// Nobody is left in this lap, and waiting leads nowhere. The policies that ask once more do so once for each request.
     pub(super) fn despair(&mut self, gateway: &mut Gateway) {
+        if self.broken.is_some() {
+            return self.give_up(gateway);
+        }
         let may_ask = !self.is_out_of_budget() && !std::mem::replace(&mut self.walk.desperate, true);
         match self.plan.exhausted {
             Exhausted::Soonest if may_ask => self.hasten_soonest(gateway),

@@ -68,7 +68,7 @@ impl Hedge {
 impl Exchange {
     /// Settles when the attempt that begins is to be hedged. There is one hedge for a request.
     pub(super) fn plan_hedge(&mut self, gateway: &mut Gateway, target: TargetId) {
-        let Some(route) = self.hedging_route().filter(|_| !self.has_hedged) else { return };
+        let Some(route) = self.hedging_route().filter(|_| !self.has_hedged && self.broken.is_none()) else { return };
         if self.begun == 1 {
             gateway.earn_hedge(route);
         }

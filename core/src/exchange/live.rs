@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::held::{Held, read_until_token};
 use crate::backoff::retry_after;
 use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status};
 use crate::config::Timeouts;
 use crate::dialect::sse::EventTooLarge;
-use crate::dialect::{Event as StreamEvent, Reader, Reading, Stream, Surface, VendorError};
+use crate::dialect::{Event as StreamEvent, Reader, Reading, Remains, Rescue, Stream, Surface, VendorError};
 use crate::drive::AttemptId;
 use crate::gateway::Permit;
 use crate::gathered::Gathered;
@@ -20,9 +21,6 @@ use crate::time::{Millis, Timestamp};
 
 /// What is kept of an error's body: enough to classify it and to show it to a caller at fault.
 const ERROR_BYTES_MAX: usize = 64 << 10;
-
-/// What is held of a stream before its first token: role chunks and comments are far smaller.
-const HELD_BYTES_MAX: usize = 256 << 10;
 
 /// An attempt under way.
 #[derive(Debug)]
@@ -40,6 +38,8 @@ pub(super) struct Live {
     terms: Terms,
     last_at: Timestamp,
     stage: Stage,
+    /// The client's stream that it is to go on with, until its own has begun.
+    resumes: Option<(Remains, Rescue)>,
 }
 
 /// What does not change while an attempt runs.
@@ -65,7 +65,7 @@ enum Stage {
     Whole { status: StatusCode, headers: HeaderMap, body: Gathered },
     /// Before the first token: nothing has gone to the client yet.
     Held { stream: Stream, held: Gathered },
-    /// The client is reading.
+    /// The client is reading: this stream, or the one that it goes on with.
     Committed { stream: Stream },
 }
 
@@ -114,8 +114,39 @@ enum Limit {
 
 impl Live {
     pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
-        let (first_token_at, quota, remaining, stage) = (None, HeaderMap::new(), None, Stage::Waiting);
-        Self { id, candidate, permit, sent_at: now, first_token_at, quota, remaining, terms, last_at: now, stage }
+        let (first_token_at, quota, remaining, stage, resumes) = (None, HeaderMap::new(), None, Stage::Waiting, None);
+        Self {
+            id,
+            candidate,
+            permit,
+            sent_at: now,
+            first_token_at,
+            quota,
+            remaining,
+            terms,
+            last_at: now,
+            stage,
+            resumes,
+        }
+    }
+
+    /// Has it go on with a stream of the client's that broke off.
+    pub(super) fn resume(&mut self, remains: Remains, rescue: Rescue) {
+        self.resumes = Some((remains, rescue));
+    }
+
+    /// What is left of the client's stream, for another to go on with. `None`: nobody can.
+    pub(super) fn take_remains(&mut self) -> Option<Remains> {
+        if let Some((remains, _)) = self.resumes.take() {
+            return Some(remains);
+        }
+        match std::mem::replace(&mut self.stage, Stage::Waiting) {
+            Stage::Committed { stream } if stream.is_tracked() => stream.into_remains(),
+            stage => {
+                self.stage = stage;
+                None
+            }
+        }
     }
 
     /// Whether bytes of it have gone to the client.
@@ -162,10 +193,12 @@ impl Live {
             self.remaining = Remaining::read(&self.quota, now);
         }
         let body = Gathered::default();
-        self.stage = if status.is_success() && self.terms.stream && is_event_stream(&headers) {
-            Stage::Held { stream: self.terms.reader.stream(), held: body }
-        } else {
+        self.stage = if !(status.is_success() && self.terms.stream && is_event_stream(&headers)) {
             Stage::Whole { status, headers, body }
+        } else if let Some((remains, rescue)) = self.resumes.take() {
+            Stage::Committed { stream: self.terms.reader.resume(remains, rescue) }
+        } else {
+            Stage::Held { stream: self.terms.reader.stream(), held: body }
         };
     }
 
@@ -202,7 +235,7 @@ impl Live {
                 }
             }
             Stage::Committed { .. } if now >= self.sent_at + self.terms.timeouts.total => self.timeout(now),
-            Stage::Committed { .. } => self.relay(bytes),
+            Stage::Committed { .. } => self.relay(now, bytes),
         }
     }
 
@@ -314,6 +347,10 @@ impl Live {
             Stage::Waiting => [(self.sent_at + head, Limit::Head), total, deadline, deadline],
             Stage::Whole { .. } => [gap, total, deadline, deadline],
             Stage::Held { .. } => [(self.sent_at + timeouts.first_token, Limit::FirstToken), gap, total, deadline],
+            // One that goes on with another's has yet to say something.
+            Stage::Committed { .. } if self.first_token_at.is_none() => {
+                [(self.sent_at + timeouts.first_token, Limit::FirstToken), gap, total, deadline]
+            }
             Stage::Committed { .. } => [gap, total, total, total],
         };
         limits.into_iter().min_by_key(|(until, _)| *until).expect("there are four")
@@ -328,7 +365,7 @@ impl Live {
     }
 
     /// Passes on what a piece holds; many events become one run of bytes.
-    fn relay(&mut self, bytes: Bytes) -> Option<Progress> {
+    fn relay(&mut self, now: Timestamp, bytes: Bytes) -> Option<Progress> {
         let Stage::Committed { stream } = &mut self.stage else {
             unreachable!("only a committed stream is relayed");
         };
@@ -338,9 +375,11 @@ impl Live {
             match stream.next_event() {
                 Ok(None) => break None,
                 Ok(Some(StreamEvent::Error(error))) => break Some(classify_in_body(&error)),
-                Ok(Some(StreamEvent::Content(raw) | StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => {
+                Ok(Some(StreamEvent::Content(raw))) => {
+                    self.first_token_at.get_or_insert(now);
                     passed.push(raw);
                 }
+                Ok(Some(StreamEvent::Finish(raw) | StreamEvent::Other(raw))) => passed.push(raw),
                 // The vendor did nothing wrong by answering otherwise.
                 Ok(Some(StreamEvent::Diverged)) => break Some(Outcome::Neutral),
                 Err(EventTooLarge) => break Some(Outcome::HardFailure(Failure::TooLarge)),
@@ -402,7 +441,7 @@ impl Ended {
 }
 
 /// An error inside a success. One that is the caller's to see is shown under the status that it should have had.
-fn error_in_body(error: VendorError, usage: Option<Usage>) -> Progress {
+pub(super) fn error_in_body(error: VendorError, usage: Option<Usage>) -> Progress {
     let outcome = classify_in_body(&error);
     let code = match outcome {
         Outcome::TooLong => "context_length_exceeded",
@@ -427,47 +466,12 @@ fn cut(stream: &Stream) -> Progress {
     over(Outcome::HardFailure(Failure::Cut), stream.usage())
 }
 
-fn over(outcome: Outcome, usage: Option<Usage>) -> Progress {
+pub(super) fn over(outcome: Outcome, usage: Option<Usage>) -> Progress {
     Progress::Over(Box::new(Ended::of(outcome, usage)))
 }
 
-fn failed(failure: Failure) -> Progress {
+pub(super) fn failed(failure: Failure) -> Progress {
     over(Outcome::HardFailure(failure), None)
-}
-
-enum Held {
-    Nothing,
-    Token,
-    Filtered,
-}
-
-/// Reads on until there is something that cannot be taken back: a token, or the answer's end.
-fn read_until_token(stream: &mut Stream, held: &mut Gathered) -> Result<Held, Progress> {
-    let mut found = Held::Nothing;
-    loop {
-        match stream.next_event() {
-            Ok(None) => return Ok(found),
-            Ok(Some(StreamEvent::Error(error))) => {
-                return Err(error_in_body(error, stream.usage()));
-            }
-            Ok(Some(StreamEvent::Content(raw))) => {
-                held.push(raw);
-                found = Held::Token;
-            }
-            Ok(Some(StreamEvent::Finish(raw))) => {
-                held.push(raw);
-                if matches!(found, Held::Nothing) {
-                    found = if stream.is_filtered() { Held::Filtered } else { Held::Token };
-                }
-            }
-            Ok(Some(StreamEvent::Other(raw))) => held.push(raw),
-            Ok(Some(StreamEvent::Diverged)) => return Err(over(Outcome::Neutral, stream.usage())),
-            Err(EventTooLarge) => return Err(failed(Failure::TooLarge)),
-        }
-        if held.len() > HELD_BYTES_MAX && matches!(found, Held::Nothing) {
-            return Err(failed(Failure::TooLarge));
-        }
-    }
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -19,6 +19,7 @@ mod limits;
 mod properties;
 mod queueing;
 mod refusals;
+mod rescue;
 mod stream;
 
 /// Two vendors, `a` with two keys, `b` with one, and a route `chain` over both. Backoff has no jitter to speak of: it is

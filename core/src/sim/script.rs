@@ -29,6 +29,8 @@ enum Act {
 #[derive(Debug, Clone)]
 struct Telling {
     tokens: u32,
+    /// What stands before each word of a stream.
+    voice: &'static str,
     /// From the head to the first token of a stream.
     first_token: Millis,
     /// Between tokens of a stream.
@@ -75,6 +77,7 @@ impl Script {
     pub fn answer(ms: u64) -> Self {
         let telling = Telling {
             tokens: 3,
+            voice: "",
             first_token: Millis::ZERO,
             pace: Millis(10),
             reason: "stop",
@@ -142,6 +145,12 @@ impl Script {
     #[must_use]
     pub fn tokens(self, tokens: u32) -> Self {
         self.telling(|telling| telling.tokens = tokens)
+    }
+
+    /// A stream in another voice: other words than all others say.
+    #[must_use]
+    pub fn voice(self, voice: &'static str) -> Self {
+        self.telling(|telling| telling.voice = voice)
     }
 
     /// The first token of a stream so long after the head, which comes with a role and no word.
@@ -277,7 +286,8 @@ impl Telling {
             (at, Step::Head(StatusCode::OK, wire::headers("text/event-stream; charset=utf-8"))),
             (at, Step::Piece(wanted.role())),
         ];
-        for said in 0..=self.tokens {
+        let tokens = self.tokens.saturating_sub(wanted.begun);
+        for said in 0..=tokens {
             if let Some((_, twist)) = self.twist.as_ref().filter(|(after, _)| *after == said) {
                 match twist {
                     Twist::Stall => return steps,
@@ -293,19 +303,19 @@ impl Telling {
                     }
                 }
             }
-            if said < self.tokens {
+            if said < tokens {
                 at = at + if said == 0 { self.first_token } else { self.pace };
-                steps.push((at, Step::Piece(wanted.token(said + 1))));
+                steps.push((at, Step::Piece(wanted.token(said + 1, self.voice))));
             }
         }
-        steps.extend(self.ending(wanted).into_iter().map(|step| (at, step)));
+        steps.extend(self.ending(wanted, tokens).into_iter().map(|step| (at, step)));
         steps
     }
 
-    fn ending(&self, wanted: &Wanted) -> Vec<Step> {
+    fn ending(&self, wanted: &Wanted, tokens: u32) -> Vec<Step> {
         let mut steps = Vec::new();
         if !matches!(self.ending, Ending::NoFinish) {
-            steps.extend(wanted.finish(self.reason, self.tokens).into_iter().map(Step::Piece));
+            steps.extend(wanted.finish(self.reason, tokens).into_iter().map(Step::Piece));
         }
         if matches!(self.ending, Ending::Whole | Ending::Open) {
             steps.extend(wanted.done().map(Step::Piece));

@@ -223,6 +223,7 @@ impl Stage {
                 Notice::KeyQuarantined { key, for_ms, .. } => format!("quarantine {key} {}", for_ms.0),
                 Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
+                Notice::StreamRescued { from, to, how, .. } => format!("rescued {from} {to} {how}"),
                 Notice::Lost { count } => format!("lost {count}"),
                 Notice::FailedOver { .. }
                 | Notice::Hedged { .. }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
+use memchr::memmem;
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -23,6 +24,8 @@ pub(super) struct Wanted {
     wants_usage: bool,
     /// The model, as JSON.
     model: String,
+    /// How many words of the answer it is given to go on from.
+    pub(super) begun: u32,
 }
 
 impl Wanted {
@@ -32,6 +35,7 @@ impl Wanted {
             operation: attempt.operation,
             wants_usage: wants_usage(&attempt.body),
             model: quoted(&config.target(attempt.target).upstream),
+            begun: begun(&attempt.body),
         }
     }
 
@@ -94,9 +98,10 @@ impl Wanted {
         }
     }
 
-    /// The `nth` word, from 1.
-    pub(super) fn token(&self, nth: u32) -> Bytes {
-        let word = word(nth);
+    /// The `nth` word of its own, from 1, in this voice. What it is given to go on from ends without a space.
+    pub(super) fn token(&self, nth: u32, voice: &str) -> Bytes {
+        let space = if self.begun > 0 && nth == 1 { " " } else { "" };
+        let word = format!("{space}{voice}{}", word(self.begun + nth));
         match self.dialect {
             Dialect::OpenAi => self.chunk(&format!(r#"{{"content":"{word}"}}"#), None),
             Dialect::Anthropic => {
@@ -159,7 +164,7 @@ impl Wanted {
 /// `stream_options.include_usage`: looked for rather than read, since nothing else in a body of ours has that name.
 fn wants_usage(body: &[u8]) -> bool {
     const NAME: &[u8] = br#""include_usage""#;
-    let found = memchr::memmem::find(body, NAME).map(|at| &body[at + NAME.len()..]);
+    let found = memmem::find(body, NAME).map(|at| &body[at + NAME.len()..]);
     found.is_some_and(|rest| {
         let value = rest.iter().position(|byte| !matches!(byte, b' ' | b':')).map_or(rest, |at| &rest[at..]);
         value.starts_with(b"true")
@@ -210,6 +215,17 @@ pub(super) fn usual_error(status: StatusCode) -> (&'static str, &'static str) {
         400..=499 => ("invalid_request_error", "invalid_value"),
         _ => ("server_error", "server_error"),
     }
+}
+
+/// How many words of an answer a vendor is given to go on from. Hardly ever any: the rest need not be read.
+fn begun(body: &[u8]) -> u32 {
+    let may_begin =
+        [&b"\"assistant\""[..], b"\"model\",\"parts\""].iter().any(|role| memmem::find(body, role).is_some());
+    let Some(body) = may_begin.then(|| serde_json::from_slice::<Value>(body).ok()).flatten() else { return 0 };
+    let last = body["messages"].as_array().or(body["contents"].as_array()).and_then(|turns| turns.last());
+    let Some(turn) = last.filter(|turn| turn["role"] == "assistant" || turn["role"] == "model") else { return 0 };
+    let text = turn["content"].as_str().or(turn["content"][0]["text"].as_str()).or(turn["parts"][0]["text"].as_str());
+    u32::try_from(text.unwrap_or_default().split_whitespace().count()).unwrap_or(u32::MAX)
 }
 
 fn word(nth: u32) -> String {

@@ -8,6 +8,7 @@ use crate::config::values::{choice, text};
 use crate::config::{
     BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Target, TargetId,
 };
+use crate::dialect::Rescue;
 
 /// Reads `[routes]`, and adds the breakers that they have of their own.
 pub(super) fn read(
@@ -42,7 +43,7 @@ fn route(
     ];
     const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
-    field.table(&["stream_cut", "tasks"], |table| {
+    field.table(&["tasks"], |table| {
         // The only values there are so far: read, so that a config may say them.
         table.read("strategy", choice(&[("ordered", ())], &OTHER_STRATEGIES));
         let timeouts = policies::timeouts(table);
@@ -63,6 +64,7 @@ fn route(
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
             exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
             canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
+            stream_cut: stream_cut(table, &models, targets),
         }
     })
 }
@@ -84,6 +86,21 @@ fn guards(
         breakers.push(Guard { name, target, route: Some(route), policy });
     }
     (first..breakers.len()).map(BreakerId).collect()
+}
+
+/// How a stream that breaks off is gone on with, which somebody must be able to.
+fn stream_cut(table: &mut Table<'_>, models: &[TargetId], targets: &[Target]) -> Option<Rescue> {
+    const STREAM_CUTS: [(&str, Option<Rescue>); 3] =
+        [("error", None), ("continue", Some(Rescue::Continue)), ("restart", Some(Rescue::Restart))];
+    let can_go_on = models.is_empty() || models.iter().any(|target| targets[target.0].abilities.prefill);
+    let rescue = |field: &Field<'_>| match choice(&STREAM_CUTS, &[])(field)? {
+        Some(Rescue::Continue) if !can_go_on => Err(Refusal::new(
+            "no model of this route goes on from the beginning of an answer",
+            "Add \"prefill\" to the `capabilities` of one that does, or write \"restart\".",
+        )),
+        rescue => Ok(rescue),
+    };
+    table.read("stream_cut", rescue).flatten()
 }
 
 /// What is said where the route does not say what to say.

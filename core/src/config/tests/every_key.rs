@@ -68,7 +68,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             "routes/*",
             json!({
                 "models": ["openai/gpt-4.1"], "content_filter": "reroute", "parameters": "strict",
-                "exhausted": "panic", "canned": "Later.",
+                "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
                 "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
             }),
         ),

@@ -30,12 +30,14 @@ struct Rules {
     probes: u32,
     limit_ms: u64,
     reroutes: bool,
+    rescue: &'static str,
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
     let counts = (1..6_u32, 0..3_u32, 1..4_u32, 1..3_u32);
     let lengths = (1..20_000_u64, 0..3000_u64, 0..2000_u64, 1..3000_u64);
-    (counts, lengths, any::<bool>()).prop_map(|((attempts, same_target, failures, probes), lengths, reroutes)| Rules {
+    let policies = (any::<bool>(), prop::sample::select(&["error", "continue", "restart"][..]));
+    (counts, lengths, policies).prop_map(|((attempts, same_target, failures, probes), lengths, policies)| Rules {
         attempts,
         deadline_ms: lengths.0,
         same_target,
@@ -44,7 +46,8 @@ fn rules() -> impl Strategy<Value = Rules> {
         failures,
         probes,
         limit_ms: lengths.3,
-        reroutes,
+        reroutes: policies.0,
+        rescue: policies.1,
     })
 }
 
@@ -64,6 +67,8 @@ impl Rules {
                 "slow_first_token": ms(self.limit_ms), "min_requests": 3,
             },
         });
+        document["models"]["b/m"]["capabilities"] = json!(["prefill"]);
+        document["routes"]["chain"]["stream_cut"] = json!(self.rescue);
         document["routes"]["chain"]["content_filter"] = json!(if self.reroutes { "reroute" } else { "return" });
         document
     }
@@ -89,7 +94,9 @@ impl Referee {
                 self.sent.push(attempt.id);
                 assert!(self.sent.len() <= usize::try_from(rules.attempts).unwrap(), "within the budget");
                 assert!(now < deadline, "no attempt starts after the deadline");
-                let has_told = self.replies > 0 || self.written.split(|byte| *byte == b'\n').any(is_told);
+                let is_rescued = self.replies == 0 && rules.rescue != "error";
+                let has_told =
+                    self.replies > 0 || !is_rescued && self.written.split(|byte| *byte == b'\n').any(is_told);
                 assert!(!has_told, "nothing is sent once the client is answered: {}", self.written.escape_ascii());
             }
             Action::Cancel(attempt) => assert!(self.sent.contains(attempt)),
