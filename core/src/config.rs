@@ -180,6 +180,8 @@ pub struct Target {
 pub struct Route {
     /// What clients put in `model`.
     pub name: String,
+    /// By what they are ranked.
+    pub strategy: Strategy,
     /// In the order of preference; at least one, none twice.
     pub candidates: Vec<Candidate>,
     /// How often a request on this route is tried.
@@ -207,6 +209,18 @@ pub struct Candidate {
     pub breaker: BreakerId,
     /// Its limits in time on this route.
     pub timeouts: Timeouts,
+}
+
+/// `routes.NAME.strategy`: which candidate is asked first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// The first in the config's order that can serve.
+    #[default]
+    Ordered,
+    /// The one that is expected to answer sooner, of two drawn at random.
+    Latency,
+    /// Drawn at random, in proportion to 1 / (latency + 1).
+    InverseLatency,
 }
 
 /// `routes.NAME.exhausted`.

@@ -129,7 +129,7 @@ impl Exchange {
     /// A request that has been read and planned. `request_id` comes from [`Gateway::request_id`].
     pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, plan: Plan) -> Self {
         // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
-        let state = if plan.sort.is_some() { State::Choosing } else { State::Preparing(0) };
+        let state = if plan.ranking.is_some() { State::Choosing } else { State::Preparing(0) };
         let keep_alive = KeepAlive::new(config.server.keep_alive.filter(|_| request.stream), now);
         Self {
             config,

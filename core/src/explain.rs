@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
 use crate::route::{Plan, Rejection};
@@ -23,8 +23,10 @@ pub struct Explanation {
 #[derive(Debug)]
 pub struct Inquiry {
     plan: Plan,
-    /// By candidate: what it lacks for this request, where it lacks something.
-    unfit: Vec<Option<Rejection>>,
+    /// What candidates lack for this request, of those that lack something.
+    unfit: Vec<(TargetId, Rejection)>,
+    /// Whether it asks for a stream.
+    stream: bool,
 }
 
 /// One candidate.
@@ -41,17 +43,18 @@ pub struct Considered {
 impl Inquiry {
     /// Looks at what each candidate lacks for the request. Needs no gateway.
     pub fn new(config: &Config, request: &Request, plan: Plan) -> Self {
-        let unfit = plan.candidates.iter().map(|candidate| {
+        let unfit = plan.candidates.iter().filter_map(|candidate| {
             let target = config.target(candidate.target);
             let vendor = &config.vendors[target.vendor.0];
-            match prepare(request, vendor, target, plan.parameters) {
-                Ok(_) => None,
-                Err(Unfit::Unsupported(what)) => Some(Rejection::Unsupported { what }),
-                Err(Unfit::Bad(bad)) => Some(Rejection::Unsupported { what: bad.message }),
-            }
+            let what = match prepare(request, vendor, target, plan.parameters) {
+                Ok(_) => return None,
+                Err(Unfit::Unsupported(what)) => what,
+                Err(Unfit::Bad(bad)) => bad.message,
+            };
+            Some((candidate.target, Rejection::Unsupported { what }))
         });
         let unfit = unfit.collect();
-        Self { plan, unfit }
+        Self { plan, unfit, stream: request.stream }
     }
 }
 
@@ -59,8 +62,14 @@ impl Gateway {
     /// Every candidate, taken or rejected and why.
     pub fn explanation(&self, now: Timestamp, inquiry: &Inquiry) -> Explanation {
         let (config, plan) = (self.config(), &inquiry.plan);
-        let considered = plan.candidates.iter().zip(&inquiry.unfit).map(|(candidate, unfit)| {
-            let rejected = unfit.clone().or_else(|| self.would_admit(now, candidate).err());
+        let mut candidates = plan.candidates.clone();
+        if let Some(ranking) = plan.ranking {
+            self.preview(now, &mut candidates, ranking, inquiry.stream);
+        }
+        let considered = candidates.iter().map(|candidate| {
+            let unfit = inquiry.unfit.iter().find(|(target, _)| *target == candidate.target);
+            let unfit = unfit.map(|(_, why)| why.clone());
+            let rejected = unfit.or_else(|| self.would_admit(now, candidate).err());
             Considered { target: config.target(candidate.target).name.clone(), taken: rejected.is_none(), rejected }
         });
         let candidates: Vec<_> = considered.collect();

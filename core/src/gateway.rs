@@ -5,11 +5,11 @@
 //! attempt itself, [`settle`](Gateway::settle); a permit that is never settled costs a half-open breaker one place until
 //! its lease runs out, nothing more.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 mod hedging;
+mod ranking;
 mod slots;
 
 use http::HeaderMap;
@@ -22,7 +22,6 @@ use crate::concurrency::{Claim, Limiter, Slot};
 use crate::config::{BreakerId, Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
-use crate::hints::Sort;
 use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
@@ -219,20 +218,6 @@ impl Gateway {
         let now = self.advance(now);
         if let Some(transition) = self.breakers[id.0].breaker.reset(now) {
             self.note_transition(id, transition);
-        }
-    }
-
-    /// Ranks candidates by what has been measured, those that have not been last.
-    pub fn rank(&self, candidates: &mut [Candidate], sort: Sort) {
-        let stats = |candidate: &Candidate| &self.targets[candidate.target.0].stats;
-        match sort {
-            // Settled by the config alone, when the request was planned.
-            Sort::Price => {}
-            Sort::Latency => candidates.sort_by_key(|candidate| {
-                let stats = stats(candidate);
-                stats.first_token().ewma().or(stats.total().ewma()).unwrap_or(Millis(u64::MAX))
-            }),
-            Sort::Throughput => candidates.sort_by_key(|candidate| Reverse(stats(candidate).pace())),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::concurrency::Priority;
 use crate::config::{
-    Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, TargetId,
+    Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, Strategy, TargetId,
 };
 use crate::dialect::Rescue;
 use crate::hints::{Hints, Sort};
@@ -25,8 +25,8 @@ pub struct Plan {
     pub candidates: Vec<Candidate>,
     /// Those that the client's hints leave out, and why.
     pub excluded: Vec<(TargetId, Rejection)>,
-    /// What the client wants them ranked by, as far as that is known only when they are asked.
-    pub sort: Option<Sort>,
+    /// By what they are to be ranked when they are asked; `None`: they stand in their order.
+    pub ranking: Option<Ranking>,
     /// The request's budget.
     pub retry: RetryPolicy,
     /// What to do with an answer that the vendor's filter stopped.
@@ -39,6 +39,26 @@ pub struct Plan {
     pub priority: Priority,
     /// How another vendor goes on with a stream that breaks off while the client reads it; `None`: it ends in an error.
     pub stream_cut: Option<Rescue>,
+}
+
+/// By what candidates are ranked once they are to be asked, which is when it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranking {
+    /// What goes by.
+    pub by: RankBy,
+    /// How many of them are ranked, from the first: what a client named as fallbacks stands behind them.
+    pub first: usize,
+    /// Whether only the best of them is to be asked.
+    pub only_best: bool,
+}
+
+/// What candidates are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RankBy {
+    /// What the client asks for.
+    Sort(Sort),
+    /// What the route says.
+    Strategy(Strategy),
 }
 
 /// Why a candidate was not taken.
@@ -123,9 +143,15 @@ pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints
         }
     }
     plan.parameters = hints.parameters.unwrap_or(plan.parameters);
-    plan.sort = hints.sort.or(suffix);
     plan.priority = hints.priority.unwrap_or_default();
-    choose_among(config, &mut plan, hints);
+    let sort = hints.sort.or(suffix);
+    plan.ranking = match sort {
+        // The config alone says that: it is done here.
+        Some(Sort::Price) => None,
+        Some(sort) => Some(Ranking { by: RankBy::Sort(sort), first: plan.candidates.len(), only_best: false }),
+        None => plan.ranking.filter(|_| hints.order.is_empty()),
+    };
+    choose_among(config, &mut plan, hints, sort);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
         return Err(nobody_left(config, model, &plan).into());
@@ -163,7 +189,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 route: Some(id),
                 candidates: route.candidates.clone(),
                 excluded: Vec::new(),
-                sort: None,
+                ranking: by_strategy(route.strategy, route.candidates.len()),
                 retry: route.retry,
                 content_filter: route.content_filter,
                 parameters: route.parameters,
@@ -178,7 +204,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 route: None,
                 candidates: vec![config.candidate(id)],
                 excluded: Vec::new(),
-                sort: None,
+                ranking: None,
                 retry: target.retry,
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
@@ -190,12 +216,19 @@ fn named(config: &Config, name: Name) -> Plan {
     }
 }
 
+fn by_strategy(strategy: Strategy, first: usize) -> Option<Ranking> {
+    let by = RankBy::Strategy(strategy);
+    (strategy != Strategy::Ordered).then_some(Ranking { by, first, only_best: false })
+}
+
 /// Leaves out whom the client does not want, and puts the rest in the order that it asks for.
-fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints) {
+fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<Sort>) {
     let vendor = |candidate: &Candidate| config.vendor_of(candidate.target).name.as_str();
     let place = |list: &[String], candidate: &Candidate| list.iter().position(|name| name == vendor(candidate));
-    let Plan { candidates, excluded, .. } = plan;
+    let Plan { candidates, excluded, ranking, .. } = plan;
+    let (mut nth, ranked) = (0, ranking.map_or(0, |ranking| ranking.first));
     candidates.retain(|candidate| {
+        nth += 1;
         let unwanted = hints.only.as_ref().is_some_and(|only| place(only, candidate).is_none())
             || place(&hints.ignore, candidate).is_some();
         let price = config.target(candidate.target).price;
@@ -205,9 +238,13 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints) {
         } else if too_dear {
             excluded.push((candidate.target, Rejection::TooDear));
         }
-        !unwanted && !too_dear
+        let is_left = !unwanted && !too_dear;
+        if let Some(ranking) = ranking.as_mut().filter(|_| !is_left && nth <= ranked) {
+            ranking.first -= 1;
+        }
+        is_left
     });
-    if plan.sort == Some(Sort::Price) {
+    if sort == Some(Sort::Price) {
         // By a token of each kind: which of the two weighs more is not known before the answer.
         let price = |candidate: &Candidate| {
             config.target(candidate.target).price.map_or(Picodollars(u64::MAX), |price| price.input.plus(price.output))
@@ -216,7 +253,10 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints) {
     }
     plan.candidates.sort_by_key(|candidate| place(&hints.order, candidate).unwrap_or(usize::MAX));
     if hints.no_fallbacks {
-        plan.candidates.truncate(1);
+        match &mut plan.ranking {
+            Some(ranking) => ranking.only_best = true,
+            None => plan.candidates.truncate(1),
+        }
     }
 }
 
@@ -386,6 +426,25 @@ mod tests {
         assert_eq!(order("b/m", &hints), ["b/m", "a/m", "c/spare", "c/m"]);
         let unknown = Hints { fallbacks: list(&["nowhere"]), ..Hints::default() };
         assert_eq!(plan(&market(), None, "b/m", &unknown).unwrap_err().status, StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn a_strategy_ranks_its_own_route_and_a_client_outranks_it() {
+        let mut config = market();
+        config.routes[0].strategy = Strategy::Latency;
+        let ranking = |hints: &Hints| plan(&config, None, "all", hints).unwrap().ranking;
+        let by_latency = |first, only_best| Ranking { by: RankBy::Strategy(Strategy::Latency), first, only_best };
+        let hints = Hints::default;
+        assert_eq!(ranking(&hints()), Some(by_latency(3, false)));
+        assert_eq!(ranking(&Hints { fallbacks: list(&["c/spare"]), ..hints() }), Some(by_latency(3, false)));
+        assert_eq!(ranking(&Hints { ignore: list(&["a"]), ..hints() }), Some(by_latency(2, false)));
+        let best = Hints { no_fallbacks: true, ..hints() };
+        assert_eq!(ranking(&best), Some(by_latency(3, true)), "the best is not known yet");
+        assert_eq!(ranking(&Hints { order: list(&["b"]), ..hints() }), None);
+        assert_eq!(ranking(&Hints { sort: Some(Sort::Price), ..hints() }), None);
+        let by_client = Ranking { by: RankBy::Sort(Sort::Throughput), first: 3, only_best: false };
+        assert_eq!(ranking(&Hints { sort: Some(Sort::Throughput), ..hints() }), Some(by_client));
+        assert_eq!(plan(&market(), None, "all", &hints()).unwrap().ranking, None, "in the config's order");
     }
 
     #[test]

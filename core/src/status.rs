@@ -82,7 +82,7 @@ pub struct LatencyStatus {
 pub struct RouteStatus {
     /// What clients put in `model`.
     pub route: String,
-    /// Its targets in the order in which they would be asked now; those that cannot be used come last.
+    /// Its targets in the order in which its strategy favours them now; those that cannot be used come last.
     pub order: Vec<String>,
     /// The breakers that the route has of its own.
     pub breakers: Vec<RouteBreaker>,
@@ -123,12 +123,11 @@ impl Gateway {
             breaker: self.breaker_status(now, candidate.breaker),
         });
         let breakers = breakers.collect();
-        let mut candidates: Vec<&Candidate> = route.candidates.iter().collect();
-        candidates.sort_by_key(|candidate| self.would_admit(now, candidate).is_err());
+        let order = self.favour(now, &route.candidates, route.strategy);
         let Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),
-            order: candidates.into_iter().map(name).collect(),
+            order: order.into_iter().map(name).collect(),
             breakers,
             hedges: made,
             hedges_won: won,

@@ -74,8 +74,10 @@ impl Exchange {
         if self.is_out_of_budget() {
             return self.give_up(gateway);
         }
-        if let Some(sort) = self.plan.sort.take() {
-            gateway.rank(&mut self.plan.candidates, sort);
+        if let Some(ranking) = self.plan.ranking.take() {
+            let mut candidates = std::mem::take(&mut self.plan.candidates);
+            gateway.rank(self.now, &mut candidates, ranking, self.request.stream, self.rng());
+            self.plan.candidates = candidates;
         }
         let again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 && self.walk.place.is_none() {

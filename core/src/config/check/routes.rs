@@ -6,7 +6,8 @@ use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, text};
 use crate::config::{
-    BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Target, TargetId,
+    BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy, Target,
+    TargetId,
 };
 use crate::dialect::Rescue;
 
@@ -44,8 +45,6 @@ fn route(
     const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
     field.table(&["tasks"], |table| {
-        // The only values there are so far: read, so that a config may say them.
-        table.read("strategy", choice(&[("ordered", ())], &OTHER_STRATEGIES));
         let timeouts = policies::timeouts(table);
         let models = table.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
         let models = models.map(|models| candidates(&models, targets)).unwrap_or_default();
@@ -57,6 +56,7 @@ fn route(
         });
         Route {
             name: name.to_owned(),
+            strategy: table.read("strategy", choice(&STRATEGIES, &LATER_STRATEGIES)).unwrap_or_default(),
             candidates: candidates.collect(),
             retry: policies::retry(table, defaults.retry),
             hedge: hedge::read(table),
@@ -106,7 +106,10 @@ fn stream_cut(table: &mut Table<'_>, models: &[TargetId], targets: &[Target]) ->
 /// What is said where the route does not say what to say.
 const CANNED: &str = "The assistant is briefly unavailable. Please try again in a minute.";
 
-const OTHER_STRATEGIES: [&str; 6] = ["weighted", "latency", "inverse_latency", "cost", "context", "task"];
+const STRATEGIES: [(&str, Strategy); 3] =
+    [("ordered", Strategy::Ordered), ("latency", Strategy::Latency), ("inverse_latency", Strategy::InverseLatency)];
+
+const LATER_STRATEGIES: [&str; 4] = ["weighted", "cost", "context", "task"];
 
 fn candidates(models: &Field<'_>, targets: &[Target]) -> Vec<TargetId> {
     let Some(items) = models.items() else { return Vec::new() };

@@ -1,0 +1,125 @@
+//! Candidates in the order in which they are to be asked, by what the gateway knows of them.
+
+use std::cmp::Reverse;
+
+use super::Gateway;
+use crate::breaker::State;
+use crate::config::{Candidate, Strategy};
+use crate::hints::Sort;
+use crate::rank::{self, Known, Standing, TRIAL_MAX, Tier};
+use crate::rng::Rng;
+use crate::route::{RankBy, Ranking};
+use crate::time::{Millis, Timestamp};
+
+impl Gateway {
+    /// Ranks candidates, and remembers who had to stand back. `stream`: whether it is the first token that counts.
+    pub fn rank(
+        &mut self,
+        now: Timestamp,
+        candidates: &mut Vec<Candidate>,
+        ranking: Ranking,
+        stream: bool,
+        rng: &mut Rng,
+    ) {
+        let now = self.advance(now);
+        self.put_in_order(now, candidates, ranking, stream, rng);
+        if let RankBy::Strategy(_) = ranking.by {
+            for candidate in candidates.iter().take(ranking.first).skip(1) {
+                self.targets[candidate.target.0].stats.pass_over(now, stream);
+            }
+        }
+    }
+
+    /// Ranks candidates as a request might have them whose draws were the next. Changes nothing.
+    pub(crate) fn preview(&self, now: Timestamp, candidates: &mut Vec<Candidate>, ranking: Ranking, stream: bool) {
+        self.put_in_order(self.now.max(now), candidates, ranking, stream, &mut self.rng.clone());
+    }
+
+    /// The candidates of a route, those first that its strategy favours, and those last that cannot be asked.
+    pub(crate) fn favour<'c>(
+        &self,
+        now: Timestamp,
+        candidates: &'c [Candidate],
+        strategy: Strategy,
+    ) -> Vec<&'c Candidate> {
+        let order = rank::favour(&self.standings(self.now.max(now), candidates, true), strategy);
+        order.into_iter().map(|place| &candidates[place]).collect()
+    }
+
+    fn put_in_order(
+        &self,
+        now: Timestamp,
+        candidates: &mut Vec<Candidate>,
+        ranking: Ranking,
+        stream: bool,
+        rng: &mut Rng,
+    ) {
+        let ranked = &mut candidates[..ranking.first];
+        match ranking.by {
+            RankBy::Sort(sort) => self.sort(ranked, sort),
+            RankBy::Strategy(strategy) => {
+                let order = rank::order(&self.standings(now, ranked, stream), strategy, rng);
+                let in_order: Vec<Candidate> = order.into_iter().map(|place| ranked[place].clone()).collect();
+                ranked.clone_from_slice(&in_order);
+            }
+        }
+        if ranking.only_best {
+            candidates.truncate(1);
+        }
+    }
+
+    /// By what has been measured, those that have not been last.
+    fn sort(&self, candidates: &mut [Candidate], sort: Sort) {
+        let stats = |candidate: &Candidate| self.stats(candidate.target);
+        match sort {
+            // Settled by the config alone, when the request was planned.
+            Sort::Price => {}
+            Sort::Latency => candidates.sort_by_key(|candidate| {
+                let stats = stats(candidate);
+                stats.first_token().ewma().or(stats.total().ewma()).unwrap_or(Millis(u64::MAX))
+            }),
+            Sort::Throughput => candidates.sort_by_key(|candidate| Reverse(stats(candidate).pace())),
+        }
+    }
+
+    fn standings(&self, now: Timestamp, candidates: &[Candidate], stream: bool) -> Vec<Standing> {
+        let tiers: Vec<Tier> = candidates.iter().map(|candidate| self.tier(now, candidate, stream)).collect();
+        let known = |(candidate, tier): (&Candidate, &Tier)| {
+            let estimate = self.stats(candidate.target).estimate(stream);
+            // What one that is shut off last took says nothing about the others.
+            let measured = estimate.is_measured() && *tier != Tier::Shut;
+            Known {
+                measured: measured.then(|| estimate.expected(Millis::ZERO)),
+                typical: self.config.target(candidate.target).typical_first_token.filter(|_| stream),
+            }
+        };
+        let known: Vec<Known> = candidates.iter().zip(&tiers).map(known).collect();
+        let standing = |((candidate, tier), assumed): ((&Candidate, &Tier), rank::Assumption)| {
+            let stats = self.stats(candidate.target);
+            let estimate = stats.estimate(stream);
+            Standing {
+                tier: *tier,
+                expected: estimate.expected(assumed.typical),
+                faded: estimate.faded(now, assumed.typical, assumed.floor),
+                pending: stats.pending(now),
+            }
+        };
+        candidates.iter().zip(&tiers).zip(rank::assume(&known)).map(standing).collect()
+    }
+
+    fn tier(&self, now: Timestamp, candidate: &Candidate, stream: bool) -> Tier {
+        let stats = self.stats(candidate.target);
+        if self.would_admit(now, candidate).is_err() {
+            Tier::Shut
+        } else if self.breaker(candidate.breaker).state(now) == State::HalfOpen {
+            Tier::Probe
+        } else if !stats.estimate(stream).is_measured() && stats.pending(now) >= TRIAL_MAX {
+            Tier::OnTrial
+        } else {
+            Tier::Well
+        }
+    }
+}
+
+#[cfg(all(test, feature = "toml"))]
+mod tests;

@@ -1,0 +1,172 @@
+//! In which order candidates are asked, from what is known of each: the strategies of routes.
+//!
+//! Whom nobody asks, nothing is learnt about. So a strategy must neither leave a candidate alone for ever because it was
+//! slow once, nor throw all traffic at one because it is new. Three things see to that: the estimate of a candidate that
+//! others are preferred to fades towards what would win again ([`Estimate::faded`](crate::stats::Estimate::faded)), one
+//! that has never been measured holds few requests at once, and a half-open breaker admits its probes and no more.
+
+use std::cmp::Reverse;
+
+use crate::config::Strategy;
+use crate::rng::Rng;
+use crate::time::Millis;
+
+/// What is known of a candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it may be asked, and how gladly.
+    pub tier: Tier,
+    /// What an answer is expected to take.
+    pub expected: Millis,
+    /// The same, fading the longer others are preferred.
+    pub faded: Millis,
+    /// Attempts under way.
+    pub pending: u32,
+}
+
+/// Kinds of candidates, in the order in which they are asked whatever they take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Its breaker is half-open and has a place for a probe: unless it is asked first, it never closes.
+    Probe,
+    /// It can be asked.
+    Well,
+    /// It has never been measured, and holds as many requests as may find out what it takes.
+    OnTrial,
+    /// It cannot be asked now.
+    Shut,
+}
+
+/// How many requests a candidate that has never been measured holds at once, while others can be asked.
+pub const TRIAL_MAX: u32 = 3;
+
+/// What is assumed where nothing at all is known.
+const ASSUMED: Millis = Millis::from_secs(1);
+
+/// The order in which the candidates are asked, as their places in `standings`.
+pub fn order(standings: &[Standing], strategy: Strategy, rng: &mut Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..standings.len()).collect();
+    match strategy {
+        Strategy::Ordered => {}
+        Strategy::Latency => {
+            order.sort_by_key(|place| (standings[*place].tier, standings[*place].load()));
+            if let Some(winner) = better_of_two(standings, &order, rng) {
+                order[..=winner].rotate_right(1);
+            }
+        }
+        Strategy::InverseLatency => {
+            order.sort_by_key(|place| standings[*place].tier);
+            for tier in order.chunk_by_mut(|a, b| standings[*a].tier == standings[*b].tier) {
+                draw_by_weight(standings, tier, rng);
+            }
+        }
+    }
+    order
+}
+
+/// The order in which candidates are favoured, without a draw: what a page shows.
+pub fn favour(standings: &[Standing], strategy: Strategy) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..standings.len()).collect();
+    match strategy {
+        Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier == Tier::Shut),
+        Strategy::Latency => order.sort_by_key(|place| (standings[*place].tier, standings[*place].load())),
+        Strategy::InverseLatency => {
+            order.sort_by_key(|place| (standings[*place].tier, Reverse(standings[*place].weight())));
+        }
+    }
+    order
+}
+
+/// What is known of a candidate's speed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// As measured.
+    pub measured: Option<Millis>,
+    /// As the config has it: `typical_first_token`.
+    pub typical: Option<Millis>,
+}
+
+/// What is assumed of a candidate, going by what is known of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assumption {
+    /// What it takes, until it has been measured.
+    pub typical: Millis,
+    /// How far its estimate may fade: a little below the others, so that it wins some day.
+    pub floor: Millis,
+}
+
+/// What is assumed of each of the candidates.
+pub fn assume(known: &[Known]) -> Vec<Assumption> {
+    let mut sorted: Vec<Millis> = known.iter().filter_map(|known| known.value()).collect();
+    sorted.sort_unstable();
+    let assume = |known: &Known| {
+        let others = median_without(&sorted, known.value());
+        let typical = known.typical.or(others).unwrap_or(ASSUMED);
+        Assumption { typical, floor: Millis(typical.min(others.unwrap_or(typical)).0 * 3 / 4) }
+    };
+    known.iter().map(assume).collect()
+}
+
+impl Standing {
+    /// What a further request would have to expect, in any unit.
+    fn load(&self) -> u64 {
+        // Less than a millisecond is no time: nobody is infinitely good.
+        self.faded.0.saturating_add(1).saturating_mul(u64::from(self.pending) + 1)
+    }
+
+    /// `1 / (latency + 1)`, in any unit.
+    fn weight(&self) -> u64 {
+        (1 << 32) / self.expected.0.saturating_add(1)
+    }
+}
+
+impl Known {
+    fn value(&self) -> Option<Millis> {
+        self.measured.or(self.typical)
+    }
+}
+
+/// The median of `sorted` without one `own`; the lower of two.
+fn median_without(sorted: &[Millis], own: Option<Millis>) -> Option<Millis> {
+    let Some(own) = own else { return sorted.get(sorted.len().checked_sub(1)? / 2).copied() };
+    let middle = sorted.len().checked_sub(2)? / 2;
+    let place = sorted.partition_point(|known| *known < own);
+    sorted.get(if place <= middle { middle + 1 } else { middle }).copied()
+}
+
+/// Power of two choices: of two candidates drawn from the first tier, the one with the lower load, as its place in `order`.
+/// The best of all would get all requests at once from everybody who thinks so.
+fn better_of_two(standings: &[Standing], order: &[usize], rng: &mut Rng) -> Option<usize> {
+    let tier = standings[*order.first()?].tier;
+    let size = order.iter().take_while(|place| standings[**place].tier == tier).count();
+    let below = |rng: &mut Rng, n: usize| {
+        let n = u64::try_from(n).expect("a route has fewer candidates than that");
+        usize::try_from(rng.below(n)).expect("less than the number of candidates")
+    };
+    let one = below(rng, size);
+    let other = below(rng, size - 1);
+    let other = if other >= one { other + 1 } else { other };
+    let load = |nth: usize| standings[order[nth]].load();
+    Some(if other < size && load(other) < load(one) { other } else { one })
+}
+
+/// Draws all of `places` one by one, each in proportion to its weight among those that are left.
+fn draw_by_weight(standings: &[Standing], places: &mut [usize], rng: &mut Rng) {
+    let mut left: u64 = places.iter().map(|place| standings[*place].weight()).sum();
+    for first in 0..places.len() {
+        let mut drawn = rng.below(left);
+        let weight = |place: usize| standings[place].weight();
+        let nth = places[first..].iter().position(|place| {
+            let hit = drawn < weight(*place);
+            drawn = drawn.saturating_sub(weight(*place));
+            hit
+        });
+        // None where all that are left weigh nothing.
+        let nth = first + nth.unwrap_or(0);
+        left -= weight(places[nth]);
+        places[first..=nth].rotate_right(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;
