@@ -77,6 +77,10 @@ impl TargetStats {
         let count = self.tally.of(settlement.outcome);
         *count = count.saturating_add(1);
         self.estimate_anew(now, settlement);
+        if (settlement.outcome, settlement.first_token) == (Outcome::Neutral, None) {
+            let latency = if settlement.stream { &mut self.first_token } else { &mut self.total };
+            latency.at_least(now, settlement.took);
+        }
         if settlement.outcome == Outcome::Success {
             self.total.record(now, settlement.took);
             if let Some(took) = settlement.first_token {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::breaker::State;
-use crate::config::{Config, TargetId};
+use crate::config::{Config, RouteId, TargetId};
 use crate::dialect::Surface;
 use crate::sim::{RequestId, Script, World};
 use crate::time::Millis;

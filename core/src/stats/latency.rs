@@ -17,6 +17,12 @@ pub struct Latency {
 /// How many samples are kept one by one.
 const RECENT: usize = 100;
 
+/// Whoever was cut short before this quantile tells nothing.
+const SLOW_PERMILLE: u32 = 950;
+
+/// The highest quantile that is shown.
+const SLOWEST_PERMILLE: u32 = 990;
+
 /// Bits after the point of the moving average: enough that a sample of 1 ms still moves it.
 const EWMA_FRACTION_BITS: u32 = 16;
 
@@ -33,6 +39,15 @@ impl Latency {
             self.oldest = (self.oldest + 1) % RECENT;
         }
         self.aging.record(now, took);
+    }
+
+    /// Takes in one that was cut short, and would have taken at least so long. It may raise a quantile, and never lowers one:
+    /// if the slow ones that lose to a hedge went uncounted, the rest would look faster and faster.
+    pub fn at_least(&mut self, now: Timestamp, took: Millis) {
+        let slow = self.quantile(now, SLOW_PERMILLE).filter(|slow| took > *slow);
+        if let Some(slowest) = slow.and(self.quantile(now, SLOWEST_PERMILLE)) {
+            self.aging.record(now, took.max(slowest));
+        }
     }
 
     /// The moving average: each sample makes up 0.3 of it.
@@ -118,6 +133,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_cut_short_never_lowers_a_quantile(
+            samples in prop::collection::vec(0..10_000_u64, 1..300),
+            cut_short in prop::collection::vec(0..20_000_u64, 1..100),
+        ) {
+            let mut latency = Latency::default();
+            for sample in &samples {
+                latency.record(NOW, Millis(*sample));
+            }
+            for took in cut_short {
+                let quantiles = |latency: &Latency| [500, 950, 990].map(|permille| latency.quantile(NOW, permille));
+                let before = quantiles(&latency);
+                latency.at_least(NOW, Millis(took));
+                prop_assert!(before.iter().zip(quantiles(&latency)).all(|(before, after)| *before <= after));
+            }
+            prop_assert_eq!(latency.samples(), samples.len().min(RECENT), "and is no sample of the averages");
+        }
+
         #[test]
         fn a_mean_of_the_last_is_that_of_a_naive_list(samples in prop::collection::vec(0..10_000_u64, 1..300), count in 1..150_usize) {
             let mut latency = Latency::default();

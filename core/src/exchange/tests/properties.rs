@@ -10,7 +10,7 @@ use super::*;
 use crate::classify::Fault;
 use crate::dialect::sse::Splitter;
 use crate::dialect::{Request, Surface};
-use crate::drive::{Action, AttemptId, Event};
+use crate::drive::{ATTEMPTS_AT_ONCE, Action, AttemptId, Event};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::hints::Hints;
@@ -31,13 +31,17 @@ struct Rules {
     limit_ms: u64,
     reroutes: bool,
     rescue: &'static str,
+    /// After how long, and at most how many of a thousand requests.
+    hedge: Option<(u64, u32)>,
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
     let counts = (1..6_u32, 0..3_u32, 1..4_u32, 1..3_u32);
     let lengths = (1..20_000_u64, 0..3000_u64, 0..2000_u64, 1..3000_u64);
     let policies = (any::<bool>(), prop::sample::select(&["error", "continue", "restart"][..]));
-    (counts, lengths, policies).prop_map(|((attempts, same_target, failures, probes), lengths, policies)| Rules {
+    let hedge = prop::option::of((1..2000_u64, 300..1001_u32));
+    let all = (counts, lengths, policies, hedge);
+    all.prop_map(|((attempts, same_target, failures, probes), lengths, policies, hedge)| Rules {
         attempts,
         deadline_ms: lengths.0,
         same_target,
@@ -48,6 +52,7 @@ fn rules() -> impl Strategy<Value = Rules> {
         limit_ms: lengths.3,
         reroutes: policies.0,
         rescue: policies.1,
+        hedge,
     })
 }
 
@@ -70,6 +75,9 @@ impl Rules {
         document["models"]["b/m"]["capabilities"] = json!(["prefill"]);
         document["routes"]["chain"]["stream_cut"] = json!(self.rescue);
         document["routes"]["chain"]["content_filter"] = json!(if self.reroutes { "reroute" } else { "return" });
+        if let Some((after, share)) = self.hedge {
+            document["routes"]["chain"]["hedge"] = json!({"after": ms(after), "share": f64::from(share) / 1000.0});
+        }
         document
     }
 }
@@ -78,6 +86,7 @@ impl Rules {
 #[derive(Default)]
 struct Referee {
     sent: Vec<AttemptId>,
+    under_way: Vec<AttemptId>,
     replies: u32,
     relays: u32,
     written: Vec<u8>,
@@ -92,6 +101,9 @@ impl Referee {
             Action::Send(attempt) => {
                 assert!(!self.sent.contains(&attempt.id), "each attempt is its own");
                 self.sent.push(attempt.id);
+                self.under_way.push(attempt.id);
+                let at_once = if rules.hedge.is_some() { ATTEMPTS_AT_ONCE } else { 1 };
+                assert!(self.under_way.len() <= at_once, "as many at once as a port can hold");
                 assert!(self.sent.len() <= usize::try_from(rules.attempts).unwrap(), "within the budget");
                 assert!(now < deadline, "no attempt starts after the deadline");
                 let is_rescued = self.replies == 0 && rules.rescue != "error";
@@ -99,13 +111,17 @@ impl Referee {
                     self.replies > 0 || !is_rescued && self.written.split(|byte| *byte == b'\n').any(is_told);
                 assert!(!has_told, "nothing is sent once the client is answered: {}", self.written.escape_ascii());
             }
-            Action::Cancel(attempt) => assert!(self.sent.contains(attempt)),
+            Action::Cancel(attempt) => {
+                assert!(self.under_way.contains(attempt), "it is dropped once");
+                self.under_way.retain(|live| live != attempt);
+            }
             Action::Reply(reply) => {
                 self.replies += 1;
                 assert!(!matches!(reply.status.as_u16(), 401 | 403), "our keys are not the caller's: {reply:?}");
             }
             Action::Relay(_) => self.relays += 1,
             Action::Write(bytes) => {
+                assert!(self.under_way.len() <= 1 || !is_told(bytes), "of two attempts nothing is passed on");
                 assert_eq!(self.relays, 1, "a stream is written to once it has begun");
                 self.written.extend_from_slice(bytes);
             }
@@ -114,7 +130,10 @@ impl Referee {
                 assert!(*until <= latest, "every wait has an end: {until:?} at {now:?}");
             }
             Action::Consult => {}
-            Action::Finish => self.is_over = true,
+            Action::Finish => {
+                assert!(self.under_way.is_empty(), "nothing is left running");
+                self.is_over = true;
+            }
         }
         assert!(self.replies + self.relays <= 1, "one answer at most");
     }
@@ -199,7 +218,7 @@ fn what() -> impl Strategy<Value = What> {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let other = prop::option::weighted(0.1, 0..5_u32);
+    let other = prop::option::weighted(0.2, 0..5_u32);
     let jump = prop_oneof![3 => BEGINNING.0 - 10_000..BEGINNING.0 + 60_000, 1 => any::<u64>()];
     let step = prop_oneof![
         40 => (what(), other).prop_map(|(what, other)| Step::Event(what, other)),
@@ -441,9 +460,16 @@ proptest! {
                     prop_assert!(*streamed);
                     let referee = Referee { relays: 1, written: answer.body.clone(), ..Referee::default() };
                     referee.assert_whole_events(false);
+                    let summary = answer.stream_summary().unwrap_or_default();
+                    let said = summary.split(' ').map_while(|word| word.parse::<usize>().ok());
+                    let is_rescued = rules.rescue != "error";
+                    prop_assert!(is_rescued || said.zip(1..).all(|(word, nth)| word == nth), "of one vendor: {summary}");
                 }
             }
         }
         assert_settled(&world);
+        let hedges = world.gateway().hedging(RouteId(0)).made;
+        let share = rules.hedge.map_or(0, |(_, share)| u64::from(share.min(1000)));
+        prop_assert!(hedges * 1000 <= share * u64::try_from(visits.len()).unwrap(), "{hedges} hedges");
     }
 }
