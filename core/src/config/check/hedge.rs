@@ -12,19 +12,12 @@ const LONGEST: Millis = Millis::from_secs(3600);
 /// Reads the table, if it is there.
 pub(super) fn read(route: &mut Table<'_>) -> Option<HedgePolicy> {
     route.table("hedge", &[], |hedge| {
-        let fixed = hedge.read("after", after).flatten();
-        if fixed.is_some() {
-            for key in ["after_min", "min_samples"] {
-                hedge.misplaced(key, "this is for a measured time, and `after` is a set one", "Remove one of them.");
-            }
-        }
-        let after = match fixed {
-            Some(after) => HedgeAfter::Fixed(after),
-            None => HedgeAfter::Measured {
-                min: hedge.read("after_min", duration(Millis::ZERO..=LONGEST)).unwrap_or(AFTER_MIN),
-                samples: hedge.read("min_samples", integer(1..=1_000_000)).unwrap_or(MIN_SAMPLES),
-            },
+        let measured = HedgeAfter::Measured {
+            min: hedge.read("after_min", duration(Millis::ZERO..=LONGEST)).unwrap_or(AFTER_MIN),
+            samples: hedge.read("min_samples", integer(1..=1_000_000)).unwrap_or(MIN_SAMPLES),
         };
+        let fixed = hedge.read("after", after).flatten();
+        let after = fixed.map_or(measured, HedgeAfter::Fixed);
         HedgePolicy { after, share_permille: hedge.read("share", permille).unwrap_or(SHARE_PERMILLE) }
     })
 }

@@ -70,8 +70,10 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "strategy": "latency", "models": ["openai/gpt-4.1"], "content_filter": "reroute", "parameters": "strict",
                 "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
                 "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
+                "hedge": { "share": 0.007 },
             }),
         ),
+        ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
         ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),
         ("clients/*/key", json!({ "env": "OTHER" })),
     ]
