@@ -192,6 +192,8 @@ pub struct Route {
     pub content_filter: ContentFilter,
     /// What happens to parameters that a candidate cannot honour.
     pub parameters: Parameters,
+    /// Who is asked next after some kinds of failure, rather than who comes next.
+    pub after: After,
     /// What happens when no candidate can be asked any more.
     pub exhausted: Exhausted,
     /// What is answered where that is [`Exhausted::Canned`].
@@ -221,6 +223,15 @@ pub enum Strategy {
     Latency,
     /// Drawn at random, in proportion to 1 / (latency + 1).
     InverseLatency,
+}
+
+/// `routes.NAME.after`: candidates of the route that are asked next where an attempt has failed in this way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct After {
+    /// It took longer than a limit.
+    pub timeout: Option<TargetId>,
+    /// No connection could be made, or it broke before an answer began.
+    pub connection: Option<TargetId>,
 }
 
 /// `routes.NAME.exhausted`.

@@ -322,13 +322,17 @@ impl Exchange {
         cost: Option<Picodollars>,
     ) {
         self.state = State::Choosing;
-        match ended.outcome {
+        let outcome = ended.outcome;
+        match outcome {
             outcome if self.is_answer(outcome) => self.tell(Refusal::of(ended, target, cost)),
             Outcome::HardFailure(failure) => self.follow_failure(gateway, index, failure, ended.retry_after),
             // Another key of the same vendor, if there is one; otherwise the gateway passes it over.
             Outcome::RateLimited(_) | Outcome::CredentialFault => self.walk.again = Some(index),
             Outcome::Neutral => self.give_up(gateway),
             _ => self.note_ending(index, target, ended, cost),
+        }
+        if matches!(outcome, Outcome::HardFailure(_) | Outcome::Silent) {
+            self.follow_kind(outcome);
         }
     }
 

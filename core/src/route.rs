@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use crate::concurrency::Priority;
 use crate::config::{
-    Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, Strategy, TargetId,
+    After, Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, Strategy,
+    TargetId,
 };
 use crate::dialect::Rescue;
 use crate::hints::{Hints, Sort};
@@ -33,6 +34,8 @@ pub struct Plan {
     pub content_filter: ContentFilter,
     /// What to do with parameters that a candidate cannot honour.
     pub parameters: Parameters,
+    /// Who is asked next after some kinds of failure.
+    pub after: After,
     /// What to do when nobody can be asked.
     pub exhausted: Exhausted,
     /// Who goes first where there is a queue.
@@ -193,6 +196,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 retry: route.retry,
                 content_filter: route.content_filter,
                 parameters: route.parameters,
+                after: route.after,
                 exhausted: route.exhausted,
                 priority: Priority::default(),
                 stream_cut: route.stream_cut,
@@ -208,6 +212,7 @@ fn named(config: &Config, name: Name) -> Plan {
                 retry: target.retry,
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
+                after: After::default(),
                 exhausted: Exhausted::default(),
                 priority: Priority::default(),
                 stream_cut: None,

@@ -7,8 +7,8 @@ use super::live::{Live, Terms};
 use super::queueing::Place;
 use super::{Exchange, Ready, State};
 use crate::backoff::delay;
-use crate::classify::Failure;
-use crate::config::ContentFilter;
+use crate::classify::{Failure, Outcome};
+use crate::config::{Candidate, ContentFilter};
 use crate::drive::{Action, Attempt, AttemptId};
 use crate::gateway::Gateway;
 use crate::notice::Notice;
@@ -164,6 +164,24 @@ impl Exchange {
             self.walk.same_target += 1;
         } else {
             self.walk.rest(index, self.now + hint);
+        }
+    }
+
+    /// `routes.X.after`: some kinds of failure lead to a candidate of their own, if its turn is yet to come.
+    pub(super) fn follow_kind(&mut self, outcome: Outcome) {
+        if self.walk.again.is_some() {
+            return;
+        }
+        let target = match outcome {
+            Outcome::HardFailure(Failure::Connect | Failure::Reset) => self.plan.after.connection,
+            outcome if outcome.is_timeout() => self.plan.after.timeout,
+            _ => None,
+        };
+        let is_wanted = |candidate: &Candidate| Some(candidate.target) == target;
+        let place = self.plan.candidates.iter().position(is_wanted);
+        if let Some(index) = place.filter(|index| *index >= self.walk.next && !self.has_had_its_turn(*index)) {
+            self.walk.again = Some(index);
+            self.walk.same_target = 0;
         }
     }
 

@@ -6,8 +6,8 @@ use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{choice, text};
 use crate::config::{
-    BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy, Target,
-    TargetId,
+    After, BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy,
+    Target, TargetId,
 };
 use crate::dialect::Rescue;
 
@@ -62,11 +62,24 @@ fn route(
             hedge: hedge::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
+            after: table.table("after", &[], |table| after(table, &models, targets)).unwrap_or_default(),
             exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
             canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
             stream_cut: stream_cut(table, &models, targets),
         }
     })
+}
+
+/// Who is asked next after some kinds of failure: models of the route.
+fn after(table: &mut Table<'_>, models: &[TargetId], targets: &[Target]) -> After {
+    let of_route = |field: &Field<'_>| match candidate(field, targets)? {
+        target if models.contains(&target) => Ok(target),
+        target => {
+            let problem = format!("`{}` is not among the models of this route", targets[target.0].name);
+            Err(Refusal::new(problem, "Add it there."))
+        }
+    };
+    After { timeout: table.read("timeout", of_route), connection: table.read("connection", of_route) }
 }
 
 /// What guards each of a route's models there: with `[routes.NAME.breaker]` a breaker of the route's own, else the model's.

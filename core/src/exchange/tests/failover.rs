@@ -42,6 +42,56 @@ fn a_second_500_fails_over() {
     assert_settled(&world);
 }
 
+/// A route over three targets whose failures of some kinds have a target of their own.
+fn world_with_after() -> World {
+    world_with(|document| {
+        document["vendors"]["c"] = json!({"dialect": "openai", "base_url": "http://c.test/v1"});
+        document["models"]["c/m"] = json!({});
+        document["models"]["c/n"] = json!({});
+        document["routes"]["chain"] = json!({
+            "models": ["a/m", "b/m", "c/m", "c/n"], "after": {"timeout": "c/m", "connection": "c/n"},
+        });
+        document["defaults"]["retry"]["same_target"] = json!(0);
+    })
+}
+
+fn asked(world: &World) -> Vec<String> {
+    let sent = |line: &String| line.split_once(" send ").map(|(_, target)| target.to_owned());
+    world.story().iter().filter_map(sent).collect()
+}
+
+#[test]
+fn a_kind_of_failure_may_lead_to_a_target_of_its_own() {
+    for (script, next) in [
+        (Script::hang(), "c/m"),
+        (Script::answer(10).stall_after(0), "c/m"),
+        (Script::refuse(5), "c/n"),
+        (Script::reset(5), "c/n"),
+        (Script::status(503), "b/m"),
+    ] {
+        let mut world = world_with_after();
+        world.usually("a/m", script.clone());
+        plain(&mut world);
+        assert_eq!(asked(&world), ["a/m", next], "{script:?}");
+        assert_settled(&world);
+    }
+}
+
+#[test]
+fn whoever_was_led_to_is_not_asked_again_when_its_turn_comes() {
+    let mut world = world_with_after();
+    world.usually("a/m", Script::refuse(5));
+    world.usually("c/n", Script::hang());
+    world.usually("c/m", Script::refuse(5));
+    plain(&mut world);
+    assert_eq!(
+        asked(&world),
+        ["a/m", "c/n", "c/m", "b/m"],
+        "refused, silent, refused, and then the first that is left"
+    );
+    assert_settled(&world);
+}
+
 #[test]
 fn a_reset_is_tried_once_more_on_the_same_target() {
     let mut world = world();
