@@ -19,6 +19,7 @@ mod keys;
 mod operators;
 mod parameters;
 mod refusals;
+mod strategies;
 mod streams;
 
 use std::process::ExitCode;
@@ -75,6 +76,7 @@ fn table() -> Vec<Scenario> {
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
             abandoned_probe_gives_its_lease_back all_open;
+        strategies: latency_moves_to_the_faster inverse_latency_probes_first;
         operators: status explain explain_refuses admin_needs_its_key;
     }
 }
