@@ -169,6 +169,8 @@ pub struct Target {
     pub rename: Vec<(String, String)>,
     /// Its limits in time, when it is called by its own name.
     pub timeouts: Timeouts,
+    /// How it is found out whether it is well.
+    pub health: HealthPolicy,
     /// How often it is tried, when it is called by its own name.
     pub retry: RetryPolicy,
     /// How many attempts may be under way at once; `None`: any number.
@@ -391,6 +393,43 @@ pub struct ConcurrencyPolicy {
     pub decrease_to_permille: u32,
 }
 
+/// `[*.health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthPolicy {
+    /// What is asked where clients' requests do not tell. Default [`ProbeKind::Models`].
+    pub probe: ProbeKind,
+    /// What [`ProbeKind::Get`] asks for: a path on the vendor's server, or a whole URL.
+    pub path: String,
+    /// How often, as long as all is well. Default 30 s.
+    pub every: Millis,
+    /// How long a probe may take. Default 10 s.
+    pub timeout: Millis,
+    /// Good results in a row that make it healthy; at least 1. Default 3.
+    pub healthy: u32,
+    /// Bad results in a row that make it unhealthy; at least 1. Default 3.
+    pub unhealthy: u32,
+    /// What takes longer than this is slow. Default 3 s.
+    pub degraded: Millis,
+    /// What takes longer than this is as bad as a failure. Default 5 s.
+    pub too_slow: Millis,
+    /// Share of good results below which it is unhealthy, in 1/1000; 0 switches this rule off. Default 0.
+    pub success_rate_permille: u32,
+}
+
+/// `health.probe`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProbeKind {
+    /// The vendor's list of models: costs nothing, and one answer is for all of its targets.
+    #[default]
+    Models,
+    /// A completion of ten tokens, which is paid for.
+    Chat,
+    /// Another page, which costs nothing.
+    Get,
+    /// Nothing: only clients' requests tell.
+    None,
+}
+
 impl Config {
     /// Reads and checks a TOML document. `file` is what messages call it; `secrets` looks up an environment variable.
     ///
@@ -439,6 +478,12 @@ impl Config {
         &self.breakers[id.0]
     }
 
+    /// All breakers of a target: its own, and those of routes.
+    pub fn breakers_of(&self, id: TargetId) -> impl Iterator<Item = BreakerId> + use<'_> {
+        let of_routes = (self.targets.len()..self.breakers.len()).map(BreakerId);
+        [id.into()].into_iter().chain(of_routes.filter(move |breaker| self.guard(*breaker).target == id))
+    }
+
     /// Where a target takes an operation; `None` where its dialect has no such thing.
     pub fn url(&self, id: TargetId, operation: Operation) -> Option<String> {
         let (target, vendor) = (self.target(id), self.vendor_of(id));
@@ -448,6 +493,19 @@ impl Config {
             Dialect::Gemini => gemini::path(operation, &target.upstream),
         };
         Some(format!("{}{path}", vendor.base_url))
+    }
+
+    /// Where a free probe of a target goes; `None` where it has none.
+    pub fn probe_url(&self, id: TargetId) -> Option<String> {
+        let (target, vendor) = (self.target(id), self.vendor_of(id));
+        let path = target.health.path.as_str();
+        Some(match (target.health.probe, vendor.dialect) {
+            (ProbeKind::Models, Dialect::OpenAi | Dialect::Gemini) => format!("{}/models", vendor.base_url),
+            (ProbeKind::Models, Dialect::Anthropic) => format!("{}/v1/models", vendor.base_url),
+            (ProbeKind::Get, _) if path.starts_with('/') => format!("{}{path}", origin(&vendor.base_url)),
+            (ProbeKind::Get, _) => path.to_owned(),
+            (ProbeKind::Chat | ProbeKind::None, _) => return None,
+        })
     }
 
     /// The vendor of this target.
@@ -461,6 +519,13 @@ impl From<TargetId> for BreakerId {
     fn from(id: TargetId) -> Self {
         Self(id.0)
     }
+}
+
+/// A URL without its path.
+fn origin(url: &str) -> &str {
+    let host_at = url.find("://").map_or(0, |at| at + "://".len());
+    let path_at = url[host_at..].find('/').map_or(url.len(), |at| host_at + at);
+    &url[..path_at]
 }
 
 /// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON: what a worker embeds,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::config::{Config, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
+use crate::health::Status;
 use crate::route::{Plan, Rejection};
 use crate::time::Timestamp;
 
@@ -36,6 +37,8 @@ pub struct Considered {
     pub target: String,
     /// Whether it would be admitted.
     pub taken: bool,
+    /// How its target is: one that is not well is asked after the others.
+    pub health: Status,
     /// Why not, where not.
     pub rejected: Option<Rejection>,
 }
@@ -70,9 +73,13 @@ impl Gateway {
             let unfit = inquiry.unfit.iter().find(|(target, _)| *target == candidate.target);
             let unfit = unfit.map(|(_, why)| why.clone());
             let rejected = unfit.or_else(|| self.would_admit(now, candidate).err());
-            Considered { target: config.target(candidate.target).name.clone(), taken: rejected.is_none(), rejected }
+            let (name, health) = (config.target(candidate.target).name.clone(), self.health(now, candidate.target));
+            let considered = Considered { target: name, taken: rejected.is_none(), health, rejected };
+            (self.is_doubtful(now, candidate), considered)
         });
-        let candidates: Vec<_> = considered.collect();
+        let mut candidates: Vec<_> = considered.collect();
+        candidates.sort_by_key(|(is_doubtful, _)| *is_doubtful);
+        let candidates: Vec<_> = candidates.into_iter().map(|(_, considered)| considered).collect();
         Explanation {
             route: plan.route.map(|id| config.routes[id.0].name.clone()),
             target: candidates.iter().find(|candidate| candidate.taken).map(|candidate| candidate.target.clone()),

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+mod health;
 mod hedging;
 mod ranking;
 mod slots;
@@ -22,6 +23,7 @@ use crate::concurrency::{Claim, Limiter, Slot};
 use crate::config::{BreakerId, Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
+use crate::health::{Health, Prober};
 use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
@@ -66,12 +68,14 @@ pub struct Gateway {
     draining: bool,
     reporter: u64,
     reports: u64,
+    prober: Prober,
 }
 
 #[derive(Debug)]
 struct TargetState {
     /// None where any number of attempts may be under way.
     limiter: Option<Limiter>,
+    health: Health,
     stats: TargetStats,
     /// Until when each key is throttled here, by [`KeyId`].
     gates: Vec<Timestamp>,
@@ -139,6 +143,7 @@ impl Gateway {
         let mut rng = Rng::from_seed(seed);
         let targets = config.targets.iter().map(|target| TargetState {
             limiter: target.concurrency.as_ref().map(Limiter::new),
+            health: Health::default(),
             stats: TargetStats::new(),
             gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
             spending: Spending::default(),
@@ -160,6 +165,7 @@ impl Gateway {
             draining: false,
             reporter: rng.next_u64(),
             reports: 0,
+            prober: Prober::new(&config, seed, now),
             now,
             rng,
             config,
@@ -285,6 +291,7 @@ impl Gateway {
         if let Some(transition) = transition {
             self.note_transition(breaker_id, transition);
         }
+        self.note_attempt(now, id, settlement.outcome, settlement.first_token);
         match settlement.outcome {
             Outcome::RateLimited(hint) => {
                 let wait = hint.unwrap_or_else(|| self.throttle_default(id));
@@ -469,6 +476,13 @@ impl Gateway {
     }
 
     fn note_transition(&mut self, id: BreakerId, transition: Transition) {
+        let target = self.config.guard(id).target;
+        match transition {
+            Transition::Opened { .. } => self.prober.wake(target, self.now),
+            // Those who let attempts through go by what comes of them, and begin anew once they are all through.
+            Transition::Closed => self.targets[target.0].health.forget(),
+            Transition::HalfOpened => {}
+        }
         let state = &mut self.breakers[id.0];
         // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
         state.unreported |= !matches!(transition, Transition::HalfOpened);

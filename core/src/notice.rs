@@ -8,6 +8,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::breaker::Trip;
+use crate::health::Status;
 use crate::time::Millis;
 
 /// Something happened.
@@ -32,6 +33,15 @@ pub enum Notice {
     BreakerClosed {
         /// Which.
         target: String,
+    },
+    /// What is thought of a target has changed.
+    HealthChanged {
+        /// Which.
+        target: String,
+        /// What was thought.
+        from: Status,
+        /// What is thought now.
+        to: Status,
     },
     /// Another target was asked after this one failed.
     FailedOver {
@@ -113,7 +123,11 @@ pub enum Notice {
 impl Notice {
     /// Whether it tells of trouble, as opposed to its end.
     pub fn is_warning(&self) -> bool {
-        !matches!(self, Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. } | Self::Hedged { .. })
+        match self {
+            Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. } | Self::Hedged { .. } => false,
+            Self::HealthChanged { to, .. } => matches!(to, Status::Degraded | Status::Unhealthy),
+            _ => true,
+        }
     }
 }
 
@@ -125,6 +139,7 @@ impl fmt::Display for Notice {
             }
             Self::BreakerHalfOpened { target } => write!(f, "{target}: breaker half-open, probing"),
             Self::BreakerClosed { target } => write!(f, "{target}: breaker closed, recovered"),
+            Self::HealthChanged { target, from, to } => write!(f, "{target}: {to}, was {from}"),
             Self::FailedOver { request_id, from, outcome, to } => {
                 write!(f, "{request_id}: failed over from {from} ({outcome}) to {to}")
             }

@@ -25,6 +25,7 @@ use crate::time::{Millis, Timestamp};
 
 mod answer;
 mod port;
+mod probing;
 mod script;
 mod stage;
 mod trace;
@@ -81,6 +82,16 @@ impl World {
     /// What a target does from now on, once what was scripted is used up.
     pub fn usually(&mut self, target: &str, usual: Script) {
         self.stage.borrow_mut().vendor(target).usual = usual;
+    }
+
+    /// What free probes of a target find from now on. Untold, it is down for them as its vendor is for attempts.
+    pub fn probed(&mut self, target: &str, found: Script) {
+        self.stage.borrow_mut().vendor(target).probed = Some(found);
+    }
+
+    /// How many free probes have been sent on a target's behalf, and that of others of its vendor.
+    pub fn probes(&self, target: &str) -> u64 {
+        self.stage.borrow_mut().vendor(target).probes
     }
 
     /// A client asks. What is to be done at once is done before this returns.
@@ -167,6 +178,10 @@ impl World {
 
     /// Lets the next thing happen that is due; `false` if by `until` there is none.
     fn step(&mut self, until: Timestamp) -> bool {
+        // The gateway's own doings go on for ever: they are no reason for a world to go on.
+        if until == Timestamp::MAX && self.running.is_empty() {
+            return false;
+        }
         let due = self.stage.borrow_mut().next_due(until);
         due.inspect(|id| self.poll(*id)).is_some()
     }

@@ -6,6 +6,7 @@ use crate::breaker::Counts;
 use crate::concurrency::Load;
 use crate::config::{BreakerId, Candidate, RouteId, TargetId};
 use crate::gateway::{Gateway, Hedging, state_name};
+use crate::health::Status as Health;
 use crate::stats::{Latency, Tally};
 use crate::time::{Millis, Timestamp};
 
@@ -33,6 +34,8 @@ pub struct TargetStatus {
     pub breaker: BreakerStatus,
     /// Attempts under way and waiting; absent where there is no limit.
     pub concurrency: Option<Load>,
+    /// How it is: `healthy`, `degraded`, `unknown` or `unhealthy`.
+    pub health: Health,
     /// Attempts by what became of them, since the start.
     pub attempts: Tally,
     /// From sending to the first token of a stream; successes only.
@@ -123,7 +126,8 @@ impl Gateway {
             breaker: self.breaker_status(now, candidate.breaker),
         });
         let breakers = breakers.collect();
-        let order = self.favour(now, &route.candidates, route.strategy);
+        let mut order = self.favour(now, &route.candidates, route.strategy);
+        order.sort_by_key(|candidate| self.would_admit(now, candidate).is_err() || self.is_doubtful(now, candidate));
         let Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),
@@ -152,6 +156,7 @@ impl Gateway {
             upstream: target.upstream.clone(),
             breaker: self.breaker_status(now, id.into()),
             concurrency: self.load(now, id),
+            health: self.health(now, id),
             attempts: *stats.tally(),
             first_token: LatencyStatus::of(stats.first_token(), now),
             total: LatencyStatus::of(stats.total(), now),

@@ -302,7 +302,7 @@ fn a_dry_run_says_who_would_be_asked() {
     let reply = gateway.run(NOW, *errand);
     assert!(reply.headers.contains_key(REQUEST_ID));
     let explained = json_of(&reply);
-    let candidate = |target: &str| json!({"target": target, "taken": true, "rejected": null});
+    let candidate = |target: &str| json!({"target": target, "taken": true, "health": "unknown", "rejected": null});
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
     assert_eq!(explained, json!({"route": "default", "target": "a/gpt-x", "candidates": candidates}));
 }

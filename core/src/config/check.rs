@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::{Config, ConfigErrors};
 
 mod clients;
+mod health;
 mod hedge;
 mod names;
 mod parameters;
@@ -36,9 +37,9 @@ pub(super) fn check(
 fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
     reader.root(document).table(&["alerts", "store", "shared"], |root| {
         let (defaults, retry_share_permille) = policies::defaults(root);
-        let vendors = vendors::read(root, defaults);
+        let vendors = vendors::read(root, &defaults);
         let (targets, mut breakers) = targets::read(root, &vendors);
-        let routes = routes::read(root, &targets, &mut breakers, defaults);
+        let routes = routes::read(root, &targets, &mut breakers, &defaults);
         let names = names::read(root, &routes, &targets);
         let anonymous = root.named("clients").is_empty();
         let server = server::read(root, anonymous);

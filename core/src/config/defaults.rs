@@ -1,6 +1,6 @@
 //! What holds where the config says nothing.
 
-use super::{BreakerPolicy, ConcurrencyPolicy, RetryPolicy, Server, Timeouts, Window};
+use super::{BreakerPolicy, ConcurrencyPolicy, HealthPolicy, ProbeKind, RetryPolicy, Server, Timeouts, Window};
 use crate::dialect::chat::Abilities;
 use crate::time::Millis;
 
@@ -91,5 +91,22 @@ impl Default for BreakerPolicy {
 impl Default for ConcurrencyPolicy {
     fn default() -> Self {
         Self { start: 20, min: 1, max: 200, queue: 100, decrease_to_permille: 900 }
+    }
+}
+
+/// The numbers that the field's write-ups on health checks agree on.
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self {
+            probe: ProbeKind::Models,
+            path: String::new(),
+            every: Millis::from_secs(30),
+            timeout: Millis::from_secs(10),
+            healthy: 3,
+            unhealthy: 3,
+            degraded: Millis::from_secs(3),
+            too_slow: Millis::from_secs(5),
+            success_rate_permille: 0,
+        }
     }
 }

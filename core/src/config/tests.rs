@@ -159,8 +159,6 @@ store = { kind = "memory" }
 shared = { redis = { env = "R" } }
 [alerts]
 failures = 3
-[defaults.health]
-probe = "models"
 [vendors.v]
 dialect = "anthropic"
 base_url = "https://example.com"

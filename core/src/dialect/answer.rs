@@ -52,6 +52,17 @@ pub fn say(request: &Request, request_id: String, at: Timestamp, text: &str) -> 
     events.into()
 }
 
+impl Dialect {
+    /// Reads an error.
+    pub fn read_error(self, body: &[u8]) -> VendorError {
+        match self {
+            Self::OpenAi => openai::read_error(body),
+            Self::Anthropic => anthropic::read_error(body),
+            Self::Gemini => gemini::read_error(body),
+        }
+    }
+}
+
 impl Reader {
     /// A reader for the answer of a vendor of this dialect, who calls its model `upstream` and was asked `prepared`.
     pub fn new(request: &Request, prepared: &Prepared, dialect: Dialect, upstream: &str, stamp: Stamp) -> Self {
@@ -82,11 +93,7 @@ impl Reader {
 
     /// Reads an error.
     pub fn error(&self, body: &[u8]) -> VendorError {
-        match self.dialect {
-            Dialect::OpenAi => openai::read_error(body),
-            Dialect::Anthropic => anthropic::read_error(body),
-            Dialect::Gemini => gemini::read_error(body),
-        }
+        self.dialect.read_error(body)
     }
 
     /// Reads a whole answer, and says what the client is sent if it is one.

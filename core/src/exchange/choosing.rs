@@ -1,6 +1,7 @@
 //! Whom to ask next, and when: candidates in their order, one-off failures once more, throttled ones when their time has
 //! come, and all of them again while budget and deadline last.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::live::{Live, Terms};
@@ -36,6 +37,8 @@ pub(super) struct Walk {
     pub(super) spent: Vec<(usize, Rejection)>,
     /// Whether the route's last resort has been tried.
     pub(super) desperate: bool,
+    /// Candidates that others are asked before: they are not well, or probes are about to find out.
+    doubtful: VecDeque<usize>,
     /// The request did not fit into a context of this size.
     pub(super) context_above: Option<u64>,
     /// Candidates that failed in this lap or still rest from one before, and when they may be asked again.
@@ -79,18 +82,11 @@ impl Exchange {
             gateway.rank(self.now, &mut candidates, ranking, self.request.stream, self.rng());
             self.plan.candidates = candidates;
         }
-        let again = self.walk.again.take();
+        let mut again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 && self.walk.place.is_none() {
             self.walk.begin_lap(self.now, self.tried.len());
         }
-        for index in again.into_iter().chain(self.walk.next..self.plan.candidates.len()) {
-            if again != Some(index) {
-                self.walk.next = index + 1;
-                self.walk.same_target = 0;
-            }
-            if again != Some(index) && self.has_had_its_turn(index) {
-                continue;
-            }
+        while let Some(index) = again.take().or_else(|| self.next_candidate(gateway)) {
             let rejection = match self.ask(gateway, index) {
                 Ok(()) => return,
                 Err(rejection) => rejection,
@@ -109,6 +105,27 @@ impl Exchange {
             }
         }
         self.end_lap(gateway);
+    }
+
+    /// The next candidate in the plan's order; those that are in doubt come after all others.
+    fn next_candidate(&mut self, gateway: &Gateway) -> Option<usize> {
+        self.walk.same_target = 0;
+        if self.walk.next == 0 {
+            self.walk.doubtful.clear();
+        }
+        let count = self.plan.candidates.len();
+        while self.walk.next < count {
+            let index = self.walk.next;
+            self.walk.next += 1;
+            if self.has_had_its_turn(index) {
+                continue;
+            }
+            if count == 1 || !gateway.is_doubtful(self.now, &self.plan.candidates[index]) {
+                return Some(index);
+            }
+            self.walk.doubtful.push_back(index);
+        }
+        self.walk.doubtful.pop_front()
     }
 
     /// Asks a candidate, or has the request written for it first.

@@ -30,6 +30,7 @@ fn document() -> Value {
             "timeouts": {"head": "1s", "answer": "1s", "first_token": "2s", "gap": "1s", "total": "1m"},
             "retry": {"attempts": 4, "deadline": "10s", "base": "0ms", "quarantine": "1m"},
             "breaker": {"failures": 100, "failure_rate": 0},
+            "health": {"probe": "none", "unhealthy": 1000},
         },
         "vendors": {
             "a": {"dialect": "openai", "base_url": "http://a.test/v1", "keys": [{"env": "A1"}, {"env": "A2"}]},

@@ -17,7 +17,7 @@ const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));
 /// `a` has two keys and two models, `b` one of each, `free` no key and no price.
 fn gateway() -> Gateway {
     let document = json!({
-        "defaults": {"breaker": {"failures": 2, "open": "4s", "open_max": "30s", "probes": 1, "successes": 1}},
+        "defaults": {"breaker": {"failures": 2, "open": "4s", "open_max": "30s", "probes": 1, "successes": 1}, "health": {"probe": "none", "unhealthy": 1000}},
         "vendors": {
             "a": {"dialect": "openai", "base_url": "http://a.test/v1", "keys": [{"env": "A1"}, {"env": "A2"}]},
             "b": {"dialect": "openai", "base_url": "http://b.test/v1", "keys": [{"env": "B"}]},
@@ -339,9 +339,15 @@ fn an_explanation_names_each_candidate_and_its_reason() {
         "route": "chain",
         "target": "free/m",
         "candidates": [
-            {"target": "a/m", "taken": false, "rejected": {"reason": "breaker_open", "retry_in_ms": retry_in}},
-            {"target": "b/m", "taken": false, "rejected": {"reason": "rate_limited", "retry_in_ms": 2000}},
-            {"target": "free/m", "taken": true, "rejected": null},
+            {
+                "target": "a/m", "taken": false, "health": "unknown",
+                "rejected": {"reason": "breaker_open", "retry_in_ms": retry_in},
+            },
+            {
+                "target": "b/m", "taken": false, "health": "unknown",
+                "rejected": {"reason": "rate_limited", "retry_in_ms": 2000},
+            },
+            {"target": "free/m", "taken": true, "health": "unknown", "rejected": null},
         ],
     });
     assert_eq!(told, expected);

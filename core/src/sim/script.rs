@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::wire::{self, Wanted};
 use crate::classify::Fault;
 use crate::drive::{AttemptId, Event};
+use crate::health::Finding;
 use crate::time::{Millis, Timestamp};
 
 /// A vendor's behaviour for one attempt, whether it asks for a whole answer or a stream.
@@ -234,6 +235,27 @@ impl Script {
             Act::Answer(telling) => telling.whole(wanted),
         };
         Play { attempt, began_at: now + self.after, steps: steps.into_iter() }
+    }
+
+    /// What a free probe finds meanwhile, and after how long; none if it finds nothing. A vendor that answers at all
+    /// answers a probe well, whatever becomes of its answers.
+    pub(super) fn finding(&self) -> Option<(Millis, Finding)> {
+        let finding = match &self.act {
+            Act::Hang => return None,
+            Act::Fail(fault) => Finding::Fault(*fault),
+            Act::Reply { status, headers, body } => {
+                Finding::Reply { status: *status, headers: headers.clone(), body: body.clone() }
+            }
+            Act::Answer(_) => {
+                Finding::Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") }
+            }
+        };
+        Some((self.after, finding))
+    }
+
+    /// Whether it is an answer, however it ends.
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self.act, Act::Answer(_))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::dialect::Surface;
 use crate::drive::{AttemptId, Event};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::health::{Finding, ProbeId};
 use crate::notice::Notice;
 use crate::reply::Reply;
 use crate::time::Timestamp;
@@ -40,13 +41,15 @@ pub(super) struct Stage {
 
 /// What comes first of what is due at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+pub(super) enum Turn {
     /// What arrives at the very moment of a limit arrives in time.
     Arrival,
     Wake,
 }
 
-enum Due {
+pub(super) enum Due {
+    /// What a probe found reaches the gateway.
+    Finding(ProbeId, Finding),
     /// The next of a vendor's doing reaches a request.
     Arrival(RequestId, Play),
     /// A request's wait is over.
@@ -122,9 +125,22 @@ impl Stage {
     /// Moves on to what is due next, and says which request it is for.
     pub(super) fn next_due(&mut self, until: Timestamp) -> Option<RequestId> {
         loop {
+            let first_at = self.agenda.first_key_value().map(|((at, ..), _)| *at);
+            if let Some(at) = self.gateway_at().filter(|at| *at <= until.min(first_at.unwrap_or(until))) {
+                self.attend(at);
+                continue;
+            }
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
             let ((at, ..), due) = entry.remove_entry();
-            let (Due::Arrival(id, _) | Due::Wake(id)) = due;
+            let id = match due {
+                Due::Arrival(id, _) | Due::Wake(id) => id,
+                Due::Finding(probe, finding) => {
+                    self.now = self.now.max(at);
+                    self.gateway.handle_probe(self.now, probe, &finding);
+                    self.attend(at);
+                    continue;
+                }
+            };
             // What is left over of a request that has ended does not keep the world waiting.
             let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_over) else { continue };
             match due {
@@ -135,6 +151,7 @@ impl Stage {
                     client.inbox.extend(play.next_events());
                     self.arrive(id, play);
                 }
+                Due::Finding(..) => unreachable!("it has been taken in"),
             }
             self.now = self.now.max(at);
             return Some(id);
@@ -157,7 +174,7 @@ impl Stage {
         }
     }
 
-    fn plan(&mut self, at: Timestamp, turn: Turn, due: Due) {
+    pub(super) fn plan(&mut self, at: Timestamp, turn: Turn, due: Due) {
         self.planned += 1;
         self.agenda.insert((at, turn, self.planned), due);
     }
@@ -220,6 +237,7 @@ impl Stage {
                 Notice::BreakerOpened { target, open_ms, why } => format!("open {target} {} {why:?}", open_ms.0),
                 Notice::BreakerHalfOpened { target } => format!("half-open {target}"),
                 Notice::BreakerClosed { target } => format!("close {target}"),
+                Notice::HealthChanged { target, from, to } => format!("health {target} {from} {to}"),
                 Notice::KeyQuarantined { key, for_ms, .. } => format!("quarantine {key} {}", for_ms.0),
                 Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),

@@ -9,6 +9,10 @@ pub(super) struct Vendor {
     pub(super) next: VecDeque<Script>,
     /// What it does after those.
     pub(super) usual: Script,
+    /// What free probes find, where that is told apart from what attempts do.
+    pub(super) probed: Option<Script>,
+    /// How many free probes have been sent for it.
+    pub(super) probes: u64,
     /// How many attempts have reached it.
     pub(super) attempts: u64,
     /// The bearer of every attempt that reached it; none in a quiet world.
@@ -25,6 +29,13 @@ impl Vendor {
 
 impl Default for Vendor {
     fn default() -> Self {
-        Self { next: VecDeque::new(), usual: Script::answer(50), attempts: 0, seen: Vec::new() }
+        Self {
+            next: VecDeque::new(),
+            usual: Script::answer(50),
+            probed: None,
+            probes: 0,
+            attempts: 0,
+            seen: Vec::new(),
+        }
     }
 }

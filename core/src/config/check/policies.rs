@@ -1,27 +1,30 @@
-//! `[*.timeouts]`, `[*.retry]`, `[*.breaker]`, `[*.concurrency]`: what a table leaves out, it has from the table around it.
+//! `[*.timeouts]`, `[*.retry]`, `[*.breaker]`, `[*.concurrency]`, `[*.health]`: what a table leaves out, it has from the
+//! table around it.
 
 use std::ops::RangeInclusive;
 
+use super::health::health;
 use crate::config::defaults::{CONNECT, RETRY_SHARE_PERMILLE};
 use crate::config::document::Value;
 use crate::config::reader::{Field, Refusal, Table};
 use crate::config::values::{duration, integer, permille};
-use crate::config::{BreakerPolicy, ConcurrencyPolicy, RetryPolicy, Timeouts, Window};
+use crate::config::{BreakerPolicy, ConcurrencyPolicy, HealthPolicy, RetryPolicy, Timeouts, Window};
 use crate::time::Millis;
 
 /// What holds for a target, before its own tables are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Policies {
     pub(super) connect: Millis,
     pub(super) timeouts: Timeouts,
     pub(super) retry: RetryPolicy,
     pub(super) breaker: BreakerPolicy,
     pub(super) concurrency: Option<ConcurrencyPolicy>,
+    pub(super) health: HealthPolicy,
 }
 
 /// Longer than a day is a slip of the unit.
-const DAY: Millis = Millis::from_secs(86_400);
-const SPAN: RangeInclusive<Millis> = Millis(1)..=DAY;
+pub(super) const DAY: Millis = Millis::from_secs(86_400);
+pub(super) const SPAN: RangeInclusive<Millis> = Millis(1)..=DAY;
 const SPAN_OR_NONE: RangeInclusive<Millis> = Millis::ZERO..=DAY;
 
 /// What holds where the config says nothing at all.
@@ -32,6 +35,7 @@ pub(super) fn built_in() -> Policies {
         retry: RetryPolicy::default(),
         breaker: BreakerPolicy::default(),
         concurrency: None,
+        health: HealthPolicy::default(),
     }
 }
 
@@ -39,8 +43,8 @@ pub(super) fn built_in() -> Policies {
 pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
     let mut share = RETRY_SHARE_PERMILLE;
     let base = built_in();
-    let read = root.table("defaults", &["health"], |table| {
-        let (connect, timeouts) = pooled_timeouts(table, base);
+    let read = root.table("defaults", &[], |table| {
+        let (connect, timeouts) = pooled_timeouts(table, &base);
         let retry = retry_with(table, base.retry, |retry| share = retry.read("share", permille).unwrap_or(share));
         Policies {
             connect,
@@ -48,13 +52,14 @@ pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
             retry,
             breaker: breaker(table, base.breaker),
             concurrency: concurrency(table, None),
+            health: health(table, &base.health),
         }
     });
     (read.unwrap_or(base), share)
 }
 
 /// The tables of a vendor.
-pub(super) fn vendor(table: &mut Table<'_>, base: Policies) -> Policies {
+pub(super) fn vendor(table: &mut Table<'_>, base: &Policies) -> Policies {
     let (connect, timeouts) = pooled_timeouts(table, base);
     Policies {
         connect,
@@ -62,22 +67,24 @@ pub(super) fn vendor(table: &mut Table<'_>, base: Policies) -> Policies {
         retry: retry(table, base.retry),
         breaker: breaker(table, base.breaker),
         concurrency: concurrency(table, base.concurrency),
+        health: health(table, &base.health),
     }
 }
 
 /// The tables of a model.
-pub(super) fn model(table: &mut Table<'_>, base: Policies) -> Policies {
+pub(super) fn model(table: &mut Table<'_>, base: &Policies) -> Policies {
     Policies {
         connect: base.connect,
         timeouts: timeouts(table)(base.timeouts),
         retry: retry(table, base.retry),
         breaker: breaker(table, base.breaker),
         concurrency: concurrency(table, base.concurrency),
+        health: health(table, &base.health),
     }
 }
 
 /// `[*.timeouts]` of the defaults or a vendor: the only ones that say how long connecting may take.
-fn pooled_timeouts(table: &mut Table<'_>, base: Policies) -> (Millis, Timeouts) {
+fn pooled_timeouts(table: &mut Table<'_>, base: &Policies) -> (Millis, Timeouts) {
     let read = table.table("timeouts", &[], |timeouts| {
         let connect = timeouts.read("connect", duration(SPAN));
         (connect.unwrap_or(base.connect), layer(timeouts)(base.timeouts))
@@ -224,7 +231,7 @@ fn remainder(field: &Field<'_>) -> Result<u32, Refusal> {
 }
 
 /// Refuses a first step that is longer than the longest one. Either may be inherited, so both are named.
-fn ordered(table: &Table<'_>, first: (&str, Millis), longest: (&str, Millis)) {
+pub(super) fn ordered(table: &Table<'_>, first: (&str, Millis), longest: (&str, Millis)) {
     if first.1 > longest.1 {
         let problem = format!("`{}` ({}) is longer than `{}` ({})", first.0, first.1, longest.0, longest.1);
         table.refuse(problem, format!("Set both, `{}` to at most `{}`.", first.0, longest.0));

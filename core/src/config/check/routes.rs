@@ -16,7 +16,7 @@ pub(super) fn read(
     root: &mut Table<'_>,
     targets: &[Target],
     breakers: &mut Vec<Guard>,
-    defaults: Policies,
+    defaults: &Policies,
 ) -> Vec<Route> {
     let mut routes = Vec::new();
     for (name, field) in root.named("routes") {
@@ -32,7 +32,7 @@ fn route(
     field: &Field<'_>,
     targets: &[Target],
     breakers: &mut Vec<Guard>,
-    defaults: Policies,
+    defaults: &Policies,
 ) -> Option<Route> {
     const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
         [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];

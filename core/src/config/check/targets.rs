@@ -37,9 +37,9 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     }
     // Without its vendor the table is still read, for what else may be wrong with it.
     let owner = owner.unwrap_or_default();
-    let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| *policies);
-    field.table(&["strengths", "health"], |table| {
-        let policies = policies::model(table, inherited);
+    let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| policies.clone());
+    field.table(&["strengths"], |table| {
+        let policies = policies::model(table, &inherited);
         let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
         let target = Target {
             name: name.to_owned(),
@@ -53,6 +53,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             unsupported,
             rename,
             timeouts: policies.timeouts,
+            health: policies.health,
             retry: policies.retry,
             concurrency: policies.concurrency,
         };

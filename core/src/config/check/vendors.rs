@@ -17,14 +17,14 @@ const KEY_LENGTH_MIN: usize = 20;
 const URL_EXAMPLE: &str = "\"https://api.openai.com/v1\"";
 
 /// Reads `[vendors]`, each with what its models inherit.
-pub(super) fn read(root: &mut Table<'_>, defaults: Policies) -> Vec<(Vendor, Policies)> {
+pub(super) fn read(root: &mut Table<'_>, defaults: &Policies) -> Vec<(Vendor, Policies)> {
     let named = root.named("vendors");
     named.iter().filter_map(|(name, field)| vendor(name, field, defaults)).collect()
 }
 
-fn vendor(name: &str, field: &Field<'_>, defaults: Policies) -> Option<(Vendor, Policies)> {
+fn vendor(name: &str, field: &Field<'_>, defaults: &Policies) -> Option<(Vendor, Policies)> {
     check_name(field, name);
-    field.table(&["health"], |table| {
+    field.table(&[], |table| {
         let dialect = table.required(
             "dialect",
             "\"openai\"",

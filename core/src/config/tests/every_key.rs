@@ -42,10 +42,17 @@ fn cases() -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            "health",
+            json!({
+                "probe": "none", "path": "/other", "every": "7s", "timeout": "7s", "healthy": 7, "unhealthy": 7,
+                "degraded": "700ms", "too_slow": "7s", "success_rate": 0.7,
+            }),
+        ),
+        (
             "vendors/*",
             json!({
                 "dialect": "gemini", "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "unsupported": ["other"],
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "health": { "healthy": 7 }, "unsupported": ["other"],
                 "rename": { "other": "another" }, "concurrency": { "start": 7 },
             }),
         ),
@@ -56,7 +63,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             "models/*",
             json!({
                 "upstream": "other", "context": 7, "typical_first_token": "7s", "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
-                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
+                "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "health": { "healthy": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
                 "default_parameters": { "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 },
                 "concurrency": { "start": 7 },

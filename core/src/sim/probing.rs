@@ -1,0 +1,39 @@
+//! How a world makes the gateway's probes.
+
+use super::stage::{Due, Stage, Turn};
+use crate::health::{Finding, Probe};
+use crate::time::Timestamp;
+
+impl Stage {
+    /// When the gateway has something to do of its own.
+    pub(super) fn gateway_at(&self) -> Option<Timestamp> {
+        self.gateway.poll_timeout().map(|at| at.max(self.now))
+    }
+
+    /// Lets the gateway do what is due, and makes the probes that it asks for.
+    pub(super) fn attend(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.gateway.handle_timeout(self.now);
+        while let Some(probe) = self.gateway.poll_probe() {
+            self.probe(&probe);
+        }
+        self.tell_notices();
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        let config = std::sync::Arc::clone(self.gateway.config());
+        self.vendors[probe.target.0].probes += 1;
+        self.tell(None, || format!("probe {}", config.target(probe.target).name));
+        // What one vendor's targets have in common is its address: it answers as long as one of them does.
+        let told = self.vendors[probe.target.0].probed.as_ref();
+        let theirs = || {
+            let targets = config.targets.iter().zip(&self.vendors);
+            let usual = targets.filter(|(target, _)| target.vendor == probe.vendor).map(|(_, vendor)| &vendor.usual);
+            usual.clone().find(|script| script.is_answer()).or_else(|| usual.clone().next())
+        };
+        let found = told.or_else(theirs).and_then(super::Script::finding);
+        let in_time = found.map(|(after, finding)| (self.now + after, finding)).filter(|(at, _)| *at < probe.until);
+        let (at, finding) = in_time.unwrap_or((probe.until, Finding::TimedOut));
+        self.plan(at, Turn::Arrival, Due::Finding(probe.id, finding));
+    }
+}
