@@ -102,6 +102,8 @@ enum Endpoint<'a> {
     Models,
     Model(Cow<'a, str>),
     Status,
+    Records,
+    Record(&'a str),
     Body(Call),
 }
 
@@ -129,6 +131,8 @@ impl Gateway {
             Endpoint::Ready if self.is_ready() => Reply::json(StatusCode::OK, &json!({"status": "ready"})),
             Endpoint::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"})),
             Endpoint::Status => Reply::json(StatusCode::OK, &self.status(now)),
+            Endpoint::Records => self.list_records(),
+            Endpoint::Record(id) => self.tell_record(id)?,
             Endpoint::Models => {
                 let client = client.map(|index| &config.clients[index]);
                 Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
@@ -188,10 +192,10 @@ impl Awaited {
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
         let refused = match self.call {
             Call::Ask(surface) => match self.plan(surface, body) {
-                Ok((plan, mut request)) => {
+                Ok((plan, mut request, hints)) => {
                     request.forwarded = self.forwarded;
                     let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
-                    return Next::Exchange(Box::new(exchange));
+                    return Next::Exchange(Box::new(exchange.asked_by(self.client, hints)));
                 }
                 Err(error) => error,
             },
@@ -206,19 +210,19 @@ impl Awaited {
     fn task(&self, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
         match call {
             AdminCall::Explain => {
-                let (plan, request) = self.plan(Surface::Chat, body)?;
+                let (plan, request, _) = self.plan(Surface::Chat, body)?;
                 Ok(Task::Explain(Inquiry::new(&self.config, &request, plan)))
             }
         }
     }
 
-    fn plan(&self, surface: Surface, body: Bytes) -> Result<(Plan, Request), Box<ApiError>> {
+    fn plan(&self, surface: Surface, body: Bytes) -> Result<(Plan, Request, Hints), Box<ApiError>> {
         let client = self.client.map(|index| &self.config.clients[index]);
         let mut request = Request::read(surface, body)?;
         let hints = Hints::read(&self.hints, &request.controls)?;
         let plan = route::plan(&self.config, client, &request.model, &hints)?;
         request.wants_usage |= hints.wants_usage;
-        Ok((plan, request))
+        Ok((plan, request, hints))
     }
 }
 
@@ -273,6 +277,11 @@ fn is_at(surface: Surface, path: &str) -> bool {
     path == surface.path() || surface.path().strip_prefix("/v1") == Some(path)
 }
 
+/// Whether a path goes on behind this beginning.
+fn is_below(start: &str, path: &str) -> bool {
+    path.len() > start.len() && path.starts_with(start)
+}
+
 /// The endpoint at a path.
 fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError>> {
     let api = path.strip_prefix("/v1").unwrap_or(path);
@@ -281,12 +290,14 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/healthz" | "/health/liveliness" | "/health/liveness", _) => (Endpoint::Live, Method::GET),
         ("/readyz" | "/health/readiness", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
+        ("/admin/requests", _) => (Endpoint::Records, Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
-        _ => match (Surface::ALL.into_iter().find(|surface| is_at(*surface, path)), api.strip_prefix("/models/")) {
-            (Some(surface), _) => (Endpoint::Body(Call::Ask(surface)), Method::POST),
-            (None, Some(id)) if !id.is_empty() => (Endpoint::Model(decoded(id)), Method::GET),
-            _ => return Err(unknown_path(path).into()),
+        _ if is_below("/models/", api) => (Endpoint::Model(decoded(&api["/models/".len()..])), Method::GET),
+        _ if is_below("/admin/requests/", path) => (Endpoint::Record(&path["/admin/requests/".len()..]), Method::GET),
+        _ => match Surface::ALL.into_iter().find(|surface| is_at(*surface, path)) {
+            Some(surface) => (Endpoint::Body(Call::Ask(surface)), Method::POST),
+            None => return Err(unknown_path(path).into()),
         },
     };
     if *method == allowed || (*method == Method::HEAD && allowed == Method::GET) {
@@ -324,7 +335,7 @@ fn unknown_path(path: &str) -> ApiError {
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
          /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /healthz, GET /readyz, \
-         GET /admin/status, POST /admin/explain."
+         GET /admin/status, GET /admin/requests, POST /admin/explain."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }
@@ -338,12 +349,14 @@ fn authorize(
     let token = token(incoming.headers);
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
-        Endpoint::Status | Endpoint::Body(Call::Admin(_)) => match &config.server.admin_key {
-            Some(key) if key.matches(token) => Ok(None),
-            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
-            None if is_local(incoming) => Ok(None),
-            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
-        },
+        Endpoint::Status | Endpoint::Records | Endpoint::Record(_) | Endpoint::Body(Call::Admin(_)) => {
+            match &config.server.admin_key {
+                Some(key) if key.matches(token) => Ok(None),
+                Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
+                None if is_local(incoming) => Ok(None),
+                None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
+            }
+        }
         Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::chat::Abilities;
 use crate::dialect::{Operation, Rescue, anthropic, gemini, openai};
 use crate::price::Price;
@@ -100,6 +102,8 @@ pub struct Server {
     pub connections_max: u32,
     /// How long requests in flight may still run after SIGTERM. Default 30 s.
     pub drain: Millis,
+    /// Requests whose records are kept for `GET /admin/requests`; zero: none. Default 1000.
+    pub records: u32,
     /// What `/admin/*` asks for as a bearer token. Absent: loopback only.
     pub admin_key: Option<Secret>,
 }
@@ -262,7 +266,8 @@ pub enum ContentFilter {
 
 /// `routes.NAME.parameters`: what happens to a parameter that a candidate cannot honour. Tools, images and schemas are
 /// not among them: without those the answer would be another one, so a candidate that lacks them is always passed over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Parameters {
     /// It is left out, and named in `x-tidegate-dropped`.
     #[default]

@@ -20,6 +20,7 @@ mod keep_alive;
 mod live;
 mod preparing;
 mod queueing;
+mod recording;
 mod rescue;
 
 use crate::classify::Outcome;
@@ -27,8 +28,10 @@ use crate::config::{Config, ContentFilter, TargetId};
 use crate::dialect::{Prepared, Reader, Request};
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
+use crate::hints::Hints;
 use crate::price::Picodollars;
 use crate::quota;
+use crate::record::{Attempted, How, Notes};
 use crate::reply::{self, ApiError, Head, Reply};
 use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
@@ -58,7 +61,8 @@ pub struct Exchange {
     prepared: Option<Ready>,
     /// What the vendor that was asked last said is left of its quota.
     quota: HeaderMap,
-    tried: Vec<Ending>,
+    /// Attempts that are over.
+    tried: Vec<Attempted>,
     /// What to answer if no other candidate can serve: the vendor's own refusal.
     refusal: Option<Refusal>,
     keep_alive: KeepAlive,
@@ -75,6 +79,17 @@ pub struct Exchange {
     aside: Vec<(Box<Live>, Box<Ended>)>,
     /// Whether an attempt was dropped of which nobody knows what it cost.
     has_unpriced: bool,
+    // === What its record is made of, beside what it needs itself ===
+    client: Option<usize>,
+    hints: Option<Box<Hints>>,
+    notes: Notes,
+    how: How,
+    /// What the client has been sent.
+    status: Option<u16>,
+    /// The gateway's turn at which it was consulted last.
+    turn: u64,
+    /// Whether the gateway has its record, or wants none.
+    is_filed: bool,
 }
 
 #[derive(Debug)]
@@ -102,14 +117,6 @@ struct Ready {
     reader: Arc<Reader>,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy)]
-struct Ending {
-    target: TargetId,
-    outcome: Outcome,
-    took: Millis,
-}
-
 /// What a vendor said: an answer, or a refusal that is the caller's to see if nobody serves.
 #[derive(Debug)]
 struct Refusal {
@@ -130,6 +137,7 @@ impl Exchange {
     pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, plan: Plan) -> Self {
         // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
         let state = if plan.ranking.is_some() { State::Choosing } else { State::Preparing(0) };
+        let is_filed = config.server.records == 0;
         let keep_alive = KeepAlive::new(config.server.keep_alive.filter(|_| request.stream), now);
         Self {
             config,
@@ -154,6 +162,13 @@ impl Exchange {
             has_hedged: false,
             aside: Vec::new(),
             has_unpriced: false,
+            client: None,
+            hints: None,
+            notes: Notes::default(),
+            how: How::Answered,
+            status: None,
+            turn: 0,
+            is_filed,
         }
     }
 
@@ -173,13 +188,14 @@ impl Exchange {
             State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
             State::Attempting(live) => Action::Wait(live.until().min(self.hedge.until()).min(self.keep_alive.due_at())),
             State::Pausing(until) => Action::Wait((*until).min(self.keep_alive.due_at())),
+            State::Over if !self.is_filed => Action::Consult,
             State::Over => Action::Finish,
         }
     }
 
     /// Whether everything is settled: dropping the exchange loses nothing.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over) && self.aside.is_empty()
+        matches!(self.state, State::Over) && self.aside.is_empty() && self.is_filed
     }
 
     /// Takes in what has happened. Events of an attempt that is no longer under way change nothing.
@@ -211,6 +227,7 @@ impl Exchange {
 
     /// Decides with the gateway at hand: settles what has ended, and picks what comes next.
     pub fn consult(&mut self, gateway: &mut Gateway) {
+        (self.now, self.turn) = gateway.begin_turn(self.now);
         self.settle_aside(gateway);
         self.consult_hedge(gateway);
         match std::mem::replace(&mut self.state, State::Over) {
@@ -218,6 +235,7 @@ impl Exchange {
             State::Choosing => self.choose(gateway),
             other => self.state = other,
         }
+        self.file(gateway);
     }
 
     fn advance(&mut self, progress: Progress) {
@@ -278,15 +296,12 @@ impl Exchange {
         let parting = (live.is_committed() || self.broken.is_some()).then(|| self.part(&mut live, ended.outcome));
         self.quota = live.quota;
         let cost = gateway.settle(self.now, live.permit, &settlement);
+        self.note_cost(cost);
         match parting {
             _ if self.gone => self.state = State::Over,
             Some(parting) => self.say(gateway, parting, live.candidate, &ended),
             None => self.follow(gateway, live.candidate, target, ended, cost),
         }
-    }
-
-    fn ending(&self, live: &Live, ended: &Ended) -> Ending {
-        Ending { target: live.permit.target, outcome: ended.outcome, took: self.now.since(live.sent_at) }
     }
 
     fn settlement(&self, live: &Live, ended: &Ended) -> Settlement {
@@ -370,6 +385,7 @@ impl Exchange {
                 return self.refuse(&ApiError::unexplained(status), Some(target));
             };
             self.write(event);
+            self.how = How::Refused;
             self.state = State::Over;
             return;
         }
@@ -388,6 +404,7 @@ impl Exchange {
 
     /// Answers with an error: as a reply, or within the stream if that has begun.
     fn refuse(&mut self, error: &ApiError, target: Option<TargetId>) {
+        self.how = How::Refused;
         if self.keep_alive.has_begun {
             self.write(error.event(self.request.surface, &self.request_id));
             self.state = State::Over;
@@ -399,6 +416,7 @@ impl Exchange {
     }
 
     fn reply(&mut self, reply: Reply) {
+        self.status = Some(reply.status.as_u16());
         self.actions.push_back(Action::Reply(Box::new(reply)));
         self.state = State::Over;
     }
@@ -416,6 +434,7 @@ impl Exchange {
         if !std::mem::replace(&mut self.keep_alive.has_begun, true) {
             let mut head = Head::event_stream();
             head.headers.extend(headers);
+            self.status = Some(head.status.as_u16());
             self.actions.push_back(Action::Relay(Box::new(head)));
         }
     }

@@ -28,6 +28,7 @@ use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
 use crate::quota::Remaining;
+use crate::record::{Record, Records};
 use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::stats::{Begun, TargetStats};
@@ -69,6 +70,9 @@ pub struct Gateway {
     reporter: u64,
     reports: u64,
     prober: Prober,
+    /// Turns that exchanges have had.
+    turn: u64,
+    records: Records,
 }
 
 #[derive(Debug)]
@@ -112,6 +116,7 @@ pub struct Permit {
     begun: Begun,
     /// Where attempts under way are counted.
     slot: Option<Slot>,
+    turn: u64,
 }
 
 /// What came of an attempt.
@@ -135,6 +140,18 @@ pub struct Settlement {
     pub malformed: u32,
     /// How long a refused key is left alone.
     pub quarantine: Millis,
+}
+
+impl Permit {
+    /// The key to ask with.
+    pub(crate) fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// The turn in which it was given.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
 }
 
 impl Gateway {
@@ -166,6 +183,8 @@ impl Gateway {
             reporter: rng.next_u64(),
             reports: 0,
             prober: Prober::new(&config, seed, now),
+            turn: 0,
+            records: Records::new(config.server.records),
             now,
             rng,
             config,
@@ -263,14 +282,14 @@ impl Gateway {
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }
-        Ok(Permit { target, breaker: id, key, ticket, begun, slot })
+        Ok(Permit { target, breaker: id, key, ticket, begun, slot, turn: self.turn })
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
         let now = self.advance(now);
-        let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot } = permit;
+        let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot, .. } = permit;
         let config = Arc::clone(&self.config);
         let (target, policy) = (config.target(id), &config.guard(breaker_id).policy);
         let slow = settlement.first_token.is_some_and(|took| took > policy.slow_first_token);
@@ -325,6 +344,24 @@ impl Gateway {
     pub fn allow_retry(&mut self, now: Timestamp) -> bool {
         let now = self.advance(now);
         self.retries.spend(now)
+    }
+
+    // === Records ===
+
+    /// An exchange's turn begins: at what time, as the gateway sees it, and which turn it is. Both only ever grow.
+    pub(crate) fn begin_turn(&mut self, now: Timestamp) -> (Timestamp, u64) {
+        self.turn += 1;
+        (self.advance(now), self.turn)
+    }
+
+    /// Keeps the record of a request that is over.
+    pub(crate) fn file(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// The latest requests.
+    pub(crate) fn records(&self) -> &Records {
+        &self.records
     }
 
     // === What others are told ===

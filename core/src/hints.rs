@@ -5,6 +5,7 @@
 //! them; one that cannot be honoured is refused, since whoever asks for privacy or a price means it. No vendor sees them.
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
 use crate::config::Parameters;
@@ -19,7 +20,8 @@ pub use headers::NAMES as HEADERS;
 pub(crate) use headers::retry_count;
 
 /// The hints of one request.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hints {
     /// Models to ask when the one that was asked for cannot serve, in their order.
     pub fallbacks: Vec<String>,
@@ -52,7 +54,8 @@ pub struct Hints {
 }
 
 /// What candidates are ranked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// The cheapest first; those whose price is not known last.
     Price,
@@ -63,7 +66,8 @@ pub enum Sort {
 }
 
 /// The most that a token may cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MaxPrice {
     /// Of the prompt.
     pub input: Option<Picodollars>,
@@ -85,6 +89,12 @@ impl Hints {
         }
         hints.read_controls(controls)?;
         Ok(hints)
+    }
+
+    /// How much text the client made up for them, each name with what it takes to hold it.
+    pub(crate) fn text_bytes(&self) -> usize {
+        let lists = [&self.fallbacks, &self.order, &self.ignore].into_iter().chain(&self.only);
+        lists.flatten().map(|name| size_of::<String>() + name.len()).sum()
     }
 }
 

@@ -36,6 +36,7 @@ pub mod notice;
 pub mod price;
 pub mod quota;
 pub mod rank;
+pub mod record;
 pub mod reply;
 pub mod rng;
 pub mod route;

@@ -1,7 +1,7 @@
 //! From the name a client asks for to the targets that may answer, and why others may not.
 
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
 use crate::config::{
@@ -65,7 +65,7 @@ pub enum RankBy {
 }
 
 /// Why a candidate was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Rejection {
     /// Its breaker is open, or half-open with all probes under way.

@@ -399,3 +399,19 @@ fn the_health_checks_that_charts_for_peers_ask_for() {
         assert_eq!(local(Method::GET).status(&mut gateway(), path), 200, "{path}");
     }
 }
+
+#[test]
+fn records_are_the_operators() {
+    let mut gateway = gateway();
+    let list = local(Method::GET).reply(&mut gateway, "/admin/requests");
+    assert_eq!(json_of(&list), json!({"kept": 1000, "requests": []}));
+    let unknown = local(Method::GET).reply(&mut gateway, "/admin/requests/tg-0123456789abcdef");
+    assert_eq!((unknown.status.as_u16(), code_of(&unknown).as_str()), (404, "request_not_found"));
+    let nothing = local(Method::GET).reply(&mut gateway, "/admin/requests/");
+    assert_eq!((nothing.status.as_u16(), code_of(&nothing).as_str()), (404, "unknown_url"));
+    let mut guarded = guarded();
+    for path in ["/admin/requests", "/admin/requests/tg-0123456789abcdef"] {
+        assert_eq!(local(Method::GET).reply(&mut guarded, path).status.as_u16(), 401, "{path}");
+        assert_eq!(local(Method::POST).reply(&mut gateway, path).status.as_u16(), 405, "{path}");
+    }
+}

@@ -1,9 +1,12 @@
 //! Who asks for a slot, and who comes first.
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::{Millis, Timestamp};
 
 /// How urgent a request is, from 1, the most urgent, to 5.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Priority(u8);
 
 impl Priority {

@@ -21,6 +21,7 @@ impl Default for Server {
             keep_alive: Some(Millis::from_secs(15)),
             connections_max: 10_000,
             drain: Millis::from_secs(30),
+            records: 1000,
             admin_key: None,
         }
     }

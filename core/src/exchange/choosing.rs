@@ -95,7 +95,7 @@ impl Exchange {
                 Rejection::RateLimited { retry_in_ms } => Some(retry_in_ms),
                 _ => None,
             };
-            self.walk.reject(index, rejection);
+            self.pass_over(index, rejection);
             if let Some(wait) = throttled_for
                 && self.is_worth_waiting(wait)
                 && self.may_wait(gateway)
@@ -320,7 +320,9 @@ impl Exchange {
         let (policy, nth) = (self.plan.retry, self.walk.laps + self.walk.same_target);
         let backoff = delay(self.rng(), &policy, nth);
         let until = self.now + wait + backoff.min(Millis(slack.0 / 2));
-        self.state = State::Pausing(until.min(self.deadline()));
+        let until = until.min(self.deadline());
+        self.note_pause(until);
+        self.state = State::Pausing(until);
     }
 }
 

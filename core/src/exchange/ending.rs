@@ -9,6 +9,7 @@ use crate::classify::Outcome;
 use crate::config::TargetId;
 use crate::gateway::Gateway;
 use crate::notice::Notice;
+use crate::record::How;
 use crate::reply::{ApiError, Tried, quoted};
 use crate::route::Rejection;
 use crate::time::Millis;
@@ -99,6 +100,7 @@ impl Exchange {
     /// Ends the client's stream in an error.
     pub(super) fn say_broken(&mut self, gateway: &mut Gateway, error: Bytes, target: TargetId, outcome: Outcome) {
         self.state = State::Over;
+        self.how = How::Broken;
         self.write(error);
         let (request_id, target) = (self.request_id.clone(), self.config.target(target).name.clone());
         gateway.notify(Notice::StreamBroken { request_id, target, outcome: outcome.name() });
@@ -189,7 +191,7 @@ impl Exchange {
             target: self.config.target(ending.target).name.clone(),
             outcome: ending.outcome.name(),
             status: ending.outcome.status(),
-            ms: ending.took,
+            ms: ending.took(),
         });
         tried.collect()
     }

@@ -8,6 +8,7 @@ use super::{Exchange, State};
 use crate::config::Exhausted;
 use crate::dialect::say;
 use crate::gateway::Gateway;
+use crate::record::How;
 use crate::reply::{self, Reply};
 use crate::route::Rejection;
 use crate::time::Millis;
@@ -66,6 +67,7 @@ impl Exchange {
         if !self.request.is_chat() {
             return false;
         }
+        self.how = How::Canned;
         let text = &self.config.routes[route.0].canned;
         let body = say(&self.request, self.request_id.clone(), self.started_at, text);
         let mut headers = HeaderMap::new();

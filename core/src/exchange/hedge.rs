@@ -118,7 +118,7 @@ impl Exchange {
         }
         for index in self.walk.next..self.plan.candidates.len() {
             if let Err(rejection) = self.may_ask(gateway, index) {
-                self.walk.reject(index, rejection);
+                self.pass_over(index, rejection);
                 continue;
             }
             let Some(ready) = ready.filter(|ready| ready.candidate == index) else {
@@ -127,7 +127,7 @@ impl Exchange {
             };
             match self.admit(gateway, &ready, true) {
                 Ok(live) => self.begin_hedge(gateway, route, live, ready),
-                Err(rejection) => self.walk.reject(index, rejection),
+                Err(rejection) => self.pass_over(index, rejection),
             }
             return;
         }
@@ -218,6 +218,7 @@ impl Exchange {
             self.tried.push(self.ending(&live, &ended));
             let settlement = self.settlement(&live, &ended);
             let cost = gateway.settle(self.now, live.permit, &settlement);
+            self.note_cost(cost);
             self.has_unpriced |= ended.outcome == Outcome::Neutral && cost.is_none();
             self.note_ending(index, target, *ended, cost);
         }

@@ -30,13 +30,16 @@ pub(super) struct Live {
     pub(super) candidate: usize,
     pub(super) permit: Permit,
     pub(super) sent_at: Timestamp,
+    /// The response head: when it came, and its status.
+    pub(super) head_at: Option<(Timestamp, u16)>,
     pub(super) first_token_at: Option<Timestamp>,
     /// What the vendor said is left of its quota.
     pub(super) quota: HeaderMap,
     /// The requests of it, where attempts are limited.
     pub(super) remaining: Option<Remaining>,
     terms: Terms,
-    last_at: Timestamp,
+    /// When anything came of it last.
+    pub(super) last_at: Timestamp,
     stage: Stage,
     /// The client's stream that it is to go on with, until its own has begun.
     resumes: Option<(Remains, Rescue)>,
@@ -114,19 +117,20 @@ enum Limit {
 
 impl Live {
     pub(super) fn new(id: AttemptId, candidate: usize, permit: Permit, terms: Terms, now: Timestamp) -> Self {
-        let (first_token_at, quota, remaining, stage, resumes) = (None, HeaderMap::new(), None, Stage::Waiting, None);
+        let (quota, stage) = (HeaderMap::new(), Stage::Waiting);
         Self {
             id,
             candidate,
             permit,
             sent_at: now,
-            first_token_at,
+            head_at: None,
+            first_token_at: None,
             quota,
-            remaining,
+            remaining: None,
             terms,
             last_at: now,
             stage,
-            resumes,
+            resumes: None,
         }
     }
 
@@ -188,6 +192,7 @@ impl Live {
             return;
         }
         self.last_at = now;
+        self.head_at = Some((now, status.as_u16()));
         self.quota = quota::select(&headers);
         if self.permit.is_limited() {
             self.remaining = Remaining::read(&self.quota, now);

@@ -53,6 +53,7 @@ impl Exchange {
                 self.leave_queue(gateway);
             }
             self.walk.place = Some(Place { target, number });
+            self.note_pause(look_at);
             self.walk.next = 0;
             self.state = State::Pausing(look_at);
             return true;

@@ -18,7 +18,8 @@ fn cases() -> Vec<(&'static str, Value)> {
             "server",
             json!({
                 "listen": "127.0.0.1:9", "body_max": "1MiB", "reply_max": "1MiB", "request_head": "1s",
-                "client_stall": "1s", "keep_alive": "1s", "connections_max": 1, "drain": "1s", "admin_key": { "env": "OTHER" },
+                "client_stall": "1s", "keep_alive": "1s", "connections_max": 1, "drain": "1s", "records": 7,
+                "admin_key": { "env": "OTHER" },
             }),
         ),
         (

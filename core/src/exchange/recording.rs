@@ -1,0 +1,91 @@
+//! What an exchange leaves behind for whoever asks how it went.
+
+use super::live::{Ended, Live};
+use super::{Exchange, State};
+use crate::gateway::Gateway;
+use crate::hints::Hints;
+use crate::price::Picodollars;
+use crate::record::{Attempted, How, Record};
+use crate::route::Rejection;
+use crate::time::Timestamp;
+
+/// Hints with more text than this are honoured, but not kept: no record may grow with what a client makes up.
+const HINT_BYTES_MAX: usize = 1024;
+
+impl Exchange {
+    /// Who asks, as an index into the config's clients, and what else they asked of the gateway.
+    #[must_use]
+    pub(crate) fn asked_by(mut self, client: Option<usize>, hints: Hints) -> Self {
+        self.client = client;
+        self.hints = (hints != Hints::default() && hints.text_bytes() <= HINT_BYTES_MAX).then(|| Box::new(hints));
+        self
+    }
+
+    /// How an attempt ended. What it cost is known once it is settled.
+    pub(super) fn ending(&self, live: &Live, ended: &Ended) -> Attempted {
+        Attempted {
+            nth: live.id.0,
+            target: live.permit.target,
+            key: live.permit.key(),
+            sent_at: live.sent_at,
+            head: live.head_at,
+            first_token_at: live.first_token_at,
+            last_at: live.last_at,
+            ended_at: self.now,
+            outcome: ended.outcome,
+            retry_after: ended.retry_after,
+            usage: ended.usage,
+            cost: None,
+            sent_turn: live.permit.turn(),
+            ended_turn: self.turn,
+        }
+    }
+
+    /// What the attempt cost that has just been settled.
+    pub(super) fn note_cost(&mut self, cost: Option<Picodollars>) {
+        if let Some(last) = self.tried.last_mut() {
+            last.cost = cost;
+        }
+    }
+
+    /// A candidate is not asked.
+    pub(super) fn pass_over(&mut self, index: usize, why: Rejection) {
+        let target = self.plan.candidates[index].target;
+        self.notes.pass_over(self.now, target, &why);
+        self.walk.reject(index, why);
+    }
+
+    /// Nobody is asked until then.
+    pub(super) fn note_pause(&mut self, until: Timestamp) {
+        self.notes.pause(self.now, until);
+    }
+
+    /// Leaves the record with the gateway, once everything is settled.
+    pub(super) fn file(&mut self, gateway: &mut Gateway) {
+        if self.is_filed || !matches!(self.state, State::Over) || !self.aside.is_empty() {
+            return;
+        }
+        self.is_filed = true;
+        let how = match self.how {
+            _ if self.gone => How::ClientGone,
+            How::Answered if self.status.is_none_or(|status| !(200..300).contains(&status)) => How::Refused,
+            how => how,
+        };
+        gateway.file(Record {
+            request_id: std::mem::take(&mut self.request_id),
+            model: std::mem::take(&mut self.request.model),
+            route: self.plan.route,
+            client: self.client,
+            surface: self.request.surface,
+            stream: self.request.stream,
+            hints: self.hints.take(),
+            started_at: self.started_at,
+            excluded: std::mem::take(&mut self.plan.excluded),
+            notes: std::mem::take(&mut self.notes),
+            attempts: std::mem::take(&mut self.tried),
+            how,
+            status: self.status,
+            ended_at: self.now,
+        });
+    }
+}
