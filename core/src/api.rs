@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::config::{Client, Config};
 use crate::dialect::headers::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::dialect::{Dialect, Request, Surface};
-use crate::errand::{Errand, Task};
+use crate::errand::{Errand, Task, orders};
 use crate::exchange::Exchange;
 use crate::explain::Inquiry;
 use crate::gateway::Gateway;
@@ -93,6 +93,7 @@ enum Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AdminCall {
     Explain,
+    Breakers,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -209,6 +210,7 @@ impl Awaited {
 
     fn task(&self, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
         match call {
+            AdminCall::Breakers => orders::read(&self.config, &body),
             AdminCall::Explain => {
                 let (plan, request, _) = self.plan(Surface::Chat, body)?;
                 Ok(Task::Explain(Inquiry::new(&self.config, &request, plan)))
@@ -292,6 +294,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
         ("/admin/requests", _) => (Endpoint::Records, Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
+        ("/admin/breakers", _) => (Endpoint::Body(Call::Admin(AdminCall::Breakers)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
         _ if is_below("/models/", api) => (Endpoint::Model(decoded(&api["/models/".len()..])), Method::GET),
         _ if is_below("/admin/requests/", path) => (Endpoint::Record(&path["/admin/requests/".len()..]), Method::GET),
@@ -335,7 +338,7 @@ fn unknown_path(path: &str) -> ApiError {
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
          /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /healthz, GET /readyz, \
-         GET /admin/status, GET /admin/requests, POST /admin/explain."
+         GET /admin/status, GET /admin/requests, POST /admin/explain, POST /admin/breakers."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }

@@ -23,9 +23,11 @@ use crate::rng::Rng;
 use crate::time::{Millis, Timestamp};
 
 mod lease;
+mod order;
 mod terms;
 mod vouch;
 
+pub use order::{ORDER_MAX, Order};
 pub use terms::{Counts, Refused, Snapshot, State, Ticket, Transition, Trip, Verdict};
 
 use lease::Leases;
@@ -69,6 +71,8 @@ enum Phase {
         held_until: Timestamp,
         /// Vouchers in a row.
         vouchers: u32,
+        /// Whether an operator ordered it: then nothing but time or another order ends it.
+        by_order: bool,
     },
     HalfOpen {
         leases: Leases,
@@ -193,10 +197,10 @@ impl Breaker {
     }
 
     /// A Retry-After that arrived while it is open: it stays open for at least `by` from now, `open_max` at most. Never
-    /// shortens, and does nothing in any other state.
+    /// shortens, and does nothing in any other state, nor to an operator's order.
     pub fn lengthen(&mut self, now: Timestamp, policy: &BreakerPolicy, by: Millis) {
         let now = self.advance(now);
-        if let Phase::Open { until, held_until, .. } = &mut self.phase
+        if let Phase::Open { until, held_until, by_order: false, .. } = &mut self.phase
             && now < *until
         {
             *held_until = (*held_until).max(now + by.min(longest(policy)));
@@ -204,16 +208,16 @@ impl Breaker {
         }
     }
 
-    /// Ends its open time now: whoever asks next is a probe. Does nothing in any other state.
+    /// Ends its open time now: whoever asks next is a probe. Does nothing in any other state, nor to an operator's order.
     pub fn hasten(&mut self, now: Timestamp) {
         let now = self.advance(now);
-        if let Phase::Open { until, .. } = &mut self.phase {
+        if let Phase::Open { until, by_order: false, .. } = &mut self.phase {
             *until = (*until).min(now);
         }
     }
 
     /// What other gateways found: open for `remaining`, after `trips` openings. Only ever adds caution: opens, or opens
-    /// for longer, for at most `open_max` from now.
+    /// for longer, for at most `open_max` from now. An operator's order stands as it is.
     pub fn open_remote(
         &mut self,
         now: Timestamp,
@@ -237,32 +241,6 @@ impl Breaker {
         }
     }
 
-    /// Opens it by order, for `open_for` from now but `open_max` at most. Does not count as an opening.
-    pub fn force_open(&mut self, now: Timestamp, policy: &BreakerPolicy, open_for: Millis) -> Transition {
-        let now = self.advance(now);
-        self.openings = self.exponent(now, policy);
-        self.open_held(now, open_for.clamp(Millis(1), longest(policy)), Trip::Forced)
-    }
-
-    /// Closes it by order, for all traffic at once. If it opens again, it does so for as long as it would have.
-    pub fn force_close(&mut self, now: Timestamp) -> Option<Transition> {
-        let now = self.advance(now);
-        if let Phase::Closed { ramping, .. } = &mut self.phase {
-            *ramping = false;
-            return None;
-        }
-        Some(self.close(now, false))
-    }
-
-    /// Makes it as new. Results of attempts that are still running will not count.
-    pub fn reset(&mut self, now: Timestamp) -> Option<Transition> {
-        let now = self.advance(now);
-        let was_closed = self.state(now) == State::Closed;
-        self.openings = 0;
-        let transition = self.close(now, false);
-        (!was_closed).then_some(transition)
-    }
-
     /// What is worth keeping over a restart.
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
         let now = now.max(self.clock);
@@ -271,7 +249,8 @@ impl Breaker {
             Phase::Open { .. } | Phase::HalfOpen { .. } => (Millis::ZERO, false),
         };
         let remaining_ms = self.retry_in(now).unwrap_or_default();
-        Snapshot { state: self.state(now), remaining_ms, closed_ms, ramping, trips: self.openings }
+        let (state, by_order) = (self.state(now), self.is_by_order(now));
+        Snapshot { state, remaining_ms, closed_ms, ramping, trips: self.openings, by_order }
     }
 
     /// Takes up from a snapshot, whatever it says. Half-open begins anew, with the first probe.
@@ -279,10 +258,11 @@ impl Breaker {
         let phase = match snapshot.state {
             State::Closed => Phase::Closed { since: now - snapshot.closed_ms, ramping: snapshot.ramping },
             State::Open => {
-                let until = now + snapshot.remaining_ms.min(longest(policy));
-                Phase::Open { until, held_until: until, vouchers: 0 }
+                let by_order = snapshot.by_order;
+                let until = now + snapshot.remaining_ms.min(if by_order { ORDER_MAX } else { longest(policy) });
+                Phase::Open { until, held_until: until, vouchers: 0, by_order }
             }
-            State::HalfOpen => Phase::Open { until: now, held_until: now, vouchers: 0 },
+            State::HalfOpen => Phase::Open { until: now, held_until: now, vouchers: 0, by_order: false },
         };
         Self { clock: now, openings: snapshot.trips, phase, ..Self::new() }
     }
@@ -377,14 +357,14 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Timestamp, open_for: Millis, why: Trip) -> Transition {
-        self.enter(Phase::Open { until: now + open_for, held_until: now, vouchers: 0 });
+        self.enter(Phase::Open { until: now + open_for, held_until: now, vouchers: 0, by_order: false });
         Transition::Opened { open_for, why }
     }
 
     /// Opens it for a time that no voucher cuts short.
     fn open_held(&mut self, now: Timestamp, open_for: Millis, why: Trip) -> Transition {
         let until = now + open_for;
-        self.enter(Phase::Open { until, held_until: until, vouchers: 0 });
+        self.enter(Phase::Open { until, held_until: until, vouchers: 0, by_order: false });
         Transition::Opened { open_for, why }
     }
 

@@ -27,7 +27,7 @@ mod tests;
 
 pub use crate::dialect::{DefaultParameters, Dialect};
 pub use error::{ConfigError, ConfigErrors, Place};
-pub(crate) use units::decimal;
+pub(crate) use units::{decimal, duration};
 
 use document::Node;
 

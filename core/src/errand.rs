@@ -5,11 +5,15 @@
 
 use http::StatusCode;
 
+use crate::breaker::Order;
+use crate::config::TargetId;
 use crate::dialect::Dialect;
 use crate::explain::Inquiry;
 use crate::gateway::Gateway;
 use crate::reply::{ApiError, Reply, name_request};
 use crate::time::Timestamp;
+
+pub(crate) mod orders;
 
 /// A call of the admin interface whose body has been read.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Errand {
 pub(crate) enum Task {
     /// Say who would be asked, and why the others would not.
     Explain(Inquiry),
+    /// Open, close or reset a target's breaker.
+    Order(TargetId, Order),
 }
 
 impl Gateway {
@@ -31,6 +37,10 @@ impl Gateway {
         let Errand { request_id, task } = errand;
         let done: Result<Reply, Box<ApiError>> = match task {
             Task::Explain(inquiry) => Ok(Reply::json(StatusCode::OK, &self.explanation(now, &inquiry))),
+            Task::Order(target, order) => {
+                self.order(now, target, order);
+                Ok(Reply::json(StatusCode::OK, &self.ordered(now, target)))
+            }
         };
         match done {
             Ok(mut reply) => {

@@ -11,20 +11,20 @@ use std::sync::Arc;
 mod health;
 mod hedging;
 mod ranking;
+mod sharing;
 mod slots;
 
 use http::HeaderMap;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
 use crate::backoff::RetryBudget;
-use crate::breaker::{Breaker, State, Ticket, Transition};
+use crate::breaker::{Breaker, Order, State, Ticket, Transition};
 use crate::classify::Outcome;
 use crate::concurrency::{Claim, Limiter, Slot};
 use crate::config::{BreakerId, Candidate, Config, Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
 use crate::health::{Health, Prober};
-use crate::keeper::{Change, Report, View};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
 use crate::quota::Remaining;
@@ -73,6 +73,8 @@ pub struct Gateway {
     /// Turns that exchanges have had.
     turn: u64,
     records: Records,
+    /// The number of the latest order that the keeper told of; `None` until it has told anything.
+    obeyed: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -93,6 +95,8 @@ struct BreakerState {
     rng: Rng,
     /// Whether it has changed since the keeper was told.
     unreported: bool,
+    /// What an operator has ordered since then.
+    order: Option<Order>,
 }
 
 /// What a target's answers have cost.
@@ -169,6 +173,7 @@ impl Gateway {
             breaker: Breaker::new(),
             rng: Rng::from_name(seed, &guard.name),
             unreported: false,
+            order: None,
         });
         Self {
             targets: targets.collect(),
@@ -185,6 +190,7 @@ impl Gateway {
             prober: Prober::new(&config, seed, now),
             turn: 0,
             records: Records::new(config.server.records),
+            obeyed: None,
             now,
             rng,
             config,
@@ -232,16 +238,21 @@ impl Gateway {
         self.retries.note(now);
     }
 
+    /// Whether [`hasten`](Self::hasten) would do anything: an operator's order stands above it.
+    pub fn hastens(&self, now: Timestamp, id: BreakerId) -> bool {
+        !self.breaker(id).is_by_order(self.now.max(now))
+    }
+
     /// Lets an open breaker's probes through now, where nobody else can be asked.
     pub fn hasten(&mut self, now: Timestamp, id: BreakerId) {
         let now = self.advance(now);
         self.breakers[id.0].breaker.hasten(now);
     }
 
-    /// Makes a breaker as new.
-    pub fn reset(&mut self, now: Timestamp, id: BreakerId) {
+    /// Makes a breaker as new, where nobody else can be asked, unless an operator keeps it open.
+    pub fn relent(&mut self, now: Timestamp, id: BreakerId) {
         let now = self.advance(now);
-        if let Some(transition) = self.breakers[id.0].breaker.reset(now) {
+        if let Some(transition) = self.breakers[id.0].breaker.relent(now) {
             self.note_transition(id, transition);
         }
     }
@@ -383,38 +394,6 @@ impl Gateway {
         }
     }
 
-    /// What the keeper should be told, if anything has changed since it was told last.
-    pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
-        let now = self.advance(now);
-        let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
-        let changes = unreported.map(|(guard, state)| {
-            state.unreported = false;
-            Change { target: guard.name.clone(), breaker: state.breaker.snapshot(now) }
-        });
-        let changes: Vec<Change> = changes.collect();
-        if changes.is_empty() {
-            return None;
-        }
-        self.reports += 1;
-        Some(Report { reporter: self.reporter, sequence: self.reports, changes })
-    }
-
-    /// Takes in what the keeper knows. Only ever adds caution.
-    pub fn handle_view(&mut self, now: Timestamp, view: &View) {
-        let now = self.advance(now);
-        let config = Arc::clone(&self.config);
-        for (index, guard) in config.breakers.iter().enumerate() {
-            let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
-            let breaker = &mut self.breakers[index].breaker;
-            let transition = breaker.open_remote(now, &guard.policy, open.remaining_ms, open.trips);
-            if let Some(transition) = transition {
-                self.note_transition(BreakerId(index), transition);
-                // The keeper knows: it has told.
-                self.breakers[index].unreported = false;
-            }
-        }
-    }
-
     // === What pages show ===
 
     /// A breaker, for status pages.
@@ -513,6 +492,12 @@ impl Gateway {
     }
 
     fn note_transition(&mut self, id: BreakerId, transition: Transition) {
+        // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
+        self.breakers[id.0].unreported |= !matches!(transition, Transition::HalfOpened);
+        self.announce(id, transition);
+    }
+
+    fn announce(&mut self, id: BreakerId, transition: Transition) {
         let target = self.config.guard(id).target;
         match transition {
             Transition::Opened { .. } => self.prober.wake(target, self.now),
@@ -520,9 +505,6 @@ impl Gateway {
             Transition::Closed => self.targets[target.0].health.forget(),
             Transition::HalfOpened => {}
         }
-        let state = &mut self.breakers[id.0];
-        // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
-        state.unreported |= !matches!(transition, Transition::HalfOpened);
         let target = self.config.guard(id).name.clone();
         self.notify(match transition {
             Transition::Opened { open_for, why } => Notice::BreakerOpened { target, open_ms: open_for, why },

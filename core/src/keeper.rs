@@ -6,12 +6,16 @@
 //!
 //! Reports and views hold lengths of time, never moments: the clocks at both ends differ. A report counts once, by its
 //! reporter and sequence number, however often it arrives, and an old one that arrives late changes nothing.
+//!
+//! What breakers find out by themselves only ever adds caution elsewhere. An operator's order is another matter: it was
+//! given to one gateway and is meant for all, so the latest one for each breaker is kept, numbered, and obeyed by each
+//! gateway once.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::breaker::{Snapshot, State};
+use crate::breaker::{ORDER_MAX, Order, Snapshot, State};
 use crate::time::{Millis, Timestamp};
 
 /// Version of the stored form; a store of another version is not read.
@@ -50,6 +54,9 @@ pub struct Change {
     pub target: String,
     /// Its breaker as it is now.
     pub breaker: Snapshot,
+    /// What an operator has ordered, if that is why it changed. An open time is what is left of it.
+    #[serde(default)]
+    pub order: Option<Order>,
 }
 
 /// What the keeper tells.
@@ -57,6 +64,20 @@ pub struct Change {
 pub struct View {
     /// The targets that are shut off, by name.
     pub open: Vec<Open>,
+    /// The latest orders, at most one for each target.
+    #[serde(default)]
+    pub orders: Vec<Ordered>,
+}
+
+/// An order that an operator has given to some gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// The target's name.
+    pub target: String,
+    /// Rises with each order that the keeper hears of, and is to be compared only.
+    pub number: u64,
+    /// What is to be done. An open time is what is left of it.
+    pub order: Order,
 }
 
 /// A target that is shut off.
@@ -75,6 +96,8 @@ pub struct Open {
 pub struct Keeper {
     version: u32,
     targets: BTreeMap<String, Entry>,
+    #[serde(default)]
+    orders: BTreeMap<String, Given>,
     /// The last sequence number of each reporter, the latest to speak last.
     reporters: VecDeque<(u64, u64)>,
 }
@@ -85,9 +108,30 @@ struct Entry {
     trips: u32,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Given {
+    /// When, and its number too: no two are given at one instant.
+    at: Timestamp,
+    order: Order,
+}
+
+impl Given {
+    /// What there still is to do.
+    fn rest(self, now: Timestamp) -> Option<Order> {
+        match self.order {
+            Order::Open(open_for) => {
+                let left = now.until(self.at + open_for).min(open_for);
+                (left > Millis::ZERO).then_some(Order::Open(left))
+            }
+            // A gateway that has heard nothing for so long has forgotten what this would undo.
+            Order::Close | Order::Reset => (now.since(self.at) < ORDER_MAX).then_some(self.order),
+        }
+    }
+}
+
 impl Default for Keeper {
     fn default() -> Self {
-        Self { version: VERSION, targets: BTreeMap::new(), reporters: VecDeque::new() }
+        Self { version: VERSION, targets: BTreeMap::new(), orders: BTreeMap::new(), reporters: VecDeque::new() }
     }
 }
 
@@ -108,14 +152,16 @@ impl Keeper {
             return false;
         }
         self.targets.retain(|_, entry| entry.open_until > now);
+        self.orders.retain(|_, given| given.rest(now).is_some());
         for change in &report.changes {
-            match change.breaker.state {
-                State::Open => self.open(now, change),
+            match (change.order, change.breaker.state) {
+                (Some(order), _) => self.obey(now, &change.target, order),
+                (None, State::Open) => self.open(now, change),
                 // A recovery is a verdict of probes: it holds for all.
-                State::Closed => {
+                (None, State::Closed) => {
                     self.targets.remove(&change.target);
                 }
-                State::HalfOpen => {}
+                (None, State::HalfOpen) => {}
             }
         }
         true
@@ -129,7 +175,25 @@ impl Keeper {
             remaining_ms: now.until(entry.open_until).min(OPEN_MAX),
             trips: entry.trips,
         });
-        View { open: open.collect() }
+        let orders = self.orders.iter().filter_map(|(target, given)| {
+            Some(Ordered { target: target.clone(), number: given.at.0, order: given.rest(now)? })
+        });
+        View { open: open.collect(), orders: orders.collect() }
+    }
+
+    /// Keeps an order for those who have not heard it. It takes the place of all that was known.
+    fn obey(&mut self, now: Timestamp, target: &str, order: Order) {
+        self.targets.remove(target);
+        if self.orders.len() >= TARGETS_MAX && !self.orders.contains_key(target) {
+            return;
+        }
+        let last = self.orders.values().map(|given| given.at + Millis(1)).max();
+        let at = last.map_or(now, |after_last| after_last.max(now));
+        let order = match order {
+            Order::Open(open_for) => Order::Open(open_for.min(ORDER_MAX)),
+            Order::Close | Order::Reset => order,
+        };
+        self.orders.insert(target.to_owned(), Given { at, order });
     }
 
     fn open(&mut self, now: Timestamp, change: &Change) {
@@ -161,11 +225,12 @@ mod tests {
 
     fn report(reporter: u64, sequence: u64, state: State, remaining: u64) -> Report {
         let breaker = Snapshot { state, remaining_ms: Millis(remaining), trips: 1, ..Snapshot::default() };
-        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker }] }
+        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker, order: None }] }
     }
 
     fn open(remaining: u64) -> View {
-        View { open: vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), trips: 1 }] }
+        let open = vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), trips: 1 }];
+        View { open, orders: Vec::new() }
     }
 
     #[test]
@@ -204,6 +269,50 @@ mod tests {
         assert_eq!(keeper.view(Timestamp(0)), open(OPEN_MAX.0));
     }
 
+    fn ordered(reporter: u64, order: Order) -> Report {
+        let mut report = report(reporter, 1, State::Closed, 0);
+        report.changes[0].order = Some(order);
+        report
+    }
+
+    /// The orders as a gateway that comes by at `now` hears them.
+    fn orders(keeper: &Keeper, now: u64) -> Vec<Order> {
+        keeper.view(Timestamp(now)).orders.iter().map(|ordered| ordered.order).collect()
+    }
+
+    #[test]
+    fn an_order_holds_for_its_time_whatever_gateways_find_out() {
+        let mut keeper = Keeper::default();
+        keeper.handle_report(Timestamp(1000), &report(1, 1, State::Open, 5000));
+        keeper.handle_report(Timestamp(1000), &ordered(2, Order::Open(Millis(1_800_000))));
+        assert_eq!(keeper.view(Timestamp(1000)).open, [], "an order is all there is to say");
+        keeper.handle_report(Timestamp(2000), &report(3, 1, State::Closed, 0));
+        assert_eq!(orders(&keeper, 2000), [Order::Open(Millis(1_799_000))], "no recovery ends it");
+        assert_eq!(
+            orders(&keeper, 500),
+            [Order::Open(Millis(1_800_000))],
+            "nor does a clock that goes back prolong it"
+        );
+        assert_eq!(orders(&keeper, 1_801_000), []);
+        keeper.handle_report(Timestamp(1000), &ordered(4, Order::Open(Millis(u64::MAX))));
+        assert_eq!(orders(&keeper, 1000), [Order::Open(ORDER_MAX)]);
+    }
+
+    #[test]
+    fn the_latest_order_is_the_one_that_holds_and_has_the_highest_number() {
+        let mut keeper = Keeper::default();
+        let mut numbers = Vec::new();
+        for (reporter, order) in [(1, Order::Open(Millis(9000))), (2, Order::Close), (3, Order::Reset)] {
+            keeper.handle_report(Timestamp(1000), &ordered(reporter, order));
+            assert_eq!(orders(&keeper, 1000), [order]);
+            numbers.push(keeper.view(Timestamp(1000)).orders[0].number);
+        }
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        keeper.handle_report(Timestamp(2000), &report(9, 1, State::Open, 5000));
+        assert_eq!(keeper.view(Timestamp(2000)).open.len(), 1, "what is found out after it counts again");
+        assert_eq!(orders(&keeper, 1000 + 2 * ORDER_MAX.0), []);
+    }
+
     #[test]
     fn survives_being_stored() {
         let mut keeper = Keeper::default();
@@ -223,7 +332,14 @@ mod tests {
             let mut report = report(reporter, 1, State::Open, 5000);
             report.changes[0].target = format!("a/{reporter}");
             keeper.handle_report(Timestamp(0), &report);
+            report.changes[0].order = Some(Order::Close);
+            report.sequence = 2;
+            keeper.handle_report(Timestamp(0), &report);
         }
-        assert!(keeper.targets.len() <= TARGETS_MAX && keeper.reporters.len() <= REPORTERS_MAX);
+        assert!(
+            keeper.targets.len() <= TARGETS_MAX
+                && keeper.orders.len() <= TARGETS_MAX
+                && keeper.reporters.len() <= REPORTERS_MAX
+        );
     }
 }

@@ -59,6 +59,8 @@ pub struct BreakerStatus {
     pub state: &'static str,
     /// Until it lets a probe through; absent unless it is open.
     pub retry_in_ms: Option<Millis>,
+    /// Whether an operator has ordered it to be open.
+    pub by_order: bool,
     /// What its window holds.
     pub window: Counts,
 }
@@ -88,16 +90,16 @@ pub struct RouteStatus {
     /// Its targets in the order in which its strategy favours them now; those that cannot be used come last.
     pub order: Vec<String>,
     /// The breakers that the route has of its own.
-    pub breakers: Vec<RouteBreaker>,
+    pub breakers: Vec<TargetBreaker>,
     /// Second attempts that were made because the first was slow.
     pub hedges: u64,
     /// Those of them that were faster.
     pub hedges_won: u64,
 }
 
-/// A breaker that guards a target on one route alone.
+/// A breaker and whom it guards.
 #[derive(Debug, Clone, Serialize)]
-pub struct RouteBreaker {
+pub struct TargetBreaker {
     /// Whom it guards.
     pub target: String,
     /// What it is up to.
@@ -121,7 +123,7 @@ impl Gateway {
         let route = &config.routes[id.0];
         let name = |candidate: &Candidate| config.target(candidate.target).name.clone();
         let own = route.candidates.iter().filter(|candidate| config.guard(candidate.breaker).route == Some(id));
-        let breakers = own.map(|candidate| RouteBreaker {
+        let breakers = own.map(|candidate| TargetBreaker {
             target: name(candidate),
             breaker: self.breaker_status(now, candidate.breaker),
         });
@@ -138,11 +140,17 @@ impl Gateway {
         }
     }
 
+    /// What an order has led to: the reply of `POST /admin/breakers`.
+    pub(crate) fn ordered(&self, now: Timestamp, id: TargetId) -> TargetBreaker {
+        TargetBreaker { target: self.config().target(id).name.clone(), breaker: self.breaker_status(now, id.into()) }
+    }
+
     fn breaker_status(&self, now: Timestamp, id: BreakerId) -> BreakerStatus {
         let breaker = self.breaker(id);
         BreakerStatus {
             state: state_name(breaker.state(now)),
             retry_in_ms: breaker.retry_in(now),
+            by_order: breaker.is_by_order(now),
             window: breaker.counts(now),
         }
     }

@@ -124,6 +124,8 @@ fn paths_and_methods() {
         (Method::POST, "/v1/embeddings", 0),
         (Method::POST, "/embeddings", 0),
         (Method::POST, "/admin/explain", 0),
+        (Method::POST, "/admin/breakers", 0),
+        (Method::GET, "/admin/breakers", 405),
         (Method::GET, "/v1/chat/completions", 405),
         (Method::GET, "/admin/explain", 405),
         (Method::POST, "/v1/models", 405),
@@ -239,7 +241,9 @@ fn with_clients_a_key_is_needed_from_everywhere() {
 #[test]
 fn admin_pages_need_the_admin_key() {
     let mut gateway = guarded();
-    for (method, path, reached) in [(Method::GET, "/admin/status", 200), (Method::POST, "/admin/explain", 0)] {
+    for (method, path, reached) in
+        [(Method::GET, "/admin/status", 200), (Method::POST, "/admin/explain", 0), (Method::POST, "/admin/breakers", 0)]
+    {
         let far = local(method).peer("203.0.113.9").with(HOST, "api.example.com");
         assert_eq!(far.clone().bearing("ADMIN").status(&mut gateway, path), reached);
         assert_eq!(far.clone().bearing("ALL").status(&mut gateway, path), 401);
@@ -305,6 +309,62 @@ fn a_dry_run_says_who_would_be_asked() {
     let candidate = |target: &str| json!({"target": target, "taken": true, "health": "unknown", "rejected": null});
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
     assert_eq!(explained, json!({"route": "default", "target": "a/gpt-x", "candidates": candidates}));
+}
+
+/// The reply to an order, whether it was refused or done.
+fn order(gateway: &mut Gateway, body: &str) -> Reply {
+    match local(Method::POST).read(gateway, "/admin/breakers", body) {
+        Next::Errand(errand) => gateway.run(NOW, *errand),
+        Next::Reply(reply) => *reply,
+        Next::Exchange(_) => panic!("an order is no question"),
+    }
+}
+
+#[test]
+fn orders_open_and_close_breakers() {
+    let mut gateway = gateway();
+    for (body, state, retry_in_ms) in [
+        (r#"{"target":"a/gpt-x","order":"open"}"#, "open", json!(300_000)),
+        (r#"{"target":"fast","order":"open","for":"24h"}"#, "open", json!(86_400_000)),
+        (r#"{"target":"a/gpt-x","order":"close"}"#, "closed", Value::Null),
+        (r#"{"target":"gpt-x","order":"open","for":"250ms"}"#, "open", json!(250)),
+        (r#"{"target":"a/gpt-x","order":"reset"}"#, "closed", Value::Null),
+    ] {
+        let reply = order(&mut gateway, body);
+        assert_eq!(reply.status, StatusCode::OK, "{body}");
+        assert!(reply.headers.contains_key(REQUEST_ID));
+        let told = json_of(&reply);
+        assert_eq!(told["target"], "a/gpt-x", "{body}");
+        let breaker = &told["breaker"];
+        let by_order = state == "open";
+        assert_eq!((&breaker["state"], &breaker["retry_in_ms"]), (&json!(state), &retry_in_ms), "{body}");
+        assert_eq!(breaker["by_order"], by_order, "{body}");
+    }
+}
+
+#[test]
+fn what_is_no_order_is_told_what_would_be_one() {
+    let mut gateway = gateway();
+    let example = r#"Write {"target": "vendor/model", "order": "open", "for": "5m"}"#;
+    for (body, status, remedy) in [
+        ("", 400, example),
+        ("[]", 400, example),
+        (r#"{"target":"a/gpt-x"}"#, 400, example),
+        (r#"{"target":"a/gpt-x","order":"shut"}"#, 400, example),
+        (r#"{"target":"a/gpt-x","order":"open","until":"5m"}"#, 400, example),
+        (r#"{"target":"a/gpt-x","order":"open","for":"0s"}"#, 400, "1d at most"),
+        (r#"{"target":"a/gpt-x","order":"open","for":"25h"}"#, 400, "1d at most"),
+        (r#"{"target":"a/gpt-x","order":"open","for":"soon"}"#, 400, "such as"),
+        (r#"{"target":"a/gpt-x","order":"close","for":"5m"}"#, 400, "leave out `for`"),
+        (r#"{"target":"default","order":"open"}"#, 404, "Known here: a/gpt-x, b/org/llama."),
+        (r#"{"target":"a/gpt-y","order":"open"}"#, 404, "Known here: a/gpt-x, b/org/llama."),
+    ] {
+        let reply = order(&mut gateway, body);
+        let message = json_of(&reply)["error"]["message"].as_str().unwrap().to_owned();
+        assert_eq!(reply.status.as_u16(), status, "{body}");
+        assert!(message.contains(remedy), "{body}: {message}");
+    }
+    assert_eq!(gateway.poll_report(NOW), None, "nothing was done");
 }
 
 #[test]

@@ -21,6 +21,9 @@ enum Event {
     /// Whether it was found well, and whether that tells anything.
     Vouch(bool, bool),
     Remote(u64, u32),
+    /// The last resort of a route.
+    Hasten,
+    Relent,
     ForceOpen(u64),
     ForceClose,
     Reset,
@@ -73,7 +76,9 @@ fn event() -> impl Strategy<Value = Event> {
         2 => length().prop_map(Event::Lengthen),
         12 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(well, telling)| Event::Vouch(well, telling)),
         2 => (length(), mostly(0..5_u32)).prop_map(|(ms, trips)| Event::Remote(ms, trips)),
-        1 => length().prop_map(Event::ForceOpen),
+        1 => Just(Event::Hasten),
+        1 => Just(Event::Relent),
+        1 => mostly(0..40_000_u64).prop_map(Event::ForceOpen),
         1 => Just(Event::ForceClose),
         1 => Just(Event::Reset),
         1 => Just(Event::Restart),
@@ -105,7 +110,7 @@ struct Model {
 #[derive(Debug, Clone)]
 enum ModelState {
     Closed { since: u64, ramping: bool },
-    Open { until: u64, held_until: u64, vouchers: u32 },
+    Open { until: u64, held_until: u64, vouchers: u32, by_order: bool },
     HalfOpen { probes: Vec<Probe>, successes: u32, slow: u32 },
 }
 
@@ -220,10 +225,11 @@ impl Model {
             assert_eq!(transition, None);
         }
         match &mut self.state {
-            ModelState::Open { until, .. } => {
+            ModelState::Open { until, by_order, .. } => {
                 let refused = result.expect_err("open admits nothing");
                 assert_eq!(refused.retry_in.0, *until - now);
-                assert!((1..=self.policy.open_max.0.max(1)).contains(&refused.retry_in.0));
+                let cap = if *by_order { ORDER_MAX.0 } else { self.policy.open_max.0.max(1) };
+                assert!((1..=cap).contains(&refused.retry_in.0));
             }
             ModelState::Closed { since, ramping } => match result {
                 Err(refused) => {
@@ -306,7 +312,8 @@ impl Model {
 
     fn open(&mut self, open_for: u64, held: bool) {
         let until = self.now.saturating_add(open_for);
-        self.state = ModelState::Open { until, held_until: if held { until } else { self.now }, vouchers: 0 };
+        self.state =
+            ModelState::Open { until, held_until: if held { until } else { self.now }, vouchers: 0, by_order: false };
         self.era += 1;
     }
 
@@ -316,9 +323,19 @@ impl Model {
         self.era += 1;
     }
 
+    fn is_by_order(&self) -> bool {
+        matches!(self.state, ModelState::Open { until, by_order: true, .. } if self.now < until)
+    }
+
+    fn reset(&mut self, actual: Option<Transition>) {
+        assert_eq!(actual.is_some(), self.state() != State::Closed);
+        self.trips = 0;
+        self.close(false);
+    }
+
     fn lengthened(&mut self, by: u64) {
         let (now, cap) = (self.now, self.cap());
-        if let ModelState::Open { until, held_until, .. } = &mut self.state
+        if let ModelState::Open { until, held_until, by_order: false, .. } = &mut self.state
             && now < *until
         {
             *held_until = (*held_until).max(now.saturating_add(by.min(cap)));
@@ -329,7 +346,7 @@ impl Model {
     /// What a voucher must lead to.
     fn vouched(&mut self, well: bool, telling: bool) -> Option<Expected> {
         let (now, needed) = (self.now, self.policy.successes.max(1));
-        let ModelState::Open { until, held_until, vouchers } = &mut self.state else { return None };
+        let ModelState::Open { until, held_until, vouchers, .. } = &mut self.state else { return None };
         if !well {
             *vouchers = 0;
             return (now >= *until).then_some(Expected::Opened(Trip::Probe));
@@ -423,14 +440,17 @@ impl Twins {
                 self.model.reported(*ms, *trips, transition);
             }
             Event::ForceOpen(ms) => {
-                let open_for = Millis((*ms).clamp(1, self.model.cap()));
-                let transition = self.breaker.force_open(now, &policy, Millis(*ms));
-                assert_eq!(transition, Transition::Opened { open_for, why: Trip::Forced });
+                let open_for = Millis((*ms).clamp(1, ORDER_MAX.0));
+                let transition = self.breaker.obey(now, &policy, Order::Open(Millis(*ms)));
+                assert_eq!(transition, Some(Transition::Opened { open_for, why: Trip::Forced }));
                 self.model.forgive();
                 self.model.open(open_for.0, true);
+                if let ModelState::Open { by_order, .. } = &mut self.model.state {
+                    *by_order = true;
+                }
             }
             Event::ForceClose => {
-                let transition = self.breaker.force_close(now);
+                let transition = self.breaker.obey(now, &policy, Order::Close);
                 assert_eq!(transition.is_some(), !matches!(self.model.state, ModelState::Closed { .. }));
                 match &mut self.model.state {
                     ModelState::Closed { ramping, .. } => *ramping = false,
@@ -438,10 +458,23 @@ impl Twins {
                 }
             }
             Event::Reset => {
-                let transition = self.breaker.reset(now);
-                assert_eq!(transition.is_some(), self.model.state() != State::Closed);
-                self.model.trips = 0;
-                self.model.close(false);
+                let transition = self.breaker.obey(now, &policy, Order::Reset);
+                self.model.reset(transition);
+            }
+            Event::Relent => {
+                let transition = self.breaker.relent(now);
+                if self.model.is_by_order() {
+                    assert_eq!(transition, None);
+                } else {
+                    self.model.reset(transition);
+                }
+            }
+            Event::Hasten => {
+                self.breaker.hasten(now);
+                let now = self.model.now;
+                if let ModelState::Open { until, by_order: false, .. } = &mut self.model.state {
+                    *until = (*until).min(now);
+                }
             }
             Event::Restart => self.restart(),
         }
@@ -481,11 +514,12 @@ impl Twins {
         self.issued.clear();
         self.model.results.clear();
         match self.model.state {
-            ModelState::Open { until, .. } if now.0 < until => {
-                self.model.state = ModelState::Open { until, held_until: until, vouchers: 0 };
+            ModelState::Open { until, by_order, .. } if now.0 < until => {
+                self.model.state = ModelState::Open { until, held_until: until, vouchers: 0, by_order };
             }
             ModelState::Open { .. } | ModelState::HalfOpen { .. } => {
-                self.model.state = ModelState::Open { until: now.0, held_until: now.0, vouchers: 0 };
+                let until = now.0;
+                self.model.state = ModelState::Open { until, held_until: until, vouchers: 0, by_order: false };
             }
             ModelState::Closed { .. } => {}
         }
@@ -504,7 +538,10 @@ impl Twins {
         assert_eq!(self.breaker.would_admit(now, &policy).is_ok(), free);
         let open = self.breaker.retry_in(now);
         assert_eq!(open.is_some(), self.model.state() == State::Open);
-        assert!(open.is_none_or(|left| (1..=self.model.cap()).contains(&left.0)));
+        let by_order = self.model.is_by_order();
+        assert_eq!(self.breaker.is_by_order(now), by_order);
+        let cap = if by_order { ORDER_MAX.0 } else { self.model.cap() };
+        assert!(open.is_none_or(|left| (1..=cap).contains(&left.0)));
         if let Phase::HalfOpen { leases, .. } = &self.breaker.phase {
             let room = self.model.probes_max().saturating_add(lease::REMEMBERED_MAX);
             assert!(leases.entries.len() <= room, "the lease table is bounded");
@@ -538,6 +575,7 @@ proptest! {
         let policy = BreakerPolicy { open_max: policy.open_max.min(Millis(1_000_000)), successes: policy.successes % 8, ..policy };
         let Twins { mut breaker, mut rng, clock, lease_max, .. } = Twins::run(policy, seed, &events);
         let begin = Timestamp(clock);
+        let ordered = breaker.retry_in(begin).filter(|_| breaker.is_by_order(begin)).unwrap_or_default();
         let mut now = begin;
         while breaker.state(now) != State::Closed {
             match breaker.admit(now, &policy, Millis(lease), &mut rng) {
@@ -548,7 +586,8 @@ proptest! {
                 }
             }
         }
-        let bound = policy.open_max.0.max(1) + lease_max.max(1) + u64::from(policy.successes.max(1)) * service;
+        let cap = policy.open_max.0.max(ordered.0).max(1);
+        let bound = cap + lease_max.max(1) + u64::from(policy.successes.max(1)) * service;
         prop_assert!(now.since(begin).0 <= bound, "took {} of {bound}", now.since(begin));
     }
 

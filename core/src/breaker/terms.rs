@@ -46,7 +46,7 @@ pub enum Verdict {
 /// No attempt now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// When to ask again; never zero. Open: when the open time ends, at most `open_max`. Half-open: when the earliest
+    /// When to ask again; never zero. Open: when the open time ends, at most `open_max`, or what an operator ordered. Half-open: when the earliest
     /// lease runs out; a place may be free sooner.
     pub retry_in: Millis,
 }
@@ -117,4 +117,6 @@ pub struct Snapshot {
     pub ramping: bool,
     /// Openings since it last was healthy for long.
     pub trips: u32,
+    /// Open: whether an operator ordered it.
+    pub by_order: bool,
 }

@@ -49,6 +49,10 @@ impl World {
         self.breaker.finish(self.now, &self.policy, ticket, verdict, &mut self.rng)
     }
 
+    fn order(&mut self, order: Order) -> Option<Transition> {
+        self.breaker.obey(self.now, &self.policy, order)
+    }
+
     fn attempt(&mut self, verdict: Verdict) -> Option<Transition> {
         let ticket = self.ticket();
         self.finish(ticket, verdict)
@@ -349,20 +353,44 @@ fn what_others_report_only_adds_caution() {
 #[test]
 fn orders_open_and_close_it() {
     let mut world = World::new(POLICY);
-    let forced = world.breaker.force_open(world.now, &POLICY, Millis(u64::MAX));
-    assert_eq!(forced, Transition::Opened { open_for: POLICY.open_max, why: Trip::Forced });
-    assert_eq!(world.breaker.force_close(world.now), Some(Transition::Closed));
-    assert_eq!(world.breaker.force_close(world.now), None);
+    let forced = world.order(Order::Open(Millis(u64::MAX)));
+    assert_eq!(forced, Some(Transition::Opened { open_for: ORDER_MAX, why: Trip::Forced }));
+    assert_eq!(world.order(Order::Close), Some(Transition::Closed));
+    assert_eq!(world.order(Order::Close), None);
     world.trip();
-    world.breaker.force_close(world.now);
+    world.order(Order::Close);
     assert!(world.trip() >= Millis(5000), "closing by order does not forgive");
-    assert_eq!(world.breaker.reset(world.now), Some(Transition::Closed));
+    assert_eq!(world.order(Order::Reset), Some(Transition::Closed));
     assert!(world.trip() <= Millis(5000), "a reset does");
-    world.breaker.reset(world.now);
+    world.order(Order::Reset);
     let early = world.ticket();
-    assert_eq!(world.breaker.reset(world.now), None);
+    assert_eq!(world.order(Order::Reset), None);
     world.finish(early, Failure);
     assert_eq!(world.breaker.counts(world.now), Counts::default());
+}
+
+#[test]
+fn an_open_by_order_is_ended_by_time_or_another_order_and_by_nothing_else() {
+    const HALF_AN_HOUR: Millis = Millis::from_secs(1800);
+    let mut world = World::new(POLICY);
+    let early = world.ticket();
+    world.order(Order::Open(HALF_AN_HOUR));
+    world.finish(early, Success);
+    world.breaker.hasten(world.now);
+    assert_eq!(world.breaker.relent(world.now), None);
+    world.breaker.lengthen(world.now, &POLICY, Millis(u64::MAX));
+    world.breaker.open_remote(world.now, &POLICY, Millis(u64::MAX), 0);
+    (0..9).for_each(|_| assert_eq!(world.breaker.vouch(world.now, &POLICY, true, true, &mut world.rng), None));
+    assert_eq!(world.breaker.retry_in(world.now), Some(HALF_AN_HOUR), "neither shorter nor longer, whatever comes");
+    assert!(world.breaker.is_by_order(world.now) && world.breaker.snapshot(world.now).by_order);
+    let restored = Breaker::restore(world.breaker.snapshot(world.now), Timestamp(5), &POLICY);
+    assert_eq!(restored.retry_in(Timestamp(5)), Some(HALF_AN_HOUR));
+
+    world.order(Order::Open(Millis(1000)));
+    assert_eq!(world.breaker.retry_in(world.now), Some(Millis(1000)), "the last order counts");
+    world.pass(Millis(1000));
+    assert!(!world.breaker.is_by_order(world.now));
+    assert_eq!(world.breaker.relent(world.now), Some(Transition::Closed));
 }
 
 #[test]
@@ -371,8 +399,10 @@ fn it_survives_a_restart_under_another_clock() {
     let open_for = world.trip();
     world.pass(Millis(1000));
     let stored = serde_json::to_string(&world.breaker.snapshot(world.now)).unwrap();
-    let wanted =
-        format!(r#"{{"state":"open","remaining_ms":{},"closed_ms":0,"ramping":false,"trips":1}}"#, open_for.0 - 1000);
+    let wanted = format!(
+        r#"{{"state":"open","remaining_ms":{},"closed_ms":0,"ramping":false,"trips":1,"by_order":false}}"#,
+        open_for.0 - 1000
+    );
     assert_eq!(stored, wanted);
     let later = Timestamp(77);
     let restored = Breaker::restore(serde_json::from_str(&stored).unwrap(), later, &POLICY);

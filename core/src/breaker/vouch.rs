@@ -41,7 +41,7 @@ impl Breaker {
         rng: &mut Rng,
     ) -> Option<Transition> {
         let now = self.advance(now);
-        let Phase::Open { until, held_until, vouchers } = &mut self.phase else { return None };
+        let Phase::Open { until, held_until, vouchers, .. } = &mut self.phase else { return None };
         let is_over = *until <= now;
         if !well {
             *vouchers = 0;
@@ -63,7 +63,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::breaker::{State, Verdict};
+    use crate::breaker::{Order, State, Verdict};
     use crate::time::Millis;
 
     const POLICY: BreakerPolicy = BreakerPolicy {
@@ -169,7 +169,7 @@ mod tests {
         world.breaker.lengthen(world.now, &POLICY, Millis(100_000));
         held(&mut world, "a vendor's Retry-After");
         let mut world = World::open();
-        let _ = world.breaker.force_open(world.now, &POLICY, Millis(5000));
+        let _ = world.breaker.obey(world.now, &POLICY, Order::Open(Millis(5000)));
         held(&mut world, "an operator's order");
         let mut world = World { breaker: Breaker::new(), ..World::open() };
         world.breaker.open_remote(world.now, &POLICY, Millis(5000), 1);

@@ -29,7 +29,9 @@ impl Exchange {
 
     /// Of those that are shut off, the one that would be let through first gets its probe now.
     fn hasten_soonest(&mut self, gateway: &mut Gateway) {
-        match self.shut_off().min_by_key(|(_, retry_in)| *retry_in) {
+        let hastened = |index: usize| gateway.hastens(self.now, self.plan.candidates[index].breaker);
+        let soonest = self.shut_off().filter(|(index, _)| hastened(*index)).min_by_key(|(_, retry_in)| *retry_in);
+        match soonest {
             Some((index, _)) => {
                 gateway.hasten(self.now, self.plan.candidates[index].breaker);
                 self.walk.again = Some(index);
@@ -46,7 +48,7 @@ impl Exchange {
             return self.give_up(gateway);
         }
         for index in shut_off {
-            gateway.reset(self.now, self.plan.candidates[index].breaker);
+            gateway.relent(self.now, self.plan.candidates[index].breaker);
         }
         self.walk.next = 0;
         self.state = State::Choosing;

@@ -8,7 +8,7 @@ use crate::classify::Failure;
 use crate::dialect::{Request, Surface};
 use crate::explain::Inquiry;
 use crate::hints::Hints;
-use crate::keeper::{Keeper, Open};
+use crate::keeper::{Keeper, Open, View};
 use crate::route;
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -16,7 +16,11 @@ const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));
 
 /// `a` has two keys and two models, `b` one of each, `free` no key and no price.
 fn gateway() -> Gateway {
-    let document = json!({
+    gateway_with(|_| {})
+}
+
+fn gateway_with(change: impl FnOnce(&mut Value)) -> Gateway {
+    let mut document = json!({
         "defaults": {"breaker": {"failures": 2, "open": "4s", "open_max": "30s", "probes": 1, "successes": 1}, "health": {"probe": "none", "unhealthy": 1000}},
         "vendors": {
             "a": {"dialect": "openai", "base_url": "http://a.test/v1", "keys": [{"env": "A1"}, {"env": "A2"}]},
@@ -29,6 +33,7 @@ fn gateway() -> Gateway {
         },
         "routes": {"chain": {"models": ["a/m", "b/m", "free/m"]}},
     });
+    change(&mut document);
     let secret = |name: &str| Some(format!("a-secret-that-nobody-sees-{name}"));
     let config =
         Config::from_json(&document.to_string(), "gateway.json", &secret).unwrap_or_else(|errors| panic!("{errors}"));
@@ -273,16 +278,16 @@ fn trips_and_recoveries_are_reported_once() {
 fn a_view_adds_caution_and_nothing_else() {
     let mut gateway = gateway();
     let open = |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), trips: 1 };
-    gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)] });
+    gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)], orders: Vec::new() });
     assert_eq!(would_admit(&gateway, NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
     let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(3000), why: Trip::Reported };
     assert_eq!(notices(&mut gateway), [told]);
     assert_eq!(gateway.poll_report(NOW), None, "the keeper knows: it has told");
-    gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)] });
+    gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)], orders: Vec::new() });
     assert_eq!(gateway.breaker(A_M.into()).retry_in(at(10)), Some(Millis(2990)), "never shorter");
     gateway.handle_view(at(10), &View::default());
     assert_eq!(gateway.breaker(A_M.into()).state(at(10)), State::Open, "what a view does not name it does not close");
-    gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)] });
+    gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)], orders: Vec::new() });
     assert_eq!(gateway.breaker(B_M.into()).retry_in(at(10)), Some(Millis(30_000)), "at most `open_max`");
 }
 
@@ -295,6 +300,116 @@ fn what_one_gateway_found_another_learns_through_the_keeper() {
     second.handle_view(at(1000), &keeper.view(at(1000)));
     let left = |gateway: &Gateway| gateway.breaker(A_M.into()).retry_in(at(1000)).unwrap();
     assert_eq!(left(&first), left(&second));
+}
+
+/// A gateway that has heard of the keeper before, as all have but those that have just begun.
+fn acquainted(seed: u64, keeper: &Keeper) -> Gateway {
+    let mut gateway = Gateway::new(Arc::clone(gateway().config()), seed, NOW);
+    gateway.handle_view(NOW, &keeper.view(NOW));
+    gateway
+}
+
+fn by_order(gateway: &Gateway, now: Timestamp, id: TargetId) -> Option<Millis> {
+    gateway.breaker(id.into()).retry_in(now).filter(|_| gateway.breaker(id.into()).is_by_order(now))
+}
+
+#[test]
+fn an_order_reaches_all_gateways_and_so_does_its_end() {
+    let mut keeper = Keeper::default();
+    let (mut first, mut second) = (acquainted(2, &keeper), acquainted(3, &keeper));
+    first.order(NOW, A_M, Order::Open(Millis(1_800_000)));
+    let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(1_800_000), why: Trip::Forced };
+    assert_eq!(notices(&mut first), [told], "for as long as was ordered, `open_max` or not");
+    keeper.handle_report(NOW, &first.poll_report(NOW).unwrap());
+    for gateway in [&mut first, &mut second] {
+        gateway.handle_view(at(1000), &keeper.view(at(1000)));
+        assert_eq!(by_order(gateway, at(1000), A_M), Some(Millis(1_799_000)));
+        assert_eq!(gateway.poll_report(at(1000)), None, "who was told by the keeper need not tell it");
+    }
+    assert_eq!(notices(&mut first), [], "its own order comes back to it, and is no news");
+    assert_eq!(notices(&mut second).len(), 1);
+    let mut late = gateway();
+    late.handle_view(at(2000), &keeper.view(at(2000)));
+    assert_eq!(by_order(&late, at(2000), A_M), Some(Millis(1_798_000)), "who comes later hears of it");
+
+    second.order(at(3000), A_M, Order::Close);
+    keeper.handle_report(at(3000), &second.poll_report(at(3000)).unwrap());
+    first.handle_view(at(4000), &keeper.view(at(4000)));
+    assert_eq!(first.breaker(A_M.into()).state(at(4000)), State::Closed, "whoever gave it, anybody may end it");
+    assert_eq!(notices(&mut first), [Notice::BreakerClosed { target: "a/m".into() }]);
+    trip(&mut first, at(4000), A_M);
+    first.handle_view(at(4001), &keeper.view(at(4001)));
+    assert_eq!(first.breaker(A_M.into()).state(at(4001)), State::Open, "an order is obeyed once");
+}
+
+#[test]
+fn closing_by_order_closes_what_others_found_down_too() {
+    let mut keeper = Keeper::default();
+    let (mut first, mut second) = (acquainted(2, &keeper), acquainted(3, &keeper));
+    trip(&mut first, NOW, A_M);
+    keeper.handle_report(NOW, &first.poll_report(NOW).unwrap());
+    second.order(at(10), A_M, Order::Reset);
+    keeper.handle_report(at(10), &second.poll_report(at(10)).expect("nothing changed here, something may elsewhere"));
+    first.handle_view(at(20), &keeper.view(at(20)));
+    assert_eq!(first.breaker(A_M.into()).state(at(20)), State::Closed);
+    let mut new = gateway();
+    trip(&mut new, at(30), A_M);
+    new.handle_view(at(40), &keeper.view(at(40)));
+    assert_eq!(new.breaker(A_M.into()).state(at(40)), State::Open, "it tripped after the order that it now hears of");
+}
+
+#[test]
+fn neither_panic_nor_haste_undoes_an_order() {
+    let mut gateway = gateway();
+    gateway.order(NOW, A_M, Order::Open(Millis(60_000)));
+    assert!(!gateway.hastens(NOW, A_M.into()) && gateway.hastens(NOW, B_M.into()));
+    gateway.hasten(NOW, A_M.into());
+    gateway.relent(NOW, A_M.into());
+    assert_eq!(by_order(&gateway, NOW, A_M), Some(Millis(60_000)));
+    gateway.order(at(10), A_M, Order::Reset);
+    assert_eq!(would_admit(&gateway, at(10), A_M), Ok(()));
+}
+
+// === Breakers of routes ===
+
+/// `chain` has breakers of its own that open at the first failure; the targets' own take two.
+fn gateway_with_a_careful_route() -> Gateway {
+    gateway_with(|document| document["routes"]["chain"]["breaker"] = json!({"failures": 1, "open_max": "8s"}))
+}
+
+#[test]
+fn a_routes_own_breaker_opens_for_the_route_alone() {
+    let mut gateway = gateway_with_a_careful_route();
+    let on_route = gateway.config().routes[0].candidates[0];
+    assert_eq!((on_route.target, gateway.config().guard(on_route.breaker).name.as_str()), (A_M, "a/m on chain"));
+    let permit = gateway.admit(NOW, &on_route, Millis(30_000), &Claim::LAST).unwrap();
+    gateway.settle(NOW, permit, &settlement(DOWN));
+    assert!(gateway.would_admit(NOW, &on_route).is_err());
+    assert_eq!(would_admit(&gateway, NOW, A_M), Ok(()), "by its own name it can be called all the same");
+    attempt(&mut gateway, NOW, A_M, Outcome::CredentialFault);
+    attempt(&mut gateway, NOW, A_M, Outcome::CredentialFault);
+    let no_key = would_admit(&gateway, NOW, A_M);
+    assert!(matches!(no_key, Err(Rejection::NoCredential { .. })), "keys are the target's, whoever asks: {no_key:?}");
+    assert_eq!(gateway.stats(A_M).tally().attempts, 3, "and so are its statistics");
+    let Notice::BreakerOpened { target, .. } = notices(&mut gateway).remove(0) else { panic!("it opened") };
+    assert_eq!(target, "a/m on chain");
+    assert_eq!(gateway.poll_report(NOW).unwrap().changes[0].target, "a/m on chain");
+    let status = serde_json::to_value(gateway.status(NOW)).unwrap();
+    assert_eq!(status["routes"][0]["breakers"][0]["target"], "a/m");
+    assert_eq!(status["routes"][0]["breakers"][0]["breaker"]["state"], "open");
+    assert_eq!(status["targets"][0]["breaker"]["state"], "closed");
+}
+
+#[test]
+fn an_order_is_for_all_breakers_of_the_target() {
+    let mut gateway = gateway_with_a_careful_route();
+    let on_route = gateway.config().routes[0].candidates[0];
+    gateway.order(NOW, A_M, Order::Open(Millis(60_000)));
+    for rejected in [would_admit(&gateway, NOW, A_M), gateway.would_admit(NOW, &on_route)] {
+        assert_eq!(rejected, Err(Rejection::BreakerOpen { retry_in_ms: Millis(60_000) }));
+    }
+    let names: Vec<_> = gateway.poll_report(NOW).unwrap().changes.into_iter().map(|change| change.target).collect();
+    assert_eq!(names, ["a/m", "a/m on chain"]);
 }
 
 // === Pages ===

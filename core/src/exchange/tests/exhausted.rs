@@ -1,6 +1,7 @@
 //! What a route does when all of its targets are shut off.
 
 use super::*;
+use crate::breaker::Order;
 
 /// Breakers that open on the first failure and stay open for long, and a route that does so when all have.
 fn shut_off(exhausted: &str) -> World {
@@ -55,6 +56,22 @@ fn a_panic_starts_afresh_with_all() {
     assert_eq!(world.answer(id).header("x-tidegate-target"), "b/m");
     assert_eq!((state(&world, 0), state(&world, 1)), (State::Open, State::Closed));
     assert_settled(&world);
+}
+
+#[test]
+fn what_an_operator_shut_off_no_last_resort_asks() {
+    for exhausted in ["soonest", "panic"] {
+        let mut world = shut_off(exhausted);
+        let now = world.now();
+        world.gateway().order(now, TargetId(0), Order::Open(Millis::from_secs(1800)));
+        let id = plain(&mut world);
+        assert_eq!(world.answer(id).header("x-tidegate-target"), "b/m", "{exhausted}");
+        assert_eq!((state(&world, 0), world.seen("a/m").len()), (State::Open, 1), "{exhausted}");
+        world.gateway().order(now, TargetId(1), Order::Open(Millis::from_secs(1800)));
+        let id = plain(&mut world);
+        assert_eq!(world.answer(id).json()["error"]["code"], "circuit_open", "{exhausted}");
+        assert_settled(&world);
+    }
 }
 
 #[test]

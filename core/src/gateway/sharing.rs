@@ -1,0 +1,93 @@
+//! What gateways share of their breakers through the keeper, and what operators order of all of them.
+//!
+//! What one gateway finds out only ever adds caution to another. An operator's order is obeyed as it is, once, by each
+//! gateway that the keeper tells of it, so that they all end as the last order says.
+
+use super::Gateway;
+use crate::breaker::{Order, Transition};
+use crate::config::{BreakerId, TargetId};
+use crate::keeper::{Change, Ordered, Report, View};
+use crate::time::Timestamp;
+
+impl Gateway {
+    /// Does what an operator orders of a target: of its own breaker, and of those that routes have for it.
+    pub fn order(&mut self, now: Timestamp, target: TargetId, order: Order) {
+        let now = self.advance(now);
+        for index in 0..self.breakers.len() {
+            let id = BreakerId(index);
+            if self.config.guard(id).target != target {
+                continue;
+            }
+            if let Some(transition) = self.obey(now, id, order) {
+                self.announce(id, transition);
+            }
+            let state = &mut self.breakers[index];
+            // Even if nothing changes here: elsewhere something may.
+            (state.unreported, state.order) = (true, Some(order));
+        }
+    }
+
+    /// What the keeper should be told, if anything has changed since it was told last.
+    pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
+        let now = self.advance(now);
+        let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
+        let changes = unreported.map(|(guard, state)| {
+            state.unreported = false;
+            let breaker = state.breaker.snapshot(now);
+            let order = state.order.take().map(|order| match order {
+                Order::Open(_) => Order::Open(breaker.remaining_ms),
+                Order::Close | Order::Reset => order,
+            });
+            Change { target: guard.name.clone(), breaker, order }
+        });
+        let changes: Vec<Change> = changes.collect();
+        if changes.is_empty() {
+            return None;
+        }
+        self.reports += 1;
+        Some(Report { reporter: self.reporter, sequence: self.reports, changes })
+    }
+
+    /// Takes in what the keeper knows: obeys orders that are new, and otherwise only ever adds caution.
+    pub fn handle_view(&mut self, now: Timestamp, view: &View) {
+        let now = self.advance(now);
+        self.handle_orders(now, &view.orders);
+        let config = self.config.clone();
+        for (index, guard) in config.breakers.iter().enumerate() {
+            let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
+            let breaker = &mut self.breakers[index].breaker;
+            let transition = breaker.open_remote(now, &guard.policy, open.remaining_ms, open.trips);
+            // The keeper knows: it has told.
+            if let Some(transition) = transition {
+                self.announce(BreakerId(index), transition);
+            }
+        }
+    }
+
+    fn handle_orders(&mut self, now: Timestamp, orders: &[Ordered]) {
+        let obeyed = self.obeyed;
+        for ordered in orders.iter().filter(|ordered| obeyed.is_none_or(|last| ordered.number > last)) {
+            self.obeyed = self.obeyed.max(Some(ordered.number));
+            // To a gateway that has just begun, an order that ended something is over.
+            let ends = !matches!(ordered.order, Order::Open(_));
+            let id = self.config.breakers.iter().position(|guard| guard.name == ordered.target).map(BreakerId);
+            let Some(id) = id.filter(|_| !(ends && obeyed.is_none())) else { continue };
+            let was_by_order = self.breaker(id).is_by_order(now);
+            // Its own order comes back to a gateway, too: that is not worth saying again.
+            if let Some(transition) = self.obey(now, id, ordered.order)
+                && !(was_by_order && !ends)
+            {
+                self.announce(id, transition);
+            }
+        }
+        self.obeyed = self.obeyed.or(Some(0));
+    }
+
+    fn obey(&mut self, now: Timestamp, id: BreakerId, order: Order) -> Option<Transition> {
+        let guard = self.config.guard(id);
+        if matches!(order, Order::Close | Order::Reset) {
+            self.targets[guard.target.0].stats.forgive(now);
+        }
+        self.breakers[id.0].breaker.obey(now, &guard.policy, order)
+    }
+}
