@@ -494,4 +494,11 @@ mod tests {
         assert_eq!(Outcome::Silent.verdict(false), Verdict::Failure);
         assert_eq!(Outcome::Success.verdict(true), Verdict::Slow);
     }
+
+    #[test]
+    fn two_statuses_say_that_it_was_too_much_at_once() {
+        let overload = |code| status(code, &VendorError::default()).is_overload();
+        assert!(overload(429) && overload(529));
+        assert!(![200, 400, 401, 408, 500, 502, 503, 504].into_iter().any(overload));
+    }
 }

@@ -18,6 +18,7 @@ mod hints;
 mod keys;
 mod operators;
 mod parameters;
+mod queues;
 mod refusals;
 mod strategies;
 mod streams;
@@ -77,6 +78,8 @@ fn table() -> Vec<Scenario> {
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
             abandoned_probe_gives_its_lease_back all_open;
         strategies: latency_moves_to_the_faster inverse_latency_probes_first;
+        queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
+            a_full_queue_refuses throttling_shrinks_the_limit;
         operators: status explain explain_refuses admin_needs_its_key;
     }
 }

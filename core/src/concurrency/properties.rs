@@ -155,8 +155,6 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(10_000))]
-
     #[test]
     fn whatever_happens_the_limit_the_bound_and_the_order_hold(
         policy in policy(),
@@ -246,6 +244,7 @@ enum Next {
 }
 
 proptest! {
+    // Each is four minutes of a vendor's life.
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]

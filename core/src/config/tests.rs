@@ -573,3 +573,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_limit_on_concurrency_is_there_where_its_table_is_and_inherits_key_by_key() {
+    let of = |more: &str| load(&small(more)).targets[0].concurrency;
+    assert_eq!(of(""), None, "opt-in");
+    assert_eq!(of("defaults.concurrency = {}"), Some(ConcurrencyPolicy::default()));
+    let layered =
+        of("defaults.concurrency.max = 50\nvendors.v.concurrency.start = 30\nmodels.\"v/m\".concurrency.min = 10");
+    assert_eq!(layered, Some(ConcurrencyPolicy { min: 10, start: 30, max: 50, ..ConcurrencyPolicy::default() }));
+}
+
+#[test]
+fn a_limit_on_concurrency_that_contradicts_itself_is_refused() {
+    for (more, problem) in [
+        ("start = 300", "`min` (1), `start` (300) and `max` (200) are not in this order"),
+        ("min = 21", "`min` (21), `start` (20) and `max` (200) are not in this order"),
+        ("decrease_to = 1", "out of range"),
+        ("decrease_to = 0.0", "out of range"),
+        ("min = 0", "out of range"),
+    ] {
+        let errors = errors_of(&small(&format!("[defaults.concurrency]\n{more}\n")));
+        assert!(errors.contains(problem), "{more}: {errors}");
+    }
+}

@@ -91,8 +91,9 @@ fn state(world: &World, target: usize) -> State {
     world.gateway().breaker(TargetId(target).into()).state(now)
 }
 
-/// Every attempt that was sent has been settled exactly once, and no probe's place is still taken.
+/// Every attempt that was sent has been settled exactly once, and no probe's place is still taken, nor a slot.
 fn assert_settled(world: &World) {
+    let now = world.now();
     let gateway = world.gateway();
     for id in (0..gateway.config().targets.len()).map(TargetId) {
         let tally = gateway.stats(id).tally();
@@ -105,6 +106,8 @@ fn assert_settled(world: &World) {
             + tally.filtered
             + tally.neutral;
         assert_eq!(tally.attempts, settled, "{tally:?}");
+        let load = gateway.load(now, id).map(|load| (load.in_flight, load.waiting));
+        assert!(load.is_none_or(|load| load == (0, 0)), "{load:?}");
     }
 }
 

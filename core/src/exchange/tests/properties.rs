@@ -33,6 +33,8 @@ struct Rules {
     rescue: &'static str,
     /// After how long, and at most how many of a thousand requests.
     hedge: Option<(u64, u32)>,
+    /// How many attempts a target bears at once, and how many requests may wait for it.
+    narrow: Option<(u32, u32)>,
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -40,19 +42,20 @@ fn rules() -> impl Strategy<Value = Rules> {
     let lengths = (1..20_000_u64, 0..3000_u64, 0..2000_u64, 1..3000_u64);
     let policies = (any::<bool>(), prop::sample::select(&["error", "continue", "restart"][..]));
     let hedge = prop::option::of((1..2000_u64, 300..1001_u32));
-    let all = (counts, lengths, policies, hedge);
-    all.prop_map(|((attempts, same_target, failures, probes), lengths, policies, hedge)| Rules {
-        attempts,
+    let narrow = prop::option::of((1..3_u32, 0..3_u32));
+    (counts, lengths, policies, hedge, narrow).prop_map(|(counts, lengths, policies, hedge, narrow)| Rules {
+        attempts: counts.0,
         deadline_ms: lengths.0,
-        same_target,
+        same_target: counts.1,
         wait_ms: lengths.1,
         base_ms: lengths.2,
-        failures,
-        probes,
+        failures: counts.2,
+        probes: counts.3,
         limit_ms: lengths.3,
         reroutes: policies.0,
         rescue: policies.1,
         hedge,
+        narrow,
     })
 }
 
@@ -77,6 +80,9 @@ impl Rules {
         document["routes"]["chain"]["content_filter"] = json!(if self.reroutes { "reroute" } else { "return" });
         if let Some((after, share)) = self.hedge {
             document["routes"]["chain"]["hedge"] = json!({"after": ms(after), "share": f64::from(share) / 1000.0});
+        }
+        if let Some((limit, queue)) = self.narrow {
+            document["defaults"]["concurrency"] = json!({"start": limit, "max": limit + 1, "queue": queue});
         }
         document
     }
@@ -305,13 +311,15 @@ impl Hand {
         self.carry();
     }
 
-    /// Every attempt was settled once, and every probe's place is free.
+    /// Every attempt was settled once, and every probe's place is free, and every slot.
     fn assert_settled(&mut self) {
         for id in (0..2).map(TargetId) {
             let tally = *self.gateway.stats(id).tally();
             let ended = [tally.successes, tally.failures, tally.silent, tally.rate_limited, tally.credential_faults];
             let others = [tally.caller_faults, tally.filtered, tally.neutral];
             assert_eq!(ended.iter().chain(&others).sum::<u64>(), tally.attempts, "{tally:?}");
+            let load = self.gateway.load(self.latest, id).map(|load| (load.in_flight, load.waiting));
+            assert!(load.is_none_or(|load| load == (0, 0)), "{load:?}");
             let breaker = self.gateway.breaker(id.into()).clone();
             if breaker.state(self.latest) == State::HalfOpen {
                 let policy = self.gateway.config().guard(id.into()).policy;
