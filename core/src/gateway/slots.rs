@@ -1,12 +1,12 @@
 //! The limits on attempts under way, for targets that have one.
 
-use super::{Gateway, Permit, Settlement, THROTTLE_DEFAULT, THROTTLE_MIN};
+use super::{Gateway, Permit, Settlement};
 use crate::classify::Outcome;
 use crate::concurrency::{Claim, Load, Slot, Told};
 use crate::config::{KeyId, TargetId};
 use crate::rng::Rng;
 use crate::route::Rejection;
-use crate::time::{Millis, Timestamp};
+use crate::time::Timestamp;
 
 impl Gateway {
     /// Has a request wait for a slot, in the target's queue, and says when it is to look again and by which number its
@@ -64,15 +64,6 @@ impl Gateway {
             _ => Told::Nothing,
         };
         limiter.give_back(now, policy, key, slot, told);
-    }
-
-    /// How long a throttled key rests when its vendor does not say. Where attempts are limited, fewer are under way from
-    /// now on, so that the rest need not do it; unless there were none to spare.
-    pub(super) fn throttle_default(&self, id: TargetId) -> Millis {
-        match (&self.targets[id.0].limiter, &self.config.target(id).concurrency) {
-            (Some(limiter), Some(policy)) if !limiter.is_at_floor(policy) => THROTTLE_MIN,
-            _ => THROTTLE_DEFAULT,
-        }
     }
 }
 

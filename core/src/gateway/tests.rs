@@ -1,7 +1,9 @@
 //! What all requests share, one attempt at a time.
 
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
+use super::keys::THROTTLE_DEFAULT;
 use super::*;
 use crate::breaker::Trip;
 use crate::classify::Failure;

@@ -1,0 +1,118 @@
+//! Which of a vendor's keys an attempt is sent with, and which are left alone.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+
+use super::{Gateway, Permit};
+use crate::config::{Key, KeyId, Target, TargetId, Vendor};
+use crate::dialect::Dialect;
+use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
+use crate::notice::Notice;
+use crate::route::Rejection;
+use crate::time::{Millis, Timestamp};
+
+/// How long a throttled key rests when its vendor does not say: the five seconds that the field's write-ups use.
+pub(super) const THROTTLE_DEFAULT: Millis = Millis::from_secs(5);
+
+/// A throttled key rests for at least this long, even if its vendor says zero: it has just refused a request.
+pub(super) const THROTTLE_MIN: Millis = Millis(100);
+
+impl Gateway {
+    /// The headers that an attempt is sent with: all of them, the vendor's key included.
+    pub fn headers_for(&self, permit: &Permit) -> HeaderMap {
+        self.headers[self.config.target(permit.target).vendor.0][permit.key.0].clone()
+    }
+
+    /// How many of a target's keys can be used now, for status pages.
+    pub(crate) fn usable_keys(&self, now: Timestamp, id: TargetId) -> usize {
+        self.key_rests(now, id).filter(|(_, rest)| rest.is_none()).count()
+    }
+
+    /// The first key, in the config's order, that is neither refused by its vendor nor throttled on this target.
+    pub(super) fn usable_key(&self, now: Timestamp, id: TargetId) -> Result<KeyId, Rejection> {
+        let mut rejection: Option<Rejection> = None;
+        for (key, rest) in self.key_rests(now, id) {
+            let Some(rest) = rest else { return Ok(key) };
+            // A throttled key comes back by itself: that is the better news of the two.
+            rejection = Some(match (rejection, rest) {
+                (None, rest) => rest,
+                (Some(Rejection::RateLimited { retry_in_ms: a }), Rejection::RateLimited { retry_in_ms: b }) => {
+                    Rejection::RateLimited { retry_in_ms: a.min(b) }
+                }
+                (Some(Rejection::NoCredential { retry_in_ms: a }), Rejection::NoCredential { retry_in_ms: b }) => {
+                    Rejection::NoCredential { retry_in_ms: a.min(b) }
+                }
+                (Some(throttled @ Rejection::RateLimited { .. }), _) | (_, throttled) => throttled,
+            });
+        }
+        Err(rejection.expect("a vendor has at least one key"))
+    }
+
+    /// Each key of a target, and why it cannot be used now.
+    fn key_rests(&self, now: Timestamp, id: TargetId) -> impl Iterator<Item = (KeyId, Option<Rejection>)> {
+        let quarantines = &self.quarantines[self.config.target(id).vendor.0];
+        let gates = &self.targets[id.0].gates;
+        quarantines.iter().zip(gates).enumerate().map(move |(key, (quarantine, gate))| {
+            let rest = if *quarantine > now {
+                Some(Rejection::NoCredential { retry_in_ms: now.until(*quarantine) })
+            } else if *gate > now {
+                Some(Rejection::RateLimited { retry_in_ms: now.until(*gate) })
+            } else {
+                None
+            };
+            (KeyId(key), rest)
+        })
+    }
+
+    /// How long a throttled key rests when its vendor does not say. Where attempts are limited, fewer are under way from
+    /// now on, so that the rest need not do it; unless there were none to spare.
+    pub(super) fn throttle_default(&self, id: TargetId) -> Millis {
+        match (&self.targets[id.0].limiter, &self.config.target(id).concurrency) {
+            (Some(limiter), Some(policy)) if !limiter.is_at_floor(policy) => THROTTLE_MIN,
+            _ => THROTTLE_DEFAULT,
+        }
+    }
+
+    pub(super) fn throttle(&mut self, now: Timestamp, target: &Target, id: TargetId, key: KeyId, wait: Millis) {
+        let gate = &mut self.targets[id.0].gates[key.0];
+        // Only ever later: a shorter hint that arrives late must not reopen it.
+        *gate = (*gate).max(now + wait);
+        let name = self.config.vendors[target.vendor.0].keys[key.0].name.clone();
+        self.notify(Notice::KeyThrottled { target: target.name.clone(), key: name, for_ms: wait });
+    }
+
+    pub(super) fn quarantine(&mut self, now: Timestamp, target: &Target, key: KeyId, wait: Millis) {
+        let quarantine = &mut self.quarantines[target.vendor.0][key.0];
+        *quarantine = (*quarantine).max(now + wait);
+        let vendor = &self.config.vendors[target.vendor.0];
+        let (vendor, key) = (vendor.name.clone(), vendor.keys[key.0].name.clone());
+        self.notify(Notice::KeyQuarantined { vendor, key, for_ms: wait });
+    }
+}
+
+/// What every request to a vendor carries, by [`KeyId`].
+pub(super) fn vendor_headers(vendor: &Vendor) -> Vec<HeaderMap> {
+    vendor.keys.iter().map(|key| request_headers(vendor.dialect, key)).collect()
+}
+
+fn request_headers(dialect: Dialect, key: &Key) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
+    if dialect == Dialect::Anthropic {
+        headers.insert(ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023);
+    }
+    if let Some(secret) = &key.secret {
+        let (name, value) = match dialect {
+            Dialect::OpenAi => (AUTHORIZATION, format!("Bearer {}", secret.expose())),
+            Dialect::Anthropic => (X_API_KEY, secret.expose().to_owned()),
+            Dialect::Gemini => (X_GOOG_API_KEY, secret.expose().to_owned()),
+        };
+        let mut value =
+            HeaderValue::from_str(&value).expect("the config refuses secrets that cannot stand in a header");
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers
+}
