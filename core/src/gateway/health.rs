@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method};
 
-use super::{BreakerState, Gateway, THROTTLE_DEFAULT};
+use super::keys::THROTTLE_DEFAULT;
+use super::{BreakerState, Gateway};
 use crate::breaker::{State, Verdict};
 use crate::classify::{Outcome, classify_status};
 use crate::config::{Candidate, ProbeKind, TargetId};
