@@ -178,7 +178,7 @@ budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 15, "{errors}");
+    assert_eq!(errors.iter().count(), 14, "{errors}");
 }
 
 #[test]
