@@ -10,6 +10,9 @@ use crate::health::Status as Health;
 use crate::stats::{Latency, Tally};
 use crate::time::{Millis, Timestamp};
 
+/// How many answers the shorter of two means is over.
+const LAST_FEW: usize = 10;
+
 /// All targets and routes at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -89,6 +92,8 @@ pub struct RouteStatus {
     pub route: String,
     /// Its targets in the order in which its strategy favours them now; those that cannot be used come last.
     pub order: Vec<String>,
+    /// The quickest of those that can be used: by the mean of its last 10 answers, of which there must be 3.
+    pub quickest: Option<String>,
     /// The breakers that the route has of its own.
     pub breakers: Vec<TargetBreaker>,
     /// Second attempts that were made because the first was slow.
@@ -134,6 +139,7 @@ impl Gateway {
         RouteStatus {
             route: route.name.clone(),
             order: order.into_iter().map(name).collect(),
+            quickest: self.quickest(now, &route.candidates).map(name),
             breakers,
             hedges: made,
             hedges_won: won,
@@ -143,6 +149,13 @@ impl Gateway {
     /// What an order has led to: the reply of `POST /admin/breakers`.
     pub(crate) fn ordered(&self, now: Timestamp, id: TargetId) -> TargetBreaker {
         TargetBreaker { target: self.config().target(id).name.clone(), breaker: self.breaker_status(now, id.into()) }
+    }
+
+    fn quickest<'c>(&self, now: Timestamp, candidates: &'c [Candidate]) -> Option<&'c Candidate> {
+        const SAMPLES_MIN: usize = 3;
+        let usable = candidates.iter().filter(|candidate| self.would_admit(now, candidate).is_ok());
+        let measured = usable.filter(|candidate| self.stats(candidate.target).total().samples() >= SAMPLES_MIN);
+        measured.min_by_key(|candidate| self.stats(candidate.target).total().mean_of_last(LAST_FEW))
     }
 
     fn breaker_status(&self, now: Timestamp, id: BreakerId) -> BreakerStatus {
@@ -180,7 +193,7 @@ impl LatencyStatus {
     fn of(latency: &Latency, now: Timestamp) -> Self {
         Self {
             mean_ms: latency.mean(),
-            mean_10_ms: latency.mean_of_last(10),
+            mean_10_ms: latency.mean_of_last(LAST_FEW),
             ewma_ms: latency.ewma(),
             p50_ms: latency.quantile(now, 500),
             p95_ms: latency.quantile(now, 950),

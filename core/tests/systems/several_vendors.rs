@@ -178,6 +178,15 @@ fn e4_a_refused_key_is_the_gateways_trouble_and_not_the_clients() {
 }
 
 #[test]
+fn e4_a_timeout_leads_to_gemini_and_a_lost_connection_to_deepseek() {
+    let mut world = world(PRESET);
+    world.script(GPT, [Script::hang()]);
+    assert_eq!(served_by(&mut world, "assistant"), GEMINI);
+    world.usually(GPT, Script::refuse(5));
+    assert_eq!(served_by(&mut world, "assistant"), DEEPSEEK);
+}
+
+#[test]
 fn e4_an_unknown_model_is_told_the_known_ones() {
     let refused = answer(&mut world(PRESET), "gpt-5000");
     assert_eq!(refused.status.unwrap(), 404);
