@@ -29,10 +29,14 @@ pub struct Standing {
 pub enum Tier {
     /// Its breaker is half-open and has a place for a probe: unless it is asked first, it never closes.
     Probe,
-    /// It can be asked.
+    /// It can be asked, and nothing speaks against it.
     Well,
+    /// It answers, slowly.
+    Degraded,
     /// It has never been measured, and holds as many requests as may find out what it takes.
     OnTrial,
+    /// It is not well, or probes are about to find out whether it is.
+    Unwell,
     /// It cannot be asked now.
     Shut,
 }
@@ -68,7 +72,7 @@ pub fn order(standings: &[Standing], strategy: Strategy, rng: &mut Rng) -> Vec<u
 pub fn favour(standings: &[Standing], strategy: Strategy) -> Vec<usize> {
     let mut order: Vec<usize> = (0..standings.len()).collect();
     match strategy {
-        Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier == Tier::Shut),
+        Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier >= Tier::Unwell),
         Strategy::Latency => order.sort_by_key(|place| (standings[*place].tier, standings[*place].load())),
         Strategy::InverseLatency => {
             order.sort_by_key(|place| (standings[*place].tier, Reverse(standings[*place].weight())));

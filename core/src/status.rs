@@ -133,8 +133,7 @@ impl Gateway {
             breaker: self.breaker_status(now, candidate.breaker),
         });
         let breakers = breakers.collect();
-        let mut order = self.favour(now, &route.candidates, route.strategy);
-        order.sort_by_key(|candidate| self.would_admit(now, candidate).is_err() || self.is_doubtful(now, candidate));
+        let order = self.favour(now, &route.candidates, route.strategy);
         let Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),
@@ -153,7 +152,9 @@ impl Gateway {
 
     fn quickest<'c>(&self, now: Timestamp, candidates: &'c [Candidate]) -> Option<&'c Candidate> {
         const SAMPLES_MIN: usize = 3;
-        let usable = candidates.iter().filter(|candidate| self.would_admit(now, candidate).is_ok());
+        let is_usable =
+            |candidate: &&Candidate| self.would_admit(now, candidate).is_ok() && !self.is_doubtful(now, candidate);
+        let usable = candidates.iter().filter(is_usable);
         let measured = usable.filter(|candidate| self.stats(candidate.target).total().samples() >= SAMPLES_MIN);
         measured.min_by_key(|candidate| self.stats(candidate.target).total().mean_of_last(LAST_FEW))
     }

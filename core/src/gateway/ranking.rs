@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::Gateway;
 use crate::breaker::State;
 use crate::config::{Candidate, Strategy};
+use crate::health::Status;
 use crate::hints::Sort;
 use crate::rank::{self, Known, Standing, TRIAL_MAX, Tier};
 use crate::rng::Rng;
@@ -111,10 +112,14 @@ impl Gateway {
         let stats = self.stats(candidate.target);
         if self.would_admit(now, candidate).is_err() {
             Tier::Shut
+        } else if self.is_doubtful(now, candidate) {
+            Tier::Unwell
         } else if self.breaker(candidate.breaker).state(now) == State::HalfOpen {
             Tier::Probe
         } else if !stats.estimate(stream).is_measured() && stats.pending(now) >= TRIAL_MAX {
             Tier::OnTrial
+        } else if self.health(now, candidate.target) == Status::Degraded {
+            Tier::Degraded
         } else {
             Tier::Well
         }

@@ -55,14 +55,14 @@ fn the_inverse_of_latency_is_the_weight() {
 
 #[test]
 fn a_probe_comes_first_and_what_is_shut_off_last() {
-    let tiers = [Tier::Shut, Tier::OnTrial, Tier::Well, Tier::Probe];
+    let tiers = [Tier::Shut, Tier::Unwell, Tier::OnTrial, Tier::Degraded, Tier::Well, Tier::Probe];
     let standings = tiers.map(|tier| Standing { tier, ..well(100, 0) });
     for strategy in [Strategy::Latency, Strategy::InverseLatency] {
-        assert_eq!(order(&standings, strategy, &mut Rng::from_seed(1)), [3, 2, 1, 0]);
-        assert_eq!(favour(&standings, strategy), [3, 2, 1, 0]);
+        assert_eq!(order(&standings, strategy, &mut Rng::from_seed(1)), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(favour(&standings, strategy), [5, 4, 3, 2, 1, 0]);
     }
-    assert_eq!(order(&standings, Strategy::Ordered, &mut Rng::from_seed(1)), [0, 1, 2, 3]);
-    assert_eq!(favour(&standings, Strategy::Ordered), [1, 2, 3, 0]);
+    assert_eq!(order(&standings, Strategy::Ordered, &mut Rng::from_seed(1)), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(favour(&standings, Strategy::Ordered), [2, 3, 4, 5, 0, 1]);
 }
 
 #[test]
@@ -89,7 +89,14 @@ fn what_is_not_known_is_as_the_others_are() {
 }
 
 fn tier() -> impl proptest::strategy::Strategy<Value = Tier> {
-    prop_oneof![Just(Tier::Probe), Just(Tier::Well), Just(Tier::OnTrial), Just(Tier::Shut)]
+    prop_oneof![
+        Just(Tier::Probe),
+        Just(Tier::Well),
+        Just(Tier::Degraded),
+        Just(Tier::OnTrial),
+        Just(Tier::Unwell),
+        Just(Tier::Shut),
+    ]
 }
 
 fn standing() -> impl proptest::strategy::Strategy<Value = Standing> {

@@ -18,9 +18,13 @@ const DEEPSEEK: &str = "deepseek/deepseek-v3";
 
 /// One attempt at one endpoint, streamed.
 fn try_once(world: &mut World, name: &str) {
-    let body = json!({"model": name, "stream": true, "messages": [], "tidegate": {"max_attempts": 1}});
-    world.ask(Surface::Chat, body.to_string());
-    world.run();
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let body = json!({"model": name, "stream": true, "messages": messages, "tidegate": {"max_attempts": 1}});
+    let attempts = reaching(world, name, |world| {
+        world.ask(Surface::Chat, body.to_string());
+        world.run();
+    });
+    assert_eq!(attempts, 1);
 }
 
 fn health(world: &World, name: &str) -> String {
@@ -38,7 +42,8 @@ fn statuses(world: &mut World, name: &str, scripts: impl IntoIterator<Item = Scr
 }
 
 fn route(world: &World, name: &str) -> Value {
-    let status = serde_json::to_value(world.gateway().status(world.now())).unwrap();
+    let now = world.now();
+    let status = serde_json::to_value(world.gateway().status(now)).unwrap();
     status["routes"].as_array().unwrap().iter().find(|route| route["route"] == name).unwrap().clone()
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that fails says where")]
 
 mod circuit_breaker;
+mod health_failover;
 mod several_vendors;
 
 use serde_json::{Value, json};
