@@ -24,20 +24,28 @@ use crate::gateway::Gateway;
 use crate::time::{Millis, Timestamp};
 
 mod answer;
+mod chance;
 mod port;
 mod probing;
+mod profile;
+mod referee;
 mod script;
+mod sdk;
 mod stage;
+pub mod swarm;
 mod trace;
 mod vendor;
 mod wire;
 
 pub use answer::Answer;
+pub use profile::{Latency, Limits, Profile};
 pub use script::Script;
+pub use sdk::Sdk;
 pub use trace::trace;
 
 use port::SimPort;
 use stage::{Client, Stage};
+use vendor::Manner;
 
 /// When a world begins: an ordinary moment, so that HTTP dates around it are ordinary too.
 pub const BEGINNING: Timestamp = Timestamp(1_700_000_000_000);
@@ -81,7 +89,12 @@ impl World {
 
     /// What a target does from now on, once what was scripted is used up.
     pub fn usually(&mut self, target: &str, usual: Script) {
-        self.stage.borrow_mut().vendor(target).usual = usual;
+        self.stage.borrow_mut().vendor(target).usual = Manner::Script(usual);
+    }
+
+    /// How a target behaves on the whole from now on, once what was scripted is used up.
+    pub fn behaves(&mut self, target: &str, profile: Profile) {
+        self.stage.borrow_mut().vendor(target).usual = Manner::Profile(profile);
     }
 
     /// What free probes of a target find from now on. Untold, it is down for them as its vendor is for attempts.
@@ -104,7 +117,8 @@ impl World {
         let id = RequestId(self.asked);
         self.asked += 1;
         let mut stage = self.stage.borrow_mut();
-        stage.clients.insert(id, Client::default());
+        let now = stage.now;
+        stage.clients.insert(id, Client::new(now));
         match stage.receive(surface, headers, body.into()) {
             Err(reply) => {
                 stage.reply(id, *reply);

@@ -58,6 +58,14 @@ pub struct Tally {
     pub neutral: u64,
 }
 
+impl Tally {
+    /// Attempts of which it is known what became of them.
+    pub(crate) fn settled(&self) -> u64 {
+        let vendors = self.successes + self.failures + self.silent + self.rate_limited + self.credential_faults;
+        vendors + self.caller_faults + self.filtered + self.neutral
+    }
+}
+
 impl TargetStats {
     /// Nothing has happened yet.
     pub fn new() -> Self {

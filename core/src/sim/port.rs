@@ -53,17 +53,19 @@ impl Port for SimPort {
         stage.tell_send(self.id, attempt.target);
         let config = Arc::clone(stage.gateway.config());
         let wanted = Wanted::read(&config, &attempt);
-        let keeps_story = stage.keeps_story();
-        let vendor = &mut stage.vendors[attempt.target.0];
-        if keeps_story {
+        if stage.keeps_story() {
             let keys = [AUTHORIZATION, X_API_KEY, X_GOOG_API_KEY];
             let key = keys.iter().find_map(|name| attempt.headers.get(name)?.to_str().ok()).unwrap_or("");
-            vendor.seen.push(key.to_owned());
+            stage.vendors[attempt.target.0].seen.push(key.to_owned());
         }
-        let script = vendor.take();
-        let play = script.play(stage.now, attempt.id, &wanted);
+        let now = stage.now;
+        let script = stage.vendors[attempt.target.0].take(now);
+        let play = script.play(now, attempt.id, &wanted);
         stage.arrive(self.id, play);
-        stage.client(self.id).live.push((attempt.id, attempt.target));
+        stage.referee.sent(now, attempt.target, self.id, attempt.id);
+        let client = stage.client(self.id);
+        client.live.push((attempt.id, attempt.target));
+        (client.record.sent, client.record.last_sent_at) = (client.record.sent + 1, now);
     }
 
     fn cancel(&mut self, attempt: AttemptId) {
@@ -71,6 +73,7 @@ impl Port for SimPort {
         let live = &mut stage.client(self.id).live;
         if let Some(place) = live.iter().position(|(live, _)| *live == attempt) {
             let (_, target) = live.remove(place);
+            stage.referee.ended(target, self.id, attempt);
             stage.tell_cancel(self.id, target);
         }
     }
@@ -81,16 +84,21 @@ impl Port for SimPort {
 
     fn relay(&mut self, head: Head) {
         let mut stage = self.stage.borrow_mut();
+        assert!(stage.client(self.id).answer.status.is_none(), "a request is answered once");
         let answer = Answer::begun(head, stage.now);
         stage.tell(Some(self.id), || format!("relay {}", answer.summary()));
         stage.client(self.id).answer = answer;
     }
 
     fn write(&mut self, bytes: Bytes) {
-        self.stage.borrow_mut().client(self.id).answer.body.extend_from_slice(&bytes);
+        let mut stage = self.stage.borrow_mut();
+        let answer = &mut stage.client(self.id).answer;
+        assert!(answer.streamed, "a stream is written to once it has begun");
+        answer.body.extend_from_slice(&bytes);
     }
 
     fn wait(&mut self, until: Timestamp) -> impl Future<Output = Event> {
+        assert!(until < Timestamp::MAX, "every wait has an end");
         Waiting { port: self, until, begun: false }
     }
 }
@@ -115,9 +123,10 @@ impl Future for Waiting<'_> {
             port.spins = 0;
             let of = client.live.iter().position(|(live, _)| event.attempt() == Some(*live));
             if let Some(place) = of {
-                let (_, target) = client.live[place];
+                let (attempt, target) = client.live[place];
                 if matches!(event, Event::End { .. } | Event::Fail { .. }) {
                     client.live.remove(place);
+                    stage.referee.ended(target, id, attempt);
                 }
                 stage.tell_event(id, target, &event);
             }

@@ -25,13 +25,15 @@ impl Stage {
         self.vendors[probe.target.0].probes += 1;
         self.tell(None, || format!("probe {}", config.target(probe.target).name));
         // What one vendor's targets have in common is its address: it answers as long as one of them does.
-        let told = self.vendors[probe.target.0].probed.as_ref();
         let theirs = || {
             let targets = config.targets.iter().zip(&self.vendors);
-            let usual = targets.filter(|(target, _)| target.vendor == probe.vendor).map(|(_, vendor)| &vendor.usual);
-            usual.clone().find(|script| script.is_answer()).or_else(|| usual.clone().next())
+            let theirs = targets.filter(|(target, _)| target.vendor == probe.vendor);
+            let mut usual = theirs.map(|(_, vendor)| vendor.usual.on_the_whole());
+            let first = usual.next();
+            first.clone().into_iter().chain(usual).find(super::Script::is_answer).or(first)
         };
-        let found = told.or_else(theirs).and_then(super::Script::finding);
+        let told = self.vendors[probe.target.0].probed.clone();
+        let found = told.or_else(theirs).and_then(|script| script.finding());
         let in_time = found.map(|(after, finding)| (self.now + after, finding)).filter(|(at, _)| *at < probe.until);
         let (at, finding) = in_time.unwrap_or((probe.until, Finding::TimedOut));
         self.plan(at, Turn::Arrival, Due::Finding(probe.id, finding));

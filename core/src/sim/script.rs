@@ -32,6 +32,10 @@ struct Telling {
     tokens: u32,
     /// What stands before each word of a stream.
     voice: &'static str,
+    /// Tokens of the prompt and of the answer, as its usage tells them.
+    counts: (u32, u32),
+    /// Until the head of a stream, where that is sooner than a whole answer.
+    stream_after: Option<Millis>,
     /// From the head to the first token of a stream.
     first_token: Millis,
     /// Between tokens of a stream.
@@ -79,6 +83,8 @@ impl Script {
         let telling = Telling {
             tokens: 3,
             voice: "",
+            counts: (wire::PROMPT_TOKENS, 3),
+            stream_after: None,
             first_token: Millis::ZERO,
             pace: Millis(10),
             reason: "stop",
@@ -145,7 +151,22 @@ impl Script {
     /// So many tokens.
     #[must_use]
     pub fn tokens(self, tokens: u32) -> Self {
-        self.telling(|telling| telling.tokens = tokens)
+        self.telling(|telling| {
+            telling.tokens = tokens;
+            telling.counts.1 = tokens;
+        })
+    }
+
+    /// So many tokens by its usage, of the prompt and of the answer, however many are told.
+    #[must_use]
+    pub fn counting(self, prompt: u32, tokens: u32) -> Self {
+        self.telling(|telling| telling.counts = (prompt, tokens))
+    }
+
+    /// The head of a stream after `ms`, whenever a whole answer comes.
+    #[must_use]
+    pub fn streaming_after(self, ms: u64) -> Self {
+        self.telling(|telling| telling.stream_after = Some(Millis(ms)))
     }
 
     /// A stream in another voice: other words than all others say.
@@ -234,7 +255,11 @@ impl Script {
             Act::Answer(telling) if wanted.is_stream() => telling.stream(wanted),
             Act::Answer(telling) => telling.whole(wanted),
         };
-        Play { attempt, began_at: now + self.after, steps: steps.into_iter() }
+        let after = match &self.act {
+            Act::Answer(Telling { stream_after: Some(after), .. }) if wanted.is_stream() => *after,
+            _ => self.after,
+        };
+        Play { attempt, began_at: now + after, steps: steps.into_iter() }
     }
 
     /// What a free probe finds meanwhile, and after how long; none if it finds nothing. A vendor that answers at all
@@ -285,7 +310,7 @@ impl Play {
 
 impl Telling {
     fn whole(&self, wanted: &Wanted) -> Vec<(Millis, Step)> {
-        let body = Bytes::from(wanted.answer(self.tokens, self.reason));
+        let body = Bytes::from(wanted.answer(self.tokens, self.counts, self.reason));
         let headers = wire::headers("application/json");
         let middle = body.slice(..body.len() / 2);
         let mut steps = match &self.twist {
@@ -306,7 +331,7 @@ impl Telling {
         let mut at = Millis::ZERO;
         let mut steps = vec![
             (at, Step::Head(StatusCode::OK, wire::headers("text/event-stream; charset=utf-8"))),
-            (at, Step::Piece(wanted.role())),
+            (at, Step::Piece(wanted.role(self.counts.0))),
         ];
         let tokens = self.tokens.saturating_sub(wanted.begun);
         for said in 0..=tokens {
@@ -327,17 +352,19 @@ impl Telling {
             }
             if said < tokens {
                 at = at + if said == 0 { self.first_token } else { self.pace };
-                steps.push((at, Step::Piece(wanted.token(said + 1, self.voice))));
+                steps.push((at, Step::Piece(wanted.token(said + 1, self.voice, self.counts.0))));
             }
         }
-        steps.extend(self.ending(wanted, tokens).into_iter().map(|step| (at, step)));
+        steps.extend(self.ending(wanted).into_iter().map(|step| (at, step)));
         steps
     }
 
-    fn ending(&self, wanted: &Wanted, tokens: u32) -> Vec<Step> {
+    fn ending(&self, wanted: &Wanted) -> Vec<Step> {
         let mut steps = Vec::new();
         if !matches!(self.ending, Ending::NoFinish) {
-            steps.extend(wanted.finish(self.reason, tokens).into_iter().map(Step::Piece));
+            // What it is given to go on from, it does not count.
+            let counts = (self.counts.0, self.counts.1.saturating_sub(wanted.begun));
+            steps.extend(wanted.finish(self.reason, counts).into_iter().map(Step::Piece));
         }
         if matches!(self.ending, Ending::Whole | Ending::Open) {
             steps.extend(wanted.done().map(Step::Piece));

@@ -9,6 +9,7 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::answer::Answer;
+use super::referee::{Record, Referee};
 use super::script::Play;
 use super::vendor::Vendor;
 use super::{BEGINNING, RequestId};
@@ -35,6 +36,7 @@ pub(super) struct Stage {
     pub(super) clients: BTreeMap<RequestId, Client>,
     /// Requests that have ended, and nobody has asked for.
     pub(super) ended: VecDeque<RequestId>,
+    pub(super) referee: Referee,
     /// None in a quiet world.
     story: Option<Vec<Line>>,
 }
@@ -57,7 +59,6 @@ pub(super) enum Due {
 }
 
 /// One request, as its port sees it.
-#[derive(Default)]
 pub(super) struct Client {
     /// What has reached the request and has not been taken.
     pub(super) inbox: VecDeque<Event>,
@@ -66,7 +67,7 @@ pub(super) struct Client {
     /// When it is to be woken; one that waits anew for something later is woken in between, and waits on.
     wake_at: Option<Timestamp>,
     pub(super) answer: Answer,
-    is_over: bool,
+    pub(super) record: Record,
 }
 
 struct Line {
@@ -76,11 +77,19 @@ struct Line {
     text: String,
 }
 
+impl Client {
+    pub(super) fn new(now: Timestamp) -> Self {
+        let (inbox, live, answer) = (VecDeque::new(), Vec::new(), Answer::default());
+        Self { inbox, live, wake_at: None, answer, record: Record::new(now) }
+    }
+}
+
 impl Stage {
     pub(super) fn new(config: Config, seed: u64, keeps_story: bool) -> Self {
         Self {
             now: BEGINNING,
-            vendors: config.targets.iter().map(|_| Vendor::default()).collect(),
+            vendors: (0..config.targets.len()).map(|nth| Vendor::new(seed.wrapping_add(nth as u64))).collect(),
+            referee: Referee::new(&config),
             gateway: Gateway::new(Arc::new(config), seed, BEGINNING),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -142,7 +151,9 @@ impl Stage {
                 }
             };
             // What is left over of a request that has ended does not keep the world waiting.
-            let Some(client) = self.clients.get_mut(&id).filter(|client| !client.is_over) else { continue };
+            let Some(client) = self.clients.get_mut(&id).filter(|client| client.record.ended_at.is_none()) else {
+                continue;
+            };
             match due {
                 Due::Wake(_) if client.wake_at != Some(at) => continue,
                 Due::Wake(_) => client.wake_at = None,
@@ -230,6 +241,7 @@ impl Stage {
     /// Tells what befell breakers and keys; who failed over shows in who is sent to.
     pub(super) fn tell_notices(&mut self) {
         while let Some(notice) = self.gateway.poll_notice() {
+            self.referee.notice(self.now, &notice);
             if !self.keeps_story() {
                 continue;
             }
@@ -255,6 +267,7 @@ impl Stage {
     // === What clients get ===
 
     pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
+        assert!(self.client(id).answer.status.is_none(), "a request is answered once");
         let answer = Answer::whole(reply, self.now);
         self.tell(Some(id), || format!("reply {}", answer.summary()));
         self.client(id).answer = answer;
@@ -273,9 +286,13 @@ impl Stage {
 
     /// Nobody waits for this request any more.
     pub(super) fn abandon(&mut self, id: RequestId) {
+        let now = self.now;
         let client = self.client(id);
-        client.is_over = true;
+        client.record.ended_at = Some(now);
         client.inbox.clear();
+        for (attempt, target) in std::mem::take(&mut client.live) {
+            self.referee.ended(target, id, attempt);
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::dialect::{Dialect, Operation, openai};
 use crate::drive::Attempt;
 
-/// Tokens of every prompt.
-const PROMPT_TOKENS: u32 = 7;
+/// Tokens of a prompt, unless it is told otherwise.
+pub(super) const PROMPT_TOKENS: u32 = 7;
 
 /// What an attempt asks for.
 ///
@@ -43,47 +43,48 @@ impl Wanted {
         self.operation == Operation::Stream
     }
 
-    /// A whole answer of so many tokens.
-    pub(super) fn answer(&self, tokens: u32, reason: &str) -> String {
+    /// A whole answer of so many words, and of so many tokens of the prompt and the answer.
+    pub(super) fn answer(&self, words: u32, counts: (u32, u32), reason: &str) -> String {
         let model = &self.model;
-        let text: String = (1..=tokens).map(word).collect();
+        let (prompt, tokens) = counts;
+        let text: String = (1..=words).map(word).collect();
         match (self.operation, self.dialect) {
             (Operation::CountTokens, _) => {
-                format!(r#"{{"input_tokens":{PROMPT_TOKENS},"totalTokens":{PROMPT_TOKENS}}}"#)
+                format!(r#"{{"input_tokens":{prompt},"totalTokens":{prompt}}}"#)
             }
             (Operation::Embed, Dialect::Gemini) => r#"{"embedding":{"values":[0.5,-0.5]}}"#.to_owned(),
             (Operation::Embed | Operation::EmbedMany, _) => {
                 let vector = r#"{"object":"embedding","index":0,"embedding":[0.5,-0.5]}"#;
-                let usage = usage(tokens);
+                let usage = usage(counts);
                 format!(r#"{{"object":"list","data":[{vector}],"model":{model},"usage":{usage}}}"#)
             }
             (_, Dialect::OpenAi) => {
                 let message = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
                 let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":"{reason}"}}"#);
-                let usage = usage(tokens);
+                let usage = usage(counts);
                 format!(
                     r#"{{"id":"c","object":"chat.completion","model":{model},"choices":[{choice}],"usage":{usage}}}"#
                 )
             }
             (_, Dialect::Anthropic) => {
                 let content = format!(r#"[{{"type":"text","text":"{text}"}}]"#);
-                let usage = format!(r#"{{"input_tokens":{PROMPT_TOKENS},"output_tokens":{tokens}}}"#);
+                let usage = format!(r#"{{"input_tokens":{prompt},"output_tokens":{tokens}}}"#);
                 let stop = anthropics(reason);
                 format!(
                     r#"{{"id":"msg_1","type":"message","role":"assistant","model":{model},"content":{content},"stop_reason":"{stop}","stop_sequence":null,"usage":{usage}}}"#
                 )
             }
-            (_, Dialect::Gemini) => gemini_chunk(&text, Some(reason), tokens),
+            (_, Dialect::Gemini) => gemini_chunk(&text, Some(reason), counts),
         }
     }
 
     /// The chunk before all words.
-    pub(super) fn role(&self) -> Bytes {
+    pub(super) fn role(&self, prompt: u32) -> Bytes {
         match self.dialect {
             Dialect::OpenAi => self.chunk(r#"{"role":"assistant","content":""}"#, None),
             Dialect::Anthropic => {
                 let model = &self.model;
-                let usage = format!(r#"{{"input_tokens":{PROMPT_TOKENS},"output_tokens":1}}"#);
+                let usage = format!(r#"{{"input_tokens":{prompt},"output_tokens":1}}"#);
                 let message = format!(
                     r#"{{"id":"msg_1","type":"message","role":"assistant","model":{model},"content":[],"stop_reason":null,"stop_sequence":null,"usage":{usage}}}"#
                 );
@@ -99,7 +100,7 @@ impl Wanted {
     }
 
     /// The `nth` word of its own, from 1, in this voice. What it is given to go on from ends without a space.
-    pub(super) fn token(&self, nth: u32, voice: &str) -> Bytes {
+    pub(super) fn token(&self, nth: u32, voice: &str, prompt: u32) -> Bytes {
         let space = if self.begun > 0 && nth == 1 { " " } else { "" };
         let word = format!("{space}{voice}{}", word(self.begun + nth));
         match self.dialect {
@@ -108,22 +109,23 @@ impl Wanted {
                 let delta = format!(r#"{{"type":"text_delta","text":"{word}"}}"#);
                 event(format_args!(r#"{{"type":"content_block_delta","index":0,"delta":{delta}}}"#))
             }
-            Dialect::Gemini => event(gemini_chunk(&word, None, nth)),
+            Dialect::Gemini => event(gemini_chunk(&word, None, (prompt, nth))),
         }
     }
 
     /// Why it ended, and what it took where that was asked for or is always told.
-    pub(super) fn finish(&self, reason: &str, tokens: u32) -> Vec<Bytes> {
+    pub(super) fn finish(&self, reason: &str, counts: (u32, u32)) -> Vec<Bytes> {
         let model = &self.model;
         match self.dialect {
             Dialect::OpenAi => {
-                let usage = usage(tokens);
+                let usage = usage(counts);
                 let last =
                     format!(r#"{{"object":"chat.completion.chunk","model":{model},"choices":[],"usage":{usage}}}"#);
                 let finish = self.chunk("{}", Some(reason));
                 [finish].into_iter().chain(self.wants_usage.then(|| event(last))).collect()
             }
             Dialect::Anthropic => {
+                let tokens = counts.1;
                 let delta = format!(r#"{{"stop_reason":"{}","stop_sequence":null}}"#, anthropics(reason));
                 vec![
                     event(r#"{"type":"content_block_stop","index":0}"#),
@@ -132,7 +134,7 @@ impl Wanted {
                     )),
                 ]
             }
-            Dialect::Gemini => vec![event(gemini_chunk("", Some(reason), tokens))],
+            Dialect::Gemini => vec![event(gemini_chunk("", Some(reason), counts))],
         }
     }
 
@@ -171,14 +173,14 @@ fn wants_usage(body: &[u8]) -> bool {
     })
 }
 
-fn gemini_chunk(text: &str, reason: Option<&str>, tokens: u32) -> String {
+fn gemini_chunk(text: &str, reason: Option<&str>, (prompt, tokens): (u32, u32)) -> String {
     let reason = reason.map_or("null", |reason| match reason {
         "length" => r#""MAX_TOKENS""#,
         "content_filter" => r#""SAFETY""#,
         _ => r#""STOP""#,
     });
     let content = format!(r#"{{"role":"model","parts":[{{"text":"{text}"}}]}}"#);
-    let usage = format!(r#"{{"promptTokenCount":{PROMPT_TOKENS},"candidatesTokenCount":{tokens}}}"#);
+    let usage = format!(r#"{{"promptTokenCount":{prompt},"candidatesTokenCount":{tokens}}}"#);
     format!(
         r#"{{"candidates":[{{"content":{content},"finishReason":{reason},"index":0}}],"usageMetadata":{usage},"modelVersion":"g","responseId":"r"}}"#
     )
@@ -232,9 +234,9 @@ fn word(nth: u32) -> String {
     format!("{nth} ")
 }
 
-fn usage(tokens: u32) -> String {
-    let total = PROMPT_TOKENS + tokens;
-    format!(r#"{{"prompt_tokens":{PROMPT_TOKENS},"completion_tokens":{tokens},"total_tokens":{total}}}"#)
+fn usage((prompt, tokens): (u32, u32)) -> String {
+    let total = prompt.saturating_add(tokens);
+    format!(r#"{{"prompt_tokens":{prompt},"completion_tokens":{tokens},"total_tokens":{total}}}"#)
 }
 
 fn quoted(text: &str) -> String {

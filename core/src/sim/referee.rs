@@ -1,0 +1,132 @@
+//! Watches that whatever happens in a world keeps the rules, at every step and whoever looks on.
+//!
+//! It goes by what can be seen from outside (notices, attempts sent and ended), and trusts no breaker's own account.
+
+use super::RequestId;
+use crate::config::{BreakerPolicy, Config, Guard, TargetId};
+use crate::drive::AttemptId;
+use crate::notice::Notice;
+use crate::time::{Millis, Timestamp};
+
+/// What is known of every breaker and every target from the outside.
+pub(super) struct Referee {
+    /// By [`BreakerId`](crate::config::BreakerId).
+    breakers: Vec<Watch>,
+    /// By [`TargetId`]: attempts under way.
+    live: Vec<Vec<(RequestId, AttemptId)>>,
+    /// Breakers that let probes through before their time was over. Some policies do.
+    pub(super) hastened: u32,
+}
+
+struct Watch {
+    name: String,
+    target: TargetId,
+    policy: BreakerPolicy,
+    /// How long a probe's lease lasts at least.
+    lease: Millis,
+    light: Light,
+}
+
+enum Light {
+    Green,
+    Red {
+        until: Timestamp,
+    },
+    /// With the probes under way, and until when each holds its place.
+    Amber(Vec<(RequestId, AttemptId, Timestamp)>),
+}
+
+/// What one request has led to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Record {
+    pub(super) asked_at: Timestamp,
+    /// Attempts sent.
+    pub(super) sent: u32,
+    pub(super) last_sent_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+impl Record {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { asked_at: now, sent: 0, last_sent_at: now, ended_at: None }
+    }
+}
+
+impl Referee {
+    pub(super) fn new(config: &Config) -> Self {
+        let watch = |guard: &Guard| Watch {
+            name: guard.name.clone(),
+            target: guard.target,
+            policy: guard.policy,
+            lease: shortest_lease(config, guard.target),
+            light: Light::Green,
+        };
+        let live = vec![Vec::new(); config.targets.len()];
+        Self { breakers: config.breakers.iter().map(watch).collect(), live, hastened: 0 }
+    }
+
+    /// A breaker's transitions; an open time is over when its breaker says so, and only then is anything sent.
+    pub(super) fn notice(&mut self, now: Timestamp, notice: &Notice) {
+        let (target, light) = match notice {
+            Notice::BreakerOpened { target, open_ms, .. } => (target, Light::Red { until: now + *open_ms }),
+            Notice::BreakerHalfOpened { target } => (target, Light::Amber(Vec::new())),
+            Notice::BreakerClosed { target } => (target, Light::Green),
+            _ => return,
+        };
+        let Some(watch) = self.breakers.iter_mut().find(|watch| watch.name == *target) else { return };
+        if let (Light::Red { until }, Light::Amber(_)) = (&watch.light, &light) {
+            self.hastened += u32::from(now < *until);
+        }
+        if let Light::Red { until } = &light {
+            let longest = watch.policy.open_max.max(Millis(1));
+            assert!(now < *until && *until <= now + longest, "{target} is open for {:?}", now.until(*until));
+        }
+        watch.light = light;
+    }
+
+    pub(super) fn sent(&mut self, now: Timestamp, target: TargetId, request: RequestId, attempt: AttemptId) {
+        let live = &mut self.live[target.0];
+        assert!(!live.contains(&(request, attempt)), "each attempt is sent once");
+        live.push((request, attempt));
+        let mut guards: Vec<&mut Watch> = self.breakers.iter_mut().filter(|watch| watch.target == target).collect();
+        let [watch] = &mut guards[..] else {
+            // Which of them it passed does not show.
+            let all_red = guards.iter().all(|watch| matches!(watch.light, Light::Red { .. }));
+            assert!(!all_red, "{} is asked though all its breakers are open", guards[0].name);
+            return;
+        };
+        match &mut watch.light {
+            Light::Green => {}
+            Light::Red { .. } => panic!("{} is asked though its breaker is open", watch.name),
+            Light::Amber(probes) => {
+                probes.retain(|(_, _, until)| *until > now);
+                probes.push((request, attempt, now + watch.lease));
+                let (live, most) = (probes.len(), watch.policy.probes.max(1));
+                assert!(live <= most as usize, "{live} probes at {}, where {most} may be", watch.name);
+            }
+        }
+    }
+
+    /// An attempt has ended, or nobody waits for it any more.
+    pub(super) fn ended(&mut self, target: TargetId, request: RequestId, attempt: AttemptId) {
+        self.live[target.0].retain(|live| *live != (request, attempt));
+        for watch in self.breakers.iter_mut().filter(|watch| watch.target == target) {
+            if let Light::Amber(probes) = &mut watch.light {
+                probes.retain(|(of, nth, _)| (*of, *nth) != (request, attempt));
+            }
+        }
+    }
+
+    /// Attempts under way at a target.
+    pub(super) fn live(&self, target: TargetId) -> usize {
+        self.live[target.0].len()
+    }
+}
+
+/// The shortest that a probe's lease may last on any route: after that, another probe may rightly take its place.
+fn shortest_lease(config: &Config, target: TargetId) -> Millis {
+    let candidates = config.routes.iter().flat_map(|route| &route.candidates);
+    let timeouts = candidates.filter(|candidate| candidate.target == target).map(|candidate| candidate.timeouts);
+    let leases = timeouts.chain([config.target(target).timeouts]);
+    leases.map(|limits| limits.head.max(limits.first_token).min(limits.answer)).min().unwrap_or_default()
+}
