@@ -16,6 +16,10 @@ pub(super) struct Referee {
     live: Vec<Vec<(RequestId, AttemptId)>>,
     /// Breakers that let probes through before their time was over. Some policies do.
     pub(super) hastened: u32,
+    /// Requests that had a second attempt beside the first.
+    pub(super) hedged: u32,
+    /// Streams that another vendor went on with.
+    pub(super) rescued: u32,
 }
 
 struct Watch {
@@ -62,11 +66,13 @@ impl Referee {
             light: Light::Green,
         };
         let live = vec![Vec::new(); config.targets.len()];
-        Self { breakers: config.breakers.iter().map(watch).collect(), live, hastened: 0 }
+        Self { breakers: config.breakers.iter().map(watch).collect(), live, hastened: 0, hedged: 0, rescued: 0 }
     }
 
     /// A breaker's transitions; an open time is over when its breaker says so, and only then is anything sent.
     pub(super) fn notice(&mut self, now: Timestamp, notice: &Notice) {
+        self.hedged += u32::from(matches!(notice, Notice::Hedged { .. }));
+        self.rescued += u32::from(matches!(notice, Notice::StreamRescued { .. }));
         let (target, light) = match notice {
             Notice::BreakerOpened { target, open_ms, .. } => (target, Light::Red { until: now + *open_ms }),
             Notice::BreakerHalfOpened { target } => (target, Light::Amber(Vec::new())),

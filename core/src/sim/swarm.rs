@@ -50,6 +50,10 @@ pub struct Met {
     pub gone: u32,
     /// Breakers that opened.
     pub opened: u32,
+    /// Requests that had a second attempt beside the first.
+    pub hedged: u32,
+    /// Streams that another vendor went on with.
+    pub rescued: u32,
 }
 
 /// Lives through a seed.
@@ -153,7 +157,8 @@ impl Swarm {
         assert!(hastens || self.world.stage.borrow().referee.hastened == 0, "open times are waited for");
         self.heal(&config);
         self.met.opened = self.count(" open ");
-        self.met
+        let stage = self.world.stage.borrow();
+        Met { hedged: stage.referee.hedged, rescued: stage.referee.rescued, ..self.met }
     }
 
     // === The storm ===
@@ -245,7 +250,7 @@ impl Swarm {
             let live = stage.referee.live(id) as u64;
             assert_eq!(tally.attempts, tally.settled() + live, "each attempt at {name} is settled once: {tally:?}");
             let load = gateway.load(now, id);
-            assert!(load.is_none_or(|load| u64::from(load.running) == live), "{live} at {name}, by its slots {load:?}");
+            assert!(load.is_none_or(|load| load.in_flight == live), "{live} at {name}, by its slots {load:?}");
         }
         for (id, guard) in stage.gateway.config().breakers.iter().enumerate() {
             let breaker = stage.gateway.breaker(BreakerId(id));
