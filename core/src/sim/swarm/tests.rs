@@ -16,7 +16,7 @@ fn live_through(seeds: std::ops::Range<u64>) {
         sum.rescued += met.rescued;
     }
     assert!(sum.served > sum.requests / 4 && sum.refused > sum.requests / 10, "not only fair weather: {sum:?}");
-    assert!(sum.gone > 300 && sum.opened > 500 && sum.hedged > 100 && sum.rescued > 30, "{sum:?}");
+    assert!(sum.gone > 300 && sum.opened > 500 && sum.hedged > 10 && sum.rescued > 30, "{sum:?}");
 }
 
 macro_rules! ranges {
