@@ -14,7 +14,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::chance::exponential;
 use super::{BEGINNING, RequestId, Sdk, World};
 use crate::breaker::State;
-use crate::config::{BreakerId, Config, Exhausted, Name, RetryPolicy, Route, Strategy, TargetId};
+use crate::config::{BreakerId, Config, Exhausted, Name, ProbeKind, RetryPolicy, Route, Strategy, TargetId};
 use crate::dialect::Surface;
 use crate::reply::{ATTEMPTS, TARGET};
 use crate::rng::Rng;
@@ -152,8 +152,9 @@ impl Swarm {
         }
         self.agenda.clear();
         let config = Arc::clone(self.world.gateway().config());
-        // Of all policies only one ends an open time early.
-        let hastens = config.routes.iter().any(|route| route.exhausted == Exhausted::Soonest);
+        // Only these end an open time early.
+        let hastens = config.routes.iter().any(|route| route.exhausted == Exhausted::Soonest)
+            || config.targets.iter().any(|target| target.health.probe != ProbeKind::None);
         assert!(hastens || self.world.stage.borrow().referee.hastened == 0, "open times are waited for");
         self.heal(&config);
         self.met.opened = self.count(" open ");

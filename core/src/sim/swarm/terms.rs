@@ -42,7 +42,9 @@ fn document(rng: &mut Rng) -> Value {
     let keep_alive = pick(rng, &["0s", "300ms", "15s"]);
     json!({
         "server": {"keep_alive": keep_alive},
-        "defaults": {"timeouts": timeouts(rng), "retry": retry(rng), "breaker": breaker(rng)},
+        "defaults": {
+            "timeouts": timeouts(rng), "retry": retry(rng), "breaker": breaker(rng), "health": health(rng),
+        },
         "vendors": vendors, "models": models, "routes": routes,
     })
 }
@@ -108,6 +110,15 @@ fn breaker(rng: &mut Rng) -> Value {
         "slow_rate": pick(rng, &[0.0, 0.3, 0.8]), "open": format!("{open}ms"),
         "open_max": format!("{}ms", open + rng.below(8000)), "probes": 1 + below(rng, 3), "successes": 1 + below(rng, 4),
         "ramp": pick(rng, &["0s", "1s"]),
+    })
+}
+
+fn health(rng: &mut Rng) -> Value {
+    json!({
+        "probe": pick(rng, &["models", "chat", "none"]), "every": between(rng, 1000, 20_000),
+        "timeout": between(rng, 100, 3000), "healthy": 1 + below(rng, 3), "unhealthy": 1 + below(rng, 3),
+        "degraded": between(rng, 200, 1000), "too_slow": between(rng, 1000, 3000),
+        "success_rate": pick(rng, &[0.0, 0.5, 0.9]),
     })
 }
 
