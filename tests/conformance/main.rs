@@ -20,6 +20,7 @@ mod operators;
 mod parameters;
 mod queues;
 mod refusals;
+mod rescues;
 mod strategies;
 mod streams;
 
@@ -68,6 +69,7 @@ fn table() -> Vec<Scenario> {
         streams: cut_before_the_first_token cut_after_the_first_token stall malformed_chunk no_done no_finish
             error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
             client_leaves_a_stream;
+        rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
             refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;

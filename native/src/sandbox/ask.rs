@@ -9,6 +9,8 @@ pub(super) struct Ask {
     pub(super) model: String,
     /// What the user said last.
     pub(super) prompt: String,
+    /// How many words of the answer it is to go on from.
+    pub(super) begun: usize,
     /// What the tools said since.
     pub(super) results: Vec<String>,
     pub(super) images: usize,
@@ -75,6 +77,7 @@ impl Ask {
         Self {
             model: model.to_owned(),
             prompt: String::new(),
+            begun: 0,
             results: Vec::new(),
             images: 0,
             prompt_tokens: 0,

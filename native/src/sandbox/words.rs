@@ -105,6 +105,11 @@ impl Ask {
             Format::Schema(_) => pieces(text),
             Format::Text | Format::Json => tokens(text).map(str::to_owned).collect(),
         };
+        if self.begun > 0 {
+            // It goes on from there: with the space that the beginning must not end with.
+            tokens.drain(..self.begun.min(tokens.len()));
+            tokens.first_mut().into_iter().for_each(|token| token.insert(0, ' '));
+        }
         let end = match stop {
             _ if tokens.len() > tokens_max => End::Length,
             Some((_, stop)) => End::StopSequence(stop.clone()),
@@ -218,6 +223,17 @@ mod tests {
         assert_eq!(text(&ask), ("This is a ".to_owned(), End::StopSequence("simulated ".to_owned())));
         ask.limit(Some(2));
         assert_eq!(text(&ask), ("This is ".to_owned(), End::Length));
+    }
+
+    #[test]
+    fn an_answer_that_has_begun_goes_on() {
+        let mut ask = ask("hi");
+        let (whole, _) = text(&ask);
+        ask.begun = 3;
+        let (rest, end) = text(&ask);
+        assert_eq!((format!("This is a{rest}"), end), (whole, End::Stop));
+        ask.begun = 1000;
+        assert_eq!(text(&ask), (String::new(), End::Stop));
     }
 
     #[test]

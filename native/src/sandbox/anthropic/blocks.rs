@@ -55,12 +55,21 @@ pub(super) fn hear(messages: &Value, ask: &mut Ask) -> Result<(), VendorError> {
             return Err(unanswered(at - 1, open));
         }
         used = uses;
+        ask.begun = if speaker == Speaker::Assistant { begun(at, &texts)? } else { 0 };
         // A message with nothing but results is the tools', not the user's.
         if !texts.is_empty() || results.is_empty() {
             ask.hear(speaker, texts.join(" "));
         }
     }
     used.first().map_or(Ok(()), |open| Err(unanswered(messages.len() - 1, open)))
+}
+
+/// How many words of an answer the assistant's last message begins it with.
+fn begun(at: usize, texts: &[&str]) -> Result<usize, VendorError> {
+    if texts.last().is_some_and(|text| text.ends_with(char::is_whitespace)) {
+        return Err(invalid(format!("messages.{at}: final assistant content cannot end with trailing whitespace")));
+    }
+    Ok(texts.iter().map(|text| text.split_whitespace().count()).sum())
 }
 
 fn speaker(at: usize, role: &Value) -> Result<Speaker, VendorError> {
