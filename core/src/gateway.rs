@@ -12,6 +12,7 @@ mod health;
 mod hedging;
 mod keys;
 mod ranking;
+mod rescues;
 mod sharing;
 mod slots;
 
@@ -57,6 +58,8 @@ pub struct Gateway {
     retries: RetryBudget,
     /// By [`RouteId`](crate::config::RouteId).
     hedging: Vec<Hedging>,
+    /// Streams that another target brought to their end, by [`RouteId`](crate::config::RouteId).
+    rescued: Vec<u64>,
     notices: VecDeque<Notice>,
     notices_lost: u64,
     draining: bool,
@@ -175,6 +178,7 @@ impl Gateway {
             headers: config.vendors.iter().map(vendor_headers).collect(),
             retries: RetryBudget::new(config.retry_share_permille),
             hedging: vec![Hedging::default(); config.routes.len()],
+            rescued: vec![0; config.routes.len()],
             notices: VecDeque::new(),
             notices_lost: 0,
             draining: false,

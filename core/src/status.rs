@@ -100,6 +100,8 @@ pub struct RouteStatus {
     pub hedges: u64,
     /// Those of them that were faster.
     pub hedges_won: u64,
+    /// Streams that broke off and that another target brought to their end.
+    pub streams_rescued: u64,
 }
 
 /// A breaker and whom it guards.
@@ -142,6 +144,7 @@ impl Gateway {
             breakers,
             hedges: made,
             hedges_won: won,
+            streams_rescued: self.rescued(id),
         }
     }
 

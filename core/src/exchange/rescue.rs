@@ -108,6 +108,9 @@ impl Exchange {
     /// The stream has ended well. If that was another's doing than of who began it, the operator is told.
     pub(super) fn note_rescue(&mut self, gateway: &mut Gateway, by: TargetId) {
         let (Some(broken), Some(rescue)) = (self.broken.take(), self.plan.stream_cut) else { return };
+        if let Some(route) = self.plan.route {
+            gateway.note_rescue(route);
+        }
         let name = |target: TargetId| self.config.target(target).name.clone();
         gateway.notify(Notice::StreamRescued {
             request_id: self.request_id.clone(),

@@ -14,7 +14,19 @@ use crate::time::Millis;
 const CONFIG: &str = include_str!("trace.json");
 
 const TARGETS: [&str; 6] = ["a/big", "a/small", "b/m", "c/m", "d/m", "e/m"];
-const MODELS: [&str; 8] = ["chain", "reroute", "patient", "mixed", "mixed", "a/small", "m-of-b", "nobody"];
+const MODELS: [&str; 11] = [
+    "chain",
+    "reroute",
+    "patient",
+    "mixed",
+    "mixed",
+    "a/small",
+    "m-of-b",
+    "nobody",
+    "continued",
+    "restarted",
+    "restarted",
+];
 
 /// The story of so many requests to vendors whose weather changes, with everything that was decided, sent and answered.
 ///

@@ -81,6 +81,8 @@ fn a_rescue_is_told_of_once_it_has_brought_the_answer_to_its_end() {
     }
     let rescues: Vec<_> = told.iter().filter(|line| line.contains("rescued")).collect();
     assert_eq!(rescues, ["90 rescued a/m b/m restart"]);
+    let now = world.now();
+    assert_eq!(world.gateway().status(now).routes[0].streams_rescued, 1);
 }
 
 #[test]
