@@ -440,7 +440,10 @@ fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
     assert_eq!((&free["first_token"]["mean_ms"], &free["total"]["mean_ms"]), (&json!(250), &json!(100)));
     assert_eq!((&free["unpriced"], &free["cost_usd"]), (&json!(1), &json!("0")));
     let order = json!([
-        {"route": "chain", "order": ["free/m", "a/m", "b/m"], "quickest": null, "breakers": [], "hedges": 0, "hedges_won": 0},
+        {
+            "route": "chain", "order": ["free/m", "a/m", "b/m"], "quickest": null, "breakers": [], "hedges": 0,
+            "hedges_won": 0, "streams_rescued": 0,
+        },
     ]);
     assert_eq!(status["routes"], order, "those that cannot be asked come last");
 }

@@ -46,6 +46,8 @@ fn a_trace_meets_all_weathers() {
         " relay 200",
         "[DONE]",
         "error=stream_interrupted",
+        " continue",
+        " restart",
         " open ",
         " half-open ",
         " close ",
