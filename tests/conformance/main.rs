@@ -14,6 +14,7 @@ mod content;
 mod dialects;
 mod door;
 mod failures;
+mod hedging;
 mod hints;
 mod keys;
 mod operators;
@@ -70,6 +71,8 @@ fn table() -> Vec<Scenario> {
             error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
+        hedging: slow_stream_is_hedged slow_answer_is_hedged first_is_faster_than_its_hedge hedges_have_a_budget
+            both_fail_and_the_next_is_asked;
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
             refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;

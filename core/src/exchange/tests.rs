@@ -16,6 +16,7 @@ mod hedging;
 mod keep_alive;
 mod leaving;
 mod limits;
+mod long_tail;
 mod properties;
 mod queueing;
 mod refusals;
