@@ -136,7 +136,7 @@ impl Gateway {
         });
         let breakers = breakers.collect();
         let order = self.favour(now, &route.candidates, route.strategy);
-        let Hedging { made, won, .. } = self.hedging(id);
+        let &Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),
             order: order.into_iter().map(name).collect(),

@@ -32,11 +32,11 @@ pub(crate) async fn slow_answer_is_hedged(world: &World) {
 
 pub(crate) async fn first_is_faster_than_its_hedge(world: &World) {
     world.a.fault("hedge-loses-1", json!({"kind": "slow_first_token", "ms": 600})).await;
-    world.b.fault("hedge-loses-2", json!({"kind": "slow_first_token", "ms": 20_000})).await;
+    world.c.fault("hedge-loses-2", json!({"kind": "slow_first_token", "ms": 20_000})).await;
     streamed(world.stream("hedge-loses").await, "a/hedge-loses-1", 2);
-    world.b.saw_cancellation("hedge-loses-2").await;
+    world.c.saw_cancellation("hedge-loses-2").await;
     assert_eq!(hedges(world, "hedge-loses").await, (1, 0));
-    let lost = world.target("b/hedge-loses-2").await;
+    let lost = world.target("c/hedge-loses-2").await;
     assert_eq!((&lost["attempts"]["neutral"], &lost["breaker"]["state"]), (&json!(1), &json!("closed")), "{lost}");
 }
 

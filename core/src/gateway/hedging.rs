@@ -12,24 +12,47 @@ const PRICE: u32 = 1000;
 /// As much as can be saved up: a quiet hour does not pay for a storm.
 const BALANCE_MAX: u32 = 10 * PRICE;
 
+/// A quantile changes slowly, and takes microseconds to find: it is good for this long.
+const GOOD_FOR: Millis = Millis(1000);
+
 /// The second attempts of one route.
 ///
 /// Nothing is free and nothing is lent: at any moment there have been at most `share` times as many as requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Hedging {
     balance: u32,
+    /// What has been found of the route's targets of late: for each one entry at most, for streams and for embeddings.
+    found: Vec<Found>,
     /// How many were made.
     pub(crate) made: u64,
     /// How many of those said something before the first attempt did.
     pub(crate) won: u64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    target: TargetId,
+    operation: Operation,
+    p95: Millis,
+    until: Timestamp,
+}
+
 impl Hedging {
+    fn find(&self, now: Timestamp, target: TargetId, operation: Operation) -> Option<Millis> {
+        let fits = |found: &&Found| (found.target, found.operation) == (target, operation) && now < found.until;
+        self.found.iter().find(fits).map(|found| found.p95)
+    }
+
+    fn keep(&mut self, now: Timestamp, target: TargetId, operation: Operation, p95: Millis) {
+        self.found.retain(|found| (found.target, found.operation) != (target, operation));
+        self.found.push(Found { target, operation, p95, until: now + GOOD_FOR });
+    }
+
     fn earn(&mut self, share_permille: u32) {
         self.balance = (self.balance + share_permille).min(BALANCE_MAX);
     }
 
-    fn affords(self) -> bool {
+    fn affords(&self) -> bool {
         self.balance >= PRICE
     }
 
@@ -52,7 +75,7 @@ impl Gateway {
     /// The time to a stream's first token, and that of embeddings, say how slow the vendor is. How long a whole answer takes
     /// says above all how long it is, and a second one would take as long again: only a set time hedges those.
     pub(crate) fn hedge_after(
-        &self,
+        &mut self,
         now: Timestamp,
         route: RouteId,
         target: TargetId,
@@ -62,14 +85,22 @@ impl Gateway {
             HedgeAfter::Fixed(after) => return Some(after),
             HedgeAfter::Measured { min, samples } => (min, samples),
         };
+        let now = self.advance(now);
+        if let Some(p95) = self.hedging[route.0].find(now, target, operation) {
+            return Some(p95.max(min));
+        }
         let stats = &self.targets[target.0].stats;
         let measured = match operation {
             Operation::Stream => stats.first_token(),
             Operation::Embed | Operation::EmbedMany => stats.total(),
             Operation::Chat | Operation::CountTokens => return None,
         };
-        let p95 = measured.quantile(now, 950).filter(|_| measured.samples_of_late(now) >= u64::from(samples_min));
-        p95.map(|p95| p95.max(min))
+        if measured.samples_of_late(now) < u64::from(samples_min) {
+            return None;
+        }
+        let p95 = measured.quantile(now, 950)?;
+        self.hedging[route.0].keep(now, target, operation, p95);
+        Some(p95.max(min))
     }
 
     /// Whether a hedge can be afforded: by its route's budget, and by the one that all retries share.
@@ -90,8 +121,8 @@ impl Gateway {
     }
 
     /// A route's hedges, for status pages.
-    pub(crate) fn hedging(&self, route: RouteId) -> Hedging {
-        self.hedging[route.0]
+    pub(crate) fn hedging(&self, route: RouteId) -> &Hedging {
+        &self.hedging[route.0]
     }
 }
 
