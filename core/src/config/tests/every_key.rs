@@ -71,14 +71,14 @@ fn cases() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("default_parameters", json!({ "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 })),
-        ("after", json!({ "timeout": "gemini/gemini-3.5-flash", "connection": "gemini/gemini-3.5-flash" })),
+        ("after", json!({ "timeout": "openai/gpt-4.1", "connection": "openai/gpt-4.1" })),
         ("price", json!({ "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 })),
         (
             "routes/*",
             json!({
-                "strategy": "latency", "models": ["openai/gpt-4.1"], "content_filter": "reroute", "parameters": "strict",
+                "strategy": "latency", "models": ["gemini/gemini-3.5-flash", "anthropic/claude-sonnet-5-5"], "content_filter": "reroute", "parameters": "strict",
                 "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
-                "after": { "timeout": "anthropic/claude-sonnet-5-5" },
+                "after": { "timeout": "gemini/gemini-3.5-flash" },
                 "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
                 "hedge": { "share": 0.007 },
             }),
