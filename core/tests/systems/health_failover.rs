@@ -1,11 +1,10 @@
 //! D: health checks, and failover by health and speed.
 
 use serde_json::{Value, json};
-use tidegate_core::dialect::Surface;
 use tidegate_core::sim::{Script, World};
 use tidegate_core::time::Millis;
 
-use super::{answer, ask, breaker, config, down, good, reaching, seconds, served_by, target, world};
+use super::{answer, ask, ask_once, breaker, config, down, good, reaching, seconds, served_by, target, world};
 
 const PRESET: &str = include_str!("../../../presets/systems/health-failover.toml");
 
@@ -16,17 +15,6 @@ const CLAUDE: &str = "anthropic/claude-sonnet-4";
 /// Not checked at all: live traffic tells.
 const DEEPSEEK: &str = "deepseek/deepseek-v3";
 
-/// One attempt at one endpoint, streamed.
-fn try_once(world: &mut World, name: &str) {
-    let messages = json!([{"role": "user", "content": "Hi"}]);
-    let body = json!({"model": name, "stream": true, "messages": messages, "tidegate": {"max_attempts": 1}});
-    let attempts = reaching(world, name, |world| {
-        world.ask(Surface::Chat, body.to_string());
-        world.run();
-    });
-    assert_eq!(attempts, 1);
-}
-
 fn health(world: &World, name: &str) -> String {
     target(world, name)["health"].as_str().unwrap().to_owned()
 }
@@ -35,7 +23,7 @@ fn health(world: &World, name: &str) -> String {
 fn statuses(world: &mut World, name: &str, scripts: impl IntoIterator<Item = Script>) -> Vec<String> {
     let after = |script| {
         world.script(name, [script]);
-        try_once(world, name);
+        ask_once(world, name);
         health(world, name)
     };
     scripts.into_iter().map(after).collect()
@@ -104,13 +92,13 @@ fn d1_the_best_is_the_quickest_of_the_healthy_and_the_report_says_all() {
     }
     assert_eq!(route(&world, "failover")["quickest"], CLAUDE);
     world.script(CLAUDE, [down(), down(), down()]);
-    (0..3).for_each(|_| try_once(&mut world, CLAUDE));
+    (0..3).for_each(|_| ask_once(&mut world, CLAUDE));
     assert_eq!(health(&world, CLAUDE), "unhealthy");
     assert_eq!(route(&world, "failover")["quickest"], DEEPSEEK);
     let mut fresh = super::world(PRESET);
     for ms in [1000, 2000] {
         fresh.script(DEEPSEEK, [good(ms)]);
-        try_once(&mut fresh, DEEPSEEK);
+        ask_once(&mut fresh, DEEPSEEK);
     }
     assert_eq!(target(&fresh, DEEPSEEK)["first_token"]["ewma_ms"], 1300, "0.7 of the old, 0.3 of the new");
 }
@@ -137,7 +125,7 @@ fn d2_among_equals_the_weight_is_one_over_latency_plus_one() {
 fn d2_a_half_open_endpoint_gets_its_probes_first() {
     let mut world = world(PRESET);
     world.script(DEEPSEEK, (0..5).map(|_| down()));
-    (0..5).for_each(|_| try_once(&mut world, DEEPSEEK));
+    (0..5).for_each(|_| ask_once(&mut world, DEEPSEEK));
     assert_eq!(breaker(&world, DEEPSEEK), "open", "five failures");
     let reached = reaching(&mut world, DEEPSEEK, |world| {
         (0..50).for_each(|_| {

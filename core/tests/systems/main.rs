@@ -35,6 +35,17 @@ fn ask_stream(world: &mut World, model: &str) -> RequestId {
     world.ask(Surface::Chat, body.to_string())
 }
 
+/// One attempt at one target, streamed, to its end.
+fn ask_once(world: &mut World, name: &str) {
+    let messages = json!([{"role": "user", "content": "Hi"}]);
+    let body = json!({"model": name, "stream": true, "messages": messages, "tidegate": {"max_attempts": 1}});
+    let attempts = reaching(world, name, |world| {
+        world.ask(Surface::Chat, body.to_string());
+        world.run();
+    });
+    assert_eq!(attempts, 1);
+}
+
 /// One request, to its end.
 fn answer(world: &mut World, model: &str) -> Answer {
     let id = ask(world, model);

@@ -1,12 +1,14 @@
 //! E: several vendors behind one interface.
 
-use serde_json::json;
-use tidegate_core::config::Config;
+use serde_json::{Value, json};
+use tidegate_core::config::{Config, ProbeKind};
 use tidegate_core::price::Picodollars;
 use tidegate_core::sim::{Script, World};
 use tidegate_core::time::{Millis, Timestamp};
 
-use super::{answer, ask, ask_stream, breaker, config, down, good, made_up_key, seconds, served_by, target, world};
+use super::{
+    answer, ask, ask_once, ask_stream, breaker, config, down, good, made_up_key, seconds, served_by, target, world,
+};
 
 const PRESET: &str = include_str!("../../../presets/systems/several-vendors.toml");
 
@@ -83,6 +85,53 @@ fn e1_answers_cost_what_the_preset_says() {
     assert_eq!(answer(&mut world(PRESET), "gpt-4.1").header("x-tidegate-cost"), "0.00008");
 }
 
+/// The status of a vendor's model after each of these answers.
+fn health_after(world: &mut World, name: &str, scripts: impl IntoIterator<Item = Script>) -> Value {
+    for script in scripts {
+        world.script(name, [script]);
+        ask_once(world, name);
+    }
+    target(world, name)["health"].take()
+}
+
+#[test]
+fn e2_well_is_who_answers_ninety_five_in_a_hundred_within_five_seconds() {
+    let nine = || (0..9).map(|_| good(50));
+    let mut world = world(PRESET);
+    assert_eq!(
+        health_after(&mut world, GPT, nine().chain([down()]).chain(nine()).chain([good(50)])),
+        "healthy",
+        "19 of 20"
+    );
+    assert_eq!(health_after(&mut world, GPT, [down()]), "unhealthy", "18 of 20");
+    assert_ne!(served_by(&mut world, "assistant"), GPT, "it is asked last");
+    assert_eq!(health_after(&mut world, CLAUDE, [good(5000), good(5000), good(5000)]), "degraded");
+    assert_eq!(health_after(&mut world, DEEPSEEK, [good(5001), good(5001), good(5001)]), "unhealthy");
+    let config = config(PRESET);
+    let health = &config.targets[0].health;
+    assert_eq!((health.every, health.timeout, health.probe), (seconds(60), seconds(10), ProbeKind::Chat));
+}
+
+#[test]
+fn e2_the_best_has_the_lowest_mean_of_its_last_ten_of_three_at_least() {
+    let mut world = world(PRESET);
+    health_after(&mut world, GPT, (0..3).map(|_| good(400)));
+    assert_eq!(quickest(&world), GPT);
+    health_after(&mut world, GEMINI, (0..2).map(|_| good(100)));
+    assert_eq!(quickest(&world), GPT, "two samples say too little");
+    health_after(&mut world, GEMINI, [good(100)]);
+    assert_eq!(quickest(&world), GEMINI);
+    // Ten slow answers are all that counts, whatever was before.
+    health_after(&mut world, GEMINI, (0..10).map(|_| good(500)));
+    assert_eq!(quickest(&world), GPT);
+}
+
+fn quickest(world: &World) -> String {
+    let now = world.now();
+    let status = serde_json::to_value(world.gateway().status(now)).unwrap();
+    status["routes"][0]["quickest"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn e3_one_vendor_is_out_and_the_next_takes_over() {
     let mut world = world(PRESET);
@@ -108,7 +157,7 @@ fn e3_one_vendor_is_out_and_the_next_takes_over() {
     while served_by(&mut world, "assistant") != GPT {
         world.run_for(Millis(500));
     }
-    assert!(took(&world, healed) <= Millis(120_000), "and back");
+    assert!(took(&world, healed) <= seconds(240), "and back: what is thought of it holds for three times 60 s at most");
 }
 
 fn took(world: &World, since: Timestamp) -> Millis {
