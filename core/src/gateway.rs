@@ -307,10 +307,10 @@ impl Gateway {
         if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
             state.breaker.lengthen(now, policy, hint);
         }
-        let stats = &mut self.targets[id.0].stats;
-        stats.end(now, begun, settlement);
+        let known = &mut self.targets[id.0].stats;
+        known.end(now, begun, settlement);
         if transition == Some(Transition::Closed) {
-            stats.forgive(now);
+            known.forgive(now);
         }
         if let Some(slot) = slot {
             self.give_slot_back(now, id, key, slot, settlement);

@@ -101,7 +101,7 @@ pub struct Assumption {
 
 /// What is assumed of each of the candidates.
 pub fn assume(known: &[Known]) -> Vec<Assumption> {
-    let mut sorted: Vec<Millis> = known.iter().filter_map(|known| known.value()).collect();
+    let mut sorted: Vec<Millis> = known.iter().filter_map(Known::value).collect();
     sorted.sort_unstable();
     let assume = |known: &Known| {
         let others = median_without(&sorted, known.value());

@@ -60,8 +60,8 @@ impl Gateway {
             RankBy::Sort(sort) => self.sort(ranked, sort),
             RankBy::Strategy(strategy) => {
                 let order = rank::order(&self.standings(now, ranked, stream), strategy, rng);
-                let in_order: Vec<Candidate> = order.into_iter().map(|place| ranked[place].clone()).collect();
-                ranked.clone_from_slice(&in_order);
+                let in_order: Vec<Candidate> = order.into_iter().map(|place| ranked[place]).collect();
+                ranked.copy_from_slice(&in_order);
             }
         }
         if ranking.only_best {
