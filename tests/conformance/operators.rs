@@ -22,7 +22,7 @@ pub(crate) async fn status(world: &World) {
     let target = world.target("a/seen-1").await;
     assert_eq!(target["upstream"], "seen-1");
     let breaker = json!({
-        "state": "closed", "retry_in_ms": null,
+        "state": "closed", "retry_in_ms": null, "by_order": false,
         "window": {"failures": 1, "slow": 0, "limited": 0, "total": 3, "consecutive": 0},
     });
     assert_eq!(target["breaker"], breaker);
