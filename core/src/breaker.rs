@@ -46,6 +46,8 @@ pub struct Breaker {
     /// Hard failures in a row; in the leaky mode, the level.
     consecutive: u32,
     recent: Buckets<Samples>,
+    /// Whether it should be open and may not, which has been said.
+    held_off: bool,
     phase: Phase,
 }
 
@@ -92,7 +94,15 @@ impl Breaker {
     pub fn new() -> Self {
         let phase = Phase::Closed { since: Timestamp(0), ramping: false };
         let clock = Timestamp(0);
-        Self { clock, generation: 0, openings: 0, consecutive: 0, recent: Buckets::new(Millis::ZERO), phase }
+        Self {
+            clock,
+            generation: 0,
+            openings: 0,
+            consecutive: 0,
+            recent: Buckets::new(Millis::ZERO),
+            held_off: false,
+            phase,
+        }
     }
 
     /// Whether an attempt would be admitted, changing nothing. Says yes while traffic is ramping up after closing, where
@@ -149,21 +159,43 @@ impl Breaker {
         verdict: Verdict,
         rng: &mut Rng,
     ) -> Option<Transition> {
+        self.finish_guarded(now, policy, ticket, verdict, true, rng)
+    }
+
+    /// The same for one of a group. While it is closed it may not open unless `may_open`: else too few of the group would be
+    /// left. It goes on counting, so that it opens with the first result that would open it once it may.
+    pub fn finish_guarded(
+        &mut self,
+        now: Timestamp,
+        policy: &BreakerPolicy,
+        ticket: Ticket,
+        verdict: Verdict,
+        may_open: bool,
+        rng: &mut Rng,
+    ) -> Option<Transition> {
         let now = self.advance(now);
         if ticket.generation != self.generation {
             return None;
         }
-        match (&self.phase, policy.window) {
-            (Phase::Closed { .. }, Window::Buckets(span)) => {
-                let why = self.count(now, span, policy, verdict)?;
-                Some(self.trip(now, policy, why, rng))
+        match &self.phase {
+            Phase::Closed { .. } if verdict == Verdict::Neutral => None,
+            Phase::Closed { .. } => {
+                let why = match policy.window {
+                    Window::Buckets(span) => self.count(now, span, policy, verdict),
+                    Window::Leaky => self.leak(policy, verdict),
+                };
+                match why {
+                    Some(why) if may_open => Some(self.trip(now, policy, why, rng)),
+                    // Said once, until it opens or has nothing to open for.
+                    Some(why) => (!std::mem::replace(&mut self.held_off, true)).then_some(Transition::HeldOff { why }),
+                    None => {
+                        self.held_off = false;
+                        None
+                    }
+                }
             }
-            (Phase::Closed { .. }, Window::Leaky) => {
-                let why = self.leak(policy, verdict)?;
-                Some(self.trip(now, policy, why, rng))
-            }
-            (Phase::HalfOpen { .. }, _) => self.judge(now, policy, ticket, verdict, rng),
-            (Phase::Open { .. }, _) => None,
+            Phase::HalfOpen { .. } => self.judge(now, policy, ticket, verdict, rng),
+            Phase::Open { .. } => None,
         }
     }
 
@@ -306,6 +338,10 @@ impl Breaker {
     /// Counts a result in the leaky mode. There is no ratio, so what counts in the ratio only counts nothing.
     fn leak(&mut self, policy: &BreakerPolicy, verdict: Verdict) -> Option<Trip> {
         match verdict {
+            // No further than to where it trips: what comes down from there while it may not open trips nothing.
+            Verdict::Failure if policy.failures > 0 => {
+                self.consecutive = self.consecutive.saturating_add(1).min(policy.failures);
+            }
             Verdict::Failure => self.consecutive = self.consecutive.saturating_add(1),
             Verdict::Success | Verdict::Slow => self.consecutive = self.consecutive.saturating_sub(1),
             Verdict::RateLimited | Verdict::Neutral => return None,
@@ -377,6 +413,7 @@ impl Breaker {
 
     fn enter(&mut self, phase: Phase) {
         self.generation = self.generation.wrapping_add(1);
+        self.held_off = false;
         self.phase = phase;
     }
 

@@ -200,12 +200,27 @@ pub struct Route {
     pub parameters: Parameters,
     /// Who is asked next after some kinds of failure, rather than who comes next.
     pub after: After,
+    /// How many of its candidates may be shut off at once, in 1/1000 of them. Default 1000.
+    pub ejected_max_permille: u32,
     /// What happens when no candidate can be asked any more.
     pub exhausted: Exhausted,
     /// What is answered where that is [`Exhausted::Canned`].
     pub canned: String,
     /// How another candidate goes on with a stream that breaks off while the client reads it; `None`: none does.
     pub stream_cut: Option<Rescue>,
+}
+
+impl Route {
+    /// How many of its candidates may be shut off at once.
+    pub fn ejected_max(&self) -> usize {
+        share_of(self.candidates.len(), self.ejected_max_permille)
+    }
+}
+
+/// So many thousandths of `count`, rounded down.
+fn share_of(count: usize, permille: u32) -> usize {
+    let permille = usize::try_from(permille).expect("a share is at most 1000");
+    count.saturating_mul(permille) / 1000
 }
 
 /// A target as a route uses it.
@@ -345,6 +360,8 @@ pub struct Guard {
     pub route: Option<RouteId>,
     /// When it shuts the target off, and how the target comes back.
     pub policy: BreakerPolicy,
+    /// The routes that use it and cannot spare all of their targets.
+    pub capped_by: Vec<RouteId>,
 }
 
 /// `[*.breaker]`. Rates are in 1/1000, so that thresholds compare exactly.

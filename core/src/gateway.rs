@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+mod ejection;
 mod health;
 mod hedging;
 mod keys;
@@ -302,8 +303,9 @@ impl Gateway {
         let (target, policy) = (config.target(id), &config.guard(breaker_id).policy);
         let slow = settlement.first_token.is_some_and(|took| took > policy.slow_first_token);
         let verdict = settlement.outcome.verdict(slow);
+        let may_open = self.holder(now, breaker_id).is_none();
         let state = &mut self.breakers[breaker_id.0];
-        let transition = state.breaker.finish(now, policy, ticket, verdict, &mut state.rng);
+        let transition = state.breaker.finish_guarded(now, policy, ticket, verdict, may_open, &mut state.rng);
         if let (Outcome::HardFailure(_), Some(hint)) = (settlement.outcome, settlement.retry_after) {
             state.breaker.lengthen(now, policy, hint);
         }
@@ -428,7 +430,7 @@ impl Gateway {
 
     fn note_transition(&mut self, id: BreakerId, transition: Transition) {
         // Half-open is where an open breaker leads by itself: the keeper is told of trips and recoveries.
-        self.breakers[id.0].unreported |= !matches!(transition, Transition::HalfOpened);
+        self.breakers[id.0].unreported |= matches!(transition, Transition::Opened { .. } | Transition::Closed);
         self.announce(id, transition);
     }
 
@@ -438,13 +440,17 @@ impl Gateway {
             Transition::Opened { .. } => self.prober.wake(target, self.now),
             // Those who let attempts through go by what comes of them, and begin anew once they are all through.
             Transition::Closed => self.targets[target.0].health.forget(),
-            Transition::HalfOpened => {}
+            Transition::HalfOpened | Transition::HeldOff { .. } => {}
         }
         let target = self.config.guard(id).name.clone();
         self.notify(match transition {
             Transition::Opened { open_for, why } => Notice::BreakerOpened { target, open_ms: open_for, why },
             Transition::HalfOpened => Notice::BreakerHalfOpened { target },
             Transition::Closed => Notice::BreakerClosed { target },
+            Transition::HeldOff { why } => {
+                let holder = self.holder(self.now, id).map(|route| self.config.routes[route.0].name.clone());
+                Notice::BreakerHeldOff { target, route: holder.unwrap_or_default(), why }
+            }
         });
     }
 }

@@ -43,6 +43,15 @@ pub enum Notice {
         /// What is thought now.
         to: Status,
     },
+    /// A target should be shut off, and is not, since a route could not spare it. Said once until that is over.
+    BreakerHeldOff {
+        /// Which.
+        target: String,
+        /// The route whose `ejected_max` has been reached.
+        route: String,
+        /// The rule that would have tripped.
+        why: Trip,
+    },
     /// Another target was asked after this one failed.
     FailedOver {
         /// The request it happened to.
@@ -136,6 +145,9 @@ impl fmt::Display for Notice {
         match self {
             Self::BreakerOpened { target, open_ms, why } => {
                 write!(f, "{target}: breaker open for {open_ms}: {}", words(*why))
+            }
+            Self::BreakerHeldOff { target, route, why } => {
+                write!(f, "{target}: breaker stays closed, since `{route}` may spare no more: {}", words(*why))
             }
             Self::BreakerHalfOpened { target } => write!(f, "{target}: breaker half-open, probing"),
             Self::BreakerClosed { target } => write!(f, "{target}: breaker closed, recovered"),

@@ -15,8 +15,8 @@ enum Event {
     /// The clock says something else altogether.
     Jump(u64),
     Admit(u64),
-    /// Which of all tickets ever handed out, finished ones too.
-    Finish(prop::sample::Index, Verdict),
+    /// Which of all tickets ever handed out, finished ones too, and whether its group can spare it.
+    Finish(prop::sample::Index, Verdict, bool),
     Lengthen(u64),
     /// Whether it was found well, and whether that tells anything.
     Vouch(bool, bool),
@@ -72,7 +72,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => (0..3000_u64).prop_map(Event::Pass),
         40 => prop_oneof![9 => 0..3000_u64, 1 => Just(30_000)].prop_map(Event::Admit),
-        60 => (any::<prop::sample::Index>(), verdict()).prop_map(|(which, verdict)| Event::Finish(which, verdict)),
+        60 => (any::<prop::sample::Index>(), verdict(), prop::bool::weighted(0.8))
+            .prop_map(|(which, verdict, may_open)| Event::Finish(which, verdict, may_open)),
         2 => length().prop_map(Event::Lengthen),
         12 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(well, telling)| Event::Vouch(well, telling)),
         2 => (length(), mostly(0..5_u32)).prop_map(|(ms, trips)| Event::Remote(ms, trips)),
@@ -105,6 +106,8 @@ struct Model {
     results: Vec<(u64, Verdict)>,
     /// Rises with each transition.
     era: u32,
+    /// Whether it was said that it should be open.
+    held_off: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +134,7 @@ struct Issued {
 impl Model {
     fn new(policy: BreakerPolicy) -> Self {
         let state = ModelState::Closed { since: 0, ramping: false };
-        Self { policy, now: 0, state, trips: 0, results: Vec::new(), era: 0 }
+        Self { policy, now: 0, state, trips: 0, results: Vec::new(), era: 0, held_off: false }
     }
 
     fn probes_max(&self) -> usize {
@@ -171,8 +174,9 @@ impl Model {
 
     fn consecutive(&self) -> u32 {
         let leaky = self.policy.window == Window::Leaky;
+        let max = if leaky && self.policy.failures > 0 { self.policy.failures } else { u32::MAX };
         self.results.iter().fold(0, |row: u32, (_, verdict)| match verdict {
-            Verdict::Failure => row + 1,
+            Verdict::Failure => (row + 1).min(max),
             Verdict::Success | Verdict::Slow if leaky => row.saturating_sub(1),
             Verdict::Success | Verdict::Slow => 0,
             Verdict::RateLimited | Verdict::Neutral => row,
@@ -256,7 +260,7 @@ impl Model {
     }
 
     /// What a result must lead to, but for how long it opens.
-    fn finished(&mut self, issued: Issued, verdict: Verdict) -> Option<Expected> {
+    fn finished(&mut self, issued: Issued, verdict: Verdict, may_open: bool) -> Option<Expected> {
         if issued.era != self.era {
             return None;
         }
@@ -267,7 +271,14 @@ impl Model {
             ModelState::Closed { .. } if verdict == Verdict::Neutral => None,
             ModelState::Closed { .. } => {
                 self.results.push((self.now, verdict));
-                self.trips_now().map(Expected::Opened)
+                match self.trips_now() {
+                    Some(trip) if may_open => Some(Expected::Opened(trip)),
+                    Some(trip) => (!std::mem::replace(&mut self.held_off, true)).then_some(Expected::HeldOff(trip)),
+                    None => {
+                        self.held_off = false;
+                        None
+                    }
+                }
             }
             ModelState::HalfOpen { probes, successes, slow } => {
                 let place = probes.iter().position(|probe| probe.number == issued.number)?;
@@ -293,6 +304,7 @@ impl Model {
         match (expected, actual) {
             (None, None) => {}
             (Some(Expected::Closed), Some(Transition::Closed)) => self.close(true),
+            (Some(Expected::HeldOff(trip)), Some(Transition::HeldOff { why })) if trip == why => {}
             (Some(Expected::Opened(trip)), Some(Transition::Opened { open_for, why })) if trip == why => {
                 self.forgive();
                 let doubled = u128::from(self.policy.open.0) << self.trips.min(64);
@@ -315,12 +327,14 @@ impl Model {
         self.state =
             ModelState::Open { until, held_until: if held { until } else { self.now }, vouchers: 0, by_order: false };
         self.era += 1;
+        self.held_off = false;
     }
 
     fn close(&mut self, ramping: bool) {
         self.state = ModelState::Closed { since: self.now, ramping };
         self.results.clear();
         self.era += 1;
+        self.held_off = false;
     }
 
     fn is_by_order(&self) -> bool {
@@ -377,6 +391,7 @@ impl Model {
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     Opened(Trip),
+    HeldOff(Trip),
     HalfOpened,
     Closed,
 }
@@ -423,7 +438,7 @@ impl Twins {
                 self.issued.extend(self.model.admitted(self.issued.len(), *lease, result));
             }
             Event::Finish(..) if self.issued.is_empty() => {}
-            Event::Finish(which, verdict) => self.finish(*which, *verdict),
+            Event::Finish(which, verdict, may_open) => self.finish(*which, *verdict, *may_open),
             Event::Lengthen(ms) => {
                 self.breaker.lengthen(now, &policy, Millis(*ms));
                 self.model.lengthened(*ms);
@@ -487,18 +502,19 @@ impl Twins {
         self.breaker.lengthen(Timestamp(at), &self.model.policy, Millis::ZERO);
     }
 
-    fn finish(&mut self, which: prop::sample::Index, verdict: Verdict) {
+    fn finish(&mut self, which: prop::sample::Index, verdict: Verdict, may_open: bool) {
         // Recent tickets more often than old ones: an eighth of the draws reaches all the way back.
         let back = which.index(self.issued.len()) >> which.index(8);
         let issued = self.issued[self.issued.len() - 1 - back];
         let before = self.breaker.clone();
         let policy = self.model.policy;
-        let transition = self.breaker.finish(Timestamp(self.clock), &policy, issued.ticket, verdict, &mut self.rng);
+        let now = Timestamp(self.clock);
+        let transition = self.breaker.finish_guarded(now, &policy, issued.ticket, verdict, may_open, &mut self.rng);
         self.log.push(format!("{transition:?}"));
         if issued.era != self.model.era {
             assert_eq!(self.breaker, before, "a result of an older generation changed something");
         }
-        let expected = self.model.finished(issued, verdict);
+        let expected = self.model.finished(issued, verdict, may_open);
         self.model.follow(expected, transition);
     }
 
@@ -513,6 +529,7 @@ impl Twins {
         self.breaker = restored;
         self.issued.clear();
         self.model.results.clear();
+        self.model.held_off = false;
         match self.model.state {
             ModelState::Open { until, by_order, .. } if now.0 < until => {
                 self.model.state = ModelState::Open { until, held_until: until, vouchers: 0, by_order };

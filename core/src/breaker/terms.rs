@@ -51,7 +51,7 @@ pub struct Refused {
     pub retry_in: Millis,
 }
 
-/// A change of state.
+/// A change of state, or why there was none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transition {
@@ -66,6 +66,11 @@ pub enum Transition {
     HalfOpened,
     /// It lets everything pass again.
     Closed,
+    /// It should open and stays closed, since its group could not spare it.
+    HeldOff {
+        /// What would have opened it.
+        why: Trip,
+    },
 }
 
 /// What opened it.

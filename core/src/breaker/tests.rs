@@ -98,7 +98,7 @@ impl World {
 fn why(transition: Option<Transition>) -> Option<Trip> {
     match transition? {
         Transition::Opened { why, .. } => Some(why),
-        Transition::HalfOpened | Transition::Closed => None,
+        Transition::HalfOpened | Transition::Closed | Transition::HeldOff { .. } => None,
     }
 }
 
@@ -391,6 +391,38 @@ fn an_open_by_order_is_ended_by_time_or_another_order_and_by_nothing_else() {
     world.pass(Millis(1000));
     assert!(!world.breaker.is_by_order(world.now));
     assert_eq!(world.breaker.relent(world.now), Some(Transition::Closed));
+}
+
+#[test]
+fn what_may_not_open_says_so_once_and_opens_when_it_may() {
+    let mut world = World::new(POLICY);
+    let mut attempt = |verdict, may_open| {
+        let ticket = world.ticket();
+        world.breaker.finish_guarded(world.now, &POLICY, ticket, verdict, may_open, &mut world.rng)
+    };
+    let held_off = Some(Transition::HeldOff { why: Trip::Consecutive });
+    let wanted: Vec<_> = (1..9).map(|nth| held_off.filter(|_| nth == POLICY.failures)).collect();
+    assert_eq!((1..9).map(|_| attempt(Failure, false)).collect::<Vec<_>>(), wanted, "once, and it goes on counting");
+    assert_eq!(attempt(Neutral, false), None);
+    assert_eq!(attempt(Failure, false), None, "what tells nothing does not begin it anew");
+    assert_eq!(attempt(Success, false), None);
+    (1..POLICY.failures).for_each(|_| assert_eq!(attempt(Failure, false), None));
+    assert_eq!(attempt(Failure, false), held_off, "after a success it is another row");
+    let opened = attempt(Failure, true);
+    assert!(matches!(opened, Some(Transition::Opened { why: Trip::Consecutive, .. })), "{opened:?}");
+}
+
+#[test]
+fn in_the_leaky_mode_a_level_that_was_held_off_comes_down_again() {
+    let mut world = World::new(BreakerPolicy { window: Window::Leaky, ..POLICY });
+    let policy = world.policy;
+    let mut attempt = |verdict, may_open| {
+        let ticket = world.ticket();
+        world.breaker.finish_guarded(world.now, &policy, ticket, verdict, may_open, &mut world.rng)
+    };
+    (0..1000).for_each(|_| _ = attempt(Failure, false));
+    assert_eq!(attempt(Success, true), None, "a success opens nothing, however long it was held off");
+    assert!(attempt(Failure, true).is_some());
 }
 
 #[test]

@@ -346,6 +346,23 @@ models = ["v/plain", "v/m"]
 }
 
 #[test]
+fn a_share_of_models_is_at_least_one_of_them_or_meant_to_be_none() {
+    let route = |models: &str, share: &str| {
+        let models = format!("models = {models}\nejected_max = {share}");
+        let config = small("models.\"v/n\" = {}\nmodels.\"v/o\" = {}\n") + "[routes.r]\n" + &models;
+        Config::from_toml(&config, "t", &all_set).map(|config| config.routes[0].ejected_max())
+    };
+    let (all, one) = (r#"["v/m", "v/n", "v/o"]"#, r#"["v/m"]"#);
+    for (models, share, count) in [(all, "1", 3), (all, "0.999", 2), (all, "0.5", 1), (all, "0", 0), (one, "1.0", 1)] {
+        assert_eq!(route(models, share).ok(), Some(count), "{share} of {models}");
+    }
+    for (models, share, remedy) in [(all, "0.333", "at least 0.334"), (one, "0.9", "at least 1")] {
+        let errors = route(models, share).unwrap_err().to_string();
+        assert!(errors.contains("this share is less than one") && errors.contains(remedy), "{errors}");
+    }
+}
+
+#[test]
 fn names_mean_one_thing() {
     let config = load(
         r#"

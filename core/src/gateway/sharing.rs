@@ -4,7 +4,7 @@
 //! gateway that the keeper tells of it, so that they all end as the last order says.
 
 use super::Gateway;
-use crate::breaker::{Order, Transition};
+use crate::breaker::{Order, State, Transition};
 use crate::config::{BreakerId, TargetId};
 use crate::keeper::{Change, Ordered, Report, View};
 use crate::time::Timestamp;
@@ -55,11 +55,16 @@ impl Gateway {
         let config = self.config.clone();
         for (index, guard) in config.breakers.iter().enumerate() {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
+            let id = BreakerId(index);
+            // What this gateway's routes can spare, no other gateway knows.
+            if self.breaker(id).state(now) == State::Closed && self.holder(now, id).is_some() {
+                continue;
+            }
             let breaker = &mut self.breakers[index].breaker;
             let transition = breaker.open_remote(now, &guard.policy, open.remaining_ms, open.trips);
             // The keeper knows: it has told.
             if let Some(transition) = transition {
-                self.announce(BreakerId(index), transition);
+                self.announce(id, transition);
             }
         }
     }

@@ -13,6 +13,8 @@ use crate::hints::Hints;
 use crate::keeper::{Keeper, Open, View};
 use crate::route;
 
+mod ejection;
+
 const NOW: Timestamp = Timestamp(1_000_000);
 const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));
 

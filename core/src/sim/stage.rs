@@ -258,6 +258,7 @@ impl Stage {
                 Notice::FailedOver { .. }
                 | Notice::Hedged { .. }
                 | Notice::PriceUnknown { .. }
+                | Notice::BreakerHeldOff { .. }
                 | Notice::StreamBroken { .. } => continue,
             };
             self.tell(None, || text);

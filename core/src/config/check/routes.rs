@@ -4,10 +4,10 @@ use super::hedge;
 use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
-use crate::config::values::{choice, text};
+use crate::config::values::{choice, permille, text};
 use crate::config::{
     After, BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy,
-    Target, TargetId,
+    Target, TargetId, share_of,
 };
 use crate::dialect::Rescue;
 
@@ -49,6 +49,10 @@ fn route(
         let models = table.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
         let models = models.map(|models| candidates(&models, targets)).unwrap_or_default();
         let guards = guards(table, (id, name), &models, breakers);
+        let ejected_max_permille = table.read("ejected_max", ejected_max(models.len())).unwrap_or(1000);
+        if ejected_max_permille < 1000 {
+            guards.iter().for_each(|guard| breakers[guard.0].capped_by.push(id));
+        }
         let candidates = models.iter().zip(guards).map(|(&target, breaker)| Candidate {
             target,
             breaker,
@@ -63,11 +67,27 @@ fn route(
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
             after: table.table("after", &[], |table| after(table, &models, targets)).unwrap_or_default(),
+            ejected_max_permille,
             exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
             canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
             stream_cut: stream_cut(table, &models, targets),
         }
     })
+}
+
+/// The share of a route's models that may be shut off at once. One that comes to none of them must be meant to.
+fn ejected_max(models: usize) -> impl Fn(&Field<'_>) -> Result<u32, Refusal> {
+    move |field| match permille(field)? {
+        share if share > 0 && models > 0 && share_of(models, share) == 0 => {
+            let problem = format!("of {models} models, this share is less than one");
+            let one = match 1000_usize.div_ceil(models) {
+                1000 => "1".to_owned(),
+                permille => format!("0.{permille:03}"),
+            };
+            Err(Refusal::new(problem, format!("Write at least {one} to let one be shut off, or 0 for none.")))
+        }
+        share => Ok(share),
+    }
 }
 
 /// Who is asked next after some kinds of failure: models of the route.
@@ -96,7 +116,7 @@ fn guards(
     let first = breakers.len();
     for (&target, policy) in models.iter().zip(policies) {
         let name = format!("{} on {name}", breakers[target.0].name);
-        breakers.push(Guard { name, target, route: Some(route), policy });
+        breakers.push(Guard { name, target, route: Some(route), policy, capped_by: Vec::new() });
     }
     (first..breakers.len()).map(BreakerId).collect()
 }

@@ -21,7 +21,8 @@ pub(super) fn read(root: &mut Table<'_>, vendors: &[(Vendor, Policies)]) -> (Vec
     }
     let read = named.iter().filter_map(|(name, field)| target(name, field, vendors)).enumerate();
     read.map(|(id, (target, policy))| {
-        let guard = Guard { name: target.name.clone(), target: TargetId(id), route: None, policy };
+        let guard =
+            Guard { name: target.name.clone(), target: TargetId(id), route: None, policy, capped_by: Vec::new() };
         (target, guard)
     })
     .unzip()

@@ -77,7 +77,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             "routes/*",
             json!({
                 "strategy": "latency", "models": ["gemini/gemini-3.5-flash", "anthropic/claude-sonnet-5-5"], "content_filter": "reroute", "parameters": "strict",
-                "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
+                "ejected_max": 0.5, "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
                 "after": { "timeout": "gemini/gemini-3.5-flash" },
                 "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
                 "hedge": { "share": 0.007 },
