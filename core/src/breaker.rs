@@ -344,7 +344,7 @@ impl Breaker {
             }
             Verdict::Failure => self.consecutive = self.consecutive.saturating_add(1),
             Verdict::Success | Verdict::Slow => self.consecutive = self.consecutive.saturating_sub(1),
-            Verdict::RateLimited | Verdict::Neutral => return None,
+            Verdict::RateLimited | Verdict::Neutral => {}
         }
         reaches(self.consecutive, policy.failures).then_some(Trip::Consecutive)
     }

@@ -1,6 +1,6 @@
 //! Breakers as clients and vendors see them: shut off, probed, closed again.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_tests::gateway::{Gateway, Scratch};
 use tidegate_tests::http::Request;
 use tidegate_tests::vendors::Vendors;
@@ -101,6 +101,50 @@ pub(crate) async fn all_open(world: &World) {
     assert_eq!(error["metadata"], json!(null), "nobody was asked: {error}");
     refused_for_now(world.stream("all-open").await, 503, "circuit_open", false);
     assert_eq!((world.a.count("all-open-1").await, world.b.count("all-open-2").await), (1, 1));
+}
+
+pub(crate) async fn obeys_orders(world: &World) {
+    let order = async |body: Value| world.admin(Request::post("/admin/breakers", &body)).await;
+    let open = json!({"target": "a/ordered-1", "order": "open", "for": "30m"});
+    for end in ["close", "reset"] {
+        let told = order(open.clone()).await.expect(200).json();
+        assert_eq!((&told["target"], &told["breaker"]["state"]), (&json!("a/ordered-1"), &json!("open")), "{told}");
+        assert_eq!((&told["breaker"]["by_order"], &told["breaker"]["retry_in_ms"]), (&json!(true), &json!(1_800_000)));
+        let before = world.a.count("ordered-1").await;
+        for _ in 0..3 {
+            served(world.ask("ordered").await, "b/ordered-2", 1);
+        }
+        refused_for_now(world.ask("a/ordered-1").await, 503, "circuit_open", false);
+        assert_eq!(world.a.count("ordered-1").await, before, "meanwhile the vendor sees nothing");
+        let told = order(json!({"target": "a/ordered-1", "order": end})).await.expect(200).json();
+        assert_eq!(told["breaker"]["state"], "closed", "{told}");
+        served(world.ask("ordered").await, "a/ordered-1", 1);
+    }
+    let _ = order(json!({"target": "a/ordered-1", "order": "shut"})).await.expect(400);
+    let _ = order(json!({"target": "a/nobody", "order": "open"})).await.expect(404);
+}
+
+pub(crate) async fn the_last_one_stays_in(world: &World) {
+    world.a.answers("spared-1", 503).await;
+    world.b.answers_times("spared-2", 1, 503).await;
+    let _ = world.ask("spared").await.expect(502);
+    assert_eq!(world.breaker("a/spared-1").await, "open");
+    assert_eq!(world.breaker("b/spared-2").await, "closed", "it failed as well, and is the last");
+    served(world.ask("spared").await, "b/spared-2", 1);
+    assert_eq!(world.a.count("spared-1").await, 1);
+}
+
+pub(crate) async fn a_route_has_its_own(world: &World) {
+    world.a.answers_times("careful-1", 1, 503).await;
+    served(world.ask("careful").await, "b/careful-2", 2);
+    served(world.ask("careful").await, "b/careful-2", 1);
+    served(world.ask("a/careful-1").await, "a/careful-1", 1);
+    assert_eq!(world.breaker("a/careful-1").await, "closed", "one failure is nothing to the target's own");
+    let status = world.admin(Request::get("/admin/status")).await.expect(200).json();
+    let route =
+        status["routes"].as_array().unwrap().iter().find(|route| route["route"] == "careful").expect("the route");
+    assert_eq!(route["breakers"][0]["target"], "a/careful-1");
+    assert_eq!(route["breakers"][0]["breaker"]["state"], "open");
 }
 
 pub(crate) async fn open_breaker_survives_a_restart(world: &World) {

@@ -81,7 +81,7 @@ fn table() -> Vec<Scenario> {
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
-            abandoned_probe_gives_its_lease_back all_open;
+            abandoned_probe_gives_its_lease_back all_open obeys_orders the_last_one_stays_in a_route_has_its_own;
         strategies: latency_moves_to_the_faster inverse_latency_probes_first;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit;
