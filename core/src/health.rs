@@ -29,6 +29,9 @@ const RECENT_MIN: u32 = 10;
 /// An opinion that nothing has been heard of for so many times `every` is none any more.
 const STALE_AFTER: u64 = 3;
 
+/// How long a gateway without a background goes on for the sake of a request that is over. Workers may for 30 s.
+pub const LINGER: Millis = Millis::from_secs(20);
+
 /// How a target is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

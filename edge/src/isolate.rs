@@ -16,6 +16,7 @@ use tidegate_core::config::{Config, TargetId};
 use tidegate_core::dialect::Operation;
 use tidegate_core::drive::Attempt;
 use tidegate_core::gateway::Gateway;
+use tidegate_core::health::LINGER;
 use tidegate_core::keeper::{FIRST_VIEW_WAIT, Report, View};
 use tidegate_core::notice::Notice;
 use tidegate_core::time::Timestamp;
@@ -46,13 +47,18 @@ pub(crate) struct Isolate {
     /// Which keeper to tell. An isolate stays where it is, so its first request settles it.
     region: String,
     has_asked: Cell<bool>,
+    /// When a request sees to what the gateway has to do; the end of time if none does.
+    alarm_at: Cell<Timestamp>,
 }
 
 /// One request's hold on its isolate.
+#[derive(Clone)]
 pub(crate) struct Visit {
     isolate: Rc<Isolate>,
     env: Env,
-    context: Context,
+    context: Rc<Context>,
+    /// How long what is done for the gateway may go on in this request's name; settled when it is asked first.
+    lingers_until: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl Isolate {
@@ -77,14 +83,22 @@ impl Isolate {
         let targets = (0..config.targets.len()).map(TargetId);
         let urls = targets.map(|target| Operation::ALL.map(|operation| config.url(target, operation))).collect();
         let gateway = RefCell::new(Gateway::new(Arc::clone(&config), seed(), clock::now()));
-        Some(Self { config, gateway, urls, region: region(request), has_asked: Cell::new(false) })
+        Some(Self {
+            config,
+            gateway,
+            urls,
+            region: region(request),
+            has_asked: Cell::new(false),
+            alarm_at: Cell::new(Timestamp::MAX),
+        })
     }
 }
 
 impl Visit {
     /// Enters the isolate. `None`: its config is not usable.
     pub(crate) fn begin(request: &web_sys::Request, env: Env, context: Context) -> Option<Self> {
-        Isolate::enter(request, &env).map(|isolate| Self { isolate, env, context })
+        let isolate = Isolate::enter(request, &env)?;
+        Some(Self { isolate, env, context: Rc::new(context), lingers_until: Rc::default() })
     }
 
     /// The configuration.
@@ -103,6 +117,7 @@ impl Visit {
         let mut gateway = self.isolate.gateway.borrow_mut();
         let result = step(&mut gateway);
         let (notice, report) = (gateway.poll_notice(), gateway.poll_report(now));
+        let due_at = gateway.poll_timeout();
         drop(gateway);
         if let Some(first) = notice {
             self.log_notices(first);
@@ -110,7 +125,39 @@ impl Visit {
         if let Some(report) = report {
             self.tell_keeper(&report);
         }
+        if let Some(at) = due_at {
+            self.set_alarm(now, at);
+        }
         result
+    }
+
+    /// Has this request see to what is due at `at`, if that is soon and nobody sees to it yet.
+    fn set_alarm(&self, now: Timestamp, at: Timestamp) {
+        let pending = self.isolate.alarm_at.get();
+        // One that has passed was lost with its request's context, or is about to ring.
+        if pending > now && pending <= at {
+            return;
+        }
+        let lingers_until = self.lingers_until.get().unwrap_or(now + LINGER);
+        self.lingers_until.set(Some(lingers_until));
+        if at <= lingers_until {
+            self.isolate.alarm_at.set(at);
+            self.attend_at(now, at);
+        }
+    }
+
+    /// Whether an alarm that rings is the one that was set last.
+    pub(crate) fn takes_alarm(&self, at: Timestamp) -> bool {
+        let is_last = self.isolate.alarm_at.get() == at;
+        if is_last {
+            self.isolate.alarm_at.set(Timestamp::MAX);
+        }
+        is_last
+    }
+
+    /// Goes on with this after the answer, for as long as the platform lets it.
+    pub(crate) fn wait_until(&self, doing: impl Future<Output = ()> + 'static) {
+        self.context.wait_until(doing);
     }
 
     /// Asks the keeper what this isolate cannot know yet, if it is new. To be awaited: it takes no longer than it may,

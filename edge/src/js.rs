@@ -23,6 +23,9 @@ pub(crate) mod told {
 /// What [`request_body`] resolves to when the body is too large.
 pub(crate) const TOO_LARGE: f64 = 0.0;
 
+/// What [`probe`] resolves to when there was no answer in time.
+pub(crate) const TIMED_OUT: f64 = 0.0;
+
 #[wasm_bindgen(module = "/src/runtime.js")]
 extern "C" {
     #[wasm_bindgen(js_name = readHeaders)]
@@ -39,6 +42,9 @@ extern "C" {
 
     #[wasm_bindgen(js_name = askKeeper)]
     pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, report: Option<&str>) -> Promise;
+
+    #[wasm_bindgen]
+    pub(crate) fn probe(method: &str, url: &str, headers: &str, body: &[u8], limit_ms: f64, bytes_max: f64) -> Promise;
 
     /// One exchange's way to its vendors and to its client.
     #[derive(Clone)]

@@ -58,6 +58,37 @@ export async function askKeeper(namespace, region, report) {
   return response.text();
 }
 
+/** What can come of a probe, other than its head and the beginning of its body. */
+const TIMED_OUT = 0, NO_ANSWER = 1;
+
+/** Makes a probe. */
+export async function probe(method, url, headers, body, limitMs, bytesMax) {
+  const init = { method, headers: unpack(headers), redirect: "manual", signal: AbortSignal.timeout(limitMs) };
+  if (body.length > 0) init.body = body.slice();
+  try {
+    const response = await fetch(url, init);
+    return [`${response.status}${pick(response.headers, responseHeaders)}`, await beginning(response.body, bytesMax)];
+  } catch (error) {
+    return error.name === "TimeoutError" ? TIMED_OUT : NO_ANSWER;
+  }
+}
+
+/** The beginning of a body; what comes after it is not waited for. */
+async function beginning(body, bytesMax) {
+  const whole = new Uint8Array(bytesMax);
+  let size = 0;
+  const reader = body?.getReader();
+  while (reader !== undefined && size < bytesMax) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const piece = value.subarray(0, bytesMax - size);
+    whole.set(piece, size);
+    size += piece.byteLength;
+  }
+  reader?.cancel().catch(() => {});
+  return whole.subarray(0, size);
+}
+
 /** One exchange's way to its vendors and to its client: an attempt or two, one timer, one answer. */
 export class Port {
   /** The exchange itself; gone once it is over. */

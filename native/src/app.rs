@@ -1,13 +1,16 @@
 //! What all requests of this process share: the gateway behind its lock, and one pooled client per vendor.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::Url;
-use tidegate_core::config::{Config, TargetId, Vendor};
+use tidegate_core::config::{Config, TargetId, Vendor, VendorId};
 use tidegate_core::dialect::Operation;
 use tidegate_core::drive::Attempt;
 use tidegate_core::gateway::Gateway;
+use tidegate_core::time::Timestamp;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock;
@@ -22,6 +25,9 @@ pub struct App {
     clients: Vec<reqwest::Client>,
     /// By [`TargetId`] and [`Operation`].
     urls: Vec<[Option<Url>; Operation::ALL.len()]>,
+    /// Until when the prober sleeps, in milliseconds since the epoch; 0 while it is awake.
+    asleep_until: AtomicU64,
+    wake: Notify,
 }
 
 impl App {
@@ -31,7 +37,7 @@ impl App {
         let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
         let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, clock::now()));
-        Ok(Self { config, gateway, clients, urls })
+        Ok(Self { config, gateway, clients, urls, asleep_until: AtomicU64::new(0), wake: Notify::new() })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.
@@ -40,11 +46,40 @@ impl App {
         let mut gateway = self.gateway.lock().unwrap_or_else(PoisonError::into_inner);
         let result = step(&mut gateway);
         let notice = gateway.poll_notice();
+        let due_at = gateway.poll_timeout();
         drop(gateway);
+        if due_at.is_some_and(|at| at.0 < self.asleep_until.load(Ordering::Relaxed)) {
+            self.wake.notify_one();
+        }
         if let Some(first) = notice {
             self.log_notices(first);
         }
         result
+    }
+
+    /// The prober sleeps until the gateway's timeout, or until a step makes that earlier.
+    pub(crate) fn fall_asleep(&self) -> Option<Timestamp> {
+        // Under the lock: no step comes between asking and telling.
+        self.with_gateway(|gateway| {
+            let next = gateway.poll_timeout();
+            self.asleep_until.store(next.unwrap_or(Timestamp::MAX).0, Ordering::Relaxed);
+            next
+        })
+    }
+
+    /// The prober is awake, and looks by itself.
+    pub(crate) fn is_awake(&self) {
+        self.asleep_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Something is to be done earlier than the prober thinks.
+    pub(crate) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// A vendor's client.
+    pub(crate) fn client(&self, vendor: VendorId) -> &reqwest::Client {
+        &self.clients[vendor.0]
     }
 
     /// The client for an attempt, and where it is to be sent.

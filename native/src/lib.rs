@@ -10,6 +10,7 @@ mod command;
 mod handler;
 mod outlet;
 mod port;
+mod prober;
 pub mod sandbox;
 mod server;
 mod setup;

@@ -15,7 +15,7 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
-use crate::handler;
+use crate::{handler, prober};
 
 /// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
 /// within `server.drain`. Says whether all of them were.
@@ -24,6 +24,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
     let connections =
         Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
+    let probing = tokio::spawn(prober::run(Arc::clone(&app)));
     tokio::pin!(shutdown);
     loop {
         // Over the limit nothing is accepted: the kernel's backlog holds those who wait, at no cost here.
@@ -42,13 +43,15 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
     drop(listener);
     app.with_gateway(tidegate_core::gateway::Gateway::drain);
     info!("draining: {} connections, for {} at most", graceful.count(), limits.drain);
-    tokio::select! {
+    let is_drained = tokio::select! {
         () = graceful.shutdown() => true,
         () = tokio::time::sleep(Duration::from_millis(limits.drain.0)) => {
             warn!("the drain time is over: requests still in flight are cut off");
             false
         }
-    }
+    };
+    probing.abort();
+    is_drained
 }
 
 fn serve_connection(

@@ -1,0 +1,72 @@
+//! The gateway's own doings: one task that wakes when it says so, and makes the probes that it asks for.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use reqwest::{Request, Url};
+use tidegate_core::classify::Fault;
+use tidegate_core::health::{Finding, Probe};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::clock;
+
+/// Runs until it is dropped, and its probes with it.
+pub(crate) async fn run(app: Arc<App>) {
+    let mut under_way = JoinSet::new();
+    loop {
+        app.is_awake();
+        let now = clock::now();
+        app.with_gateway(|gateway| gateway.handle_timeout(now));
+        while let Some(probe) = app.with_gateway(tidegate_core::gateway::Gateway::poll_probe) {
+            under_way.spawn(perform(Arc::clone(&app), probe));
+        }
+        let next = app.fall_asleep();
+        let sleep = async {
+            match next {
+                Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = app.woken() => {}
+            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+        }
+    }
+}
+
+/// Makes a probe and tells what came of it.
+async fn perform(app: Arc<App>, probe: Probe) {
+    let id = probe.id;
+    let limit = tokio::time::timeout_at(clock::instant(probe.until), ask(&app, probe));
+    let finding = limit.await.unwrap_or(Finding::TimedOut);
+    let now = clock::now();
+    app.with_gateway(|gateway| gateway.handle_probe(now, id, &finding));
+}
+
+async fn ask(app: &App, probe: Probe) -> Finding {
+    let Ok(url) = Url::parse(&probe.url) else { return Finding::Fault(Fault::Connect) };
+    let mut request = Request::new(probe.method, url);
+    *request.headers_mut() = probe.headers;
+    *request.body_mut() = Some(probe.body.into());
+    let fault = |error: &reqwest::Error| {
+        tracing::debug!("a probe failed: {error}");
+        Finding::Fault(if error.is_connect() { Fault::Connect } else { Fault::Broken })
+    };
+    let mut response = match app.client(probe.vendor).execute(request).await {
+        Ok(response) => response,
+        Err(error) => return fault(&error),
+    };
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut body = BytesMut::new();
+    while body.len() < probe.body_max {
+        match response.chunk().await {
+            Ok(Some(piece)) => body.extend_from_slice(&piece),
+            Ok(None) => break,
+            Err(error) => return fault(&error),
+        }
+    }
+    body.truncate(probe.body_max);
+    Finding::Reply { status, headers, body: body.freeze() }
+}
