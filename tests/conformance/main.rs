@@ -15,6 +15,7 @@ mod dialects;
 mod door;
 mod failures;
 mod hedging;
+mod health;
 mod hints;
 mod keys;
 mod operators;
@@ -85,6 +86,8 @@ fn table() -> Vec<Scenario> {
         strategies: latency_moves_to_the_faster inverse_latency_probes_first;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit;
+        health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
+            vendors_that_are_down_do_not_make_the_gateway_ill;
         operators: status explain explain_refuses admin_needs_its_key;
     }
 }

@@ -127,6 +127,12 @@ impl Vendor {
         self.fault_times(model, times, json!({"kind": "status", "status": status})).await;
     }
 
+    /// The next `times` requests to `path` are answered with `status`, whatever model they are for.
+    pub async fn path_answers_times(&self, path: &str, times: u32, status: u16) {
+        let fault = json!({"kind": "status", "status": status});
+        self.order(json!({"fault": fault, "path": path, "times": times})).await;
+    }
+
     /// Ends all faults of `model`.
     pub async fn heal(&self, model: &str) {
         let _ = self.ask(Request::new("DELETE", &format!("/faults?model={model}"))).await;

@@ -240,3 +240,6 @@ impl Gateway {
         Some(classify_status(*status, headers, &dialect.read_error(body), now))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -49,7 +49,7 @@ const A_N: TargetId = TargetId(1);
 const B_M: TargetId = TargetId(2);
 const FREE: TargetId = TargetId(3);
 
-fn settlement(outcome: Outcome) -> Settlement {
+pub(super) fn settlement(outcome: Outcome) -> Settlement {
     Settlement {
         outcome,
         stream: true,
@@ -67,7 +67,7 @@ fn at(ms: u64) -> Timestamp {
     NOW + Millis(ms)
 }
 
-fn admit(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> Result<Permit, Rejection> {
+pub(super) fn admit(gateway: &mut Gateway, now: Timestamp, id: TargetId) -> Result<Permit, Rejection> {
     let candidate = gateway.config().candidate(id);
     gateway.admit(now, &candidate, Millis(30_000), &Claim::LAST)
 }
