@@ -188,7 +188,8 @@ impl Gateway {
         }
         let status = health.status(now, policy);
         if health.is_in_trouble() && (health.is_telling() || !asked_since) {
-            soon
+            let was_well = health.is_telling() && health.probe_was_fine() == Some(true);
+            if was_well { check.at_once() } else { soon }
         } else if let Some(at) = health.attempt_at().filter(|_| health.is_fresh(now, policy)) {
             usually.max(at + policy.every)
         } else if status == Status::Unknown && check.asked_at.is_some() {
