@@ -69,12 +69,12 @@ impl Request {
     /// Has the answer begin with `text`: behind what the client may itself have begun it with.
     pub fn begin_answer(&mut self, text: &str) {
         let begun = self.messages.last_mut().filter(|message| message.role == Role::Assistant);
-        match begun.and_then(|message| message.parts.last_mut()) {
-            Some(Part { content: Content::Text(beginning), .. }) => beginning.push_str(text),
-            _ => {
-                let part = Part { content: Content::Text(text.to_owned()), cache: None };
-                self.messages.push(Message { role: Role::Assistant, parts: vec![part] });
-            }
+        let last = begun.and_then(|message| message.parts.last_mut());
+        if let Some(Part { content: Content::Text(beginning), .. }) = last {
+            beginning.push_str(text);
+        } else {
+            let part = Part { content: Content::Text(text.to_owned()), cache: None };
+            self.messages.push(Message { role: Role::Assistant, parts: vec![part] });
         }
     }
 

@@ -184,8 +184,7 @@ impl Request {
             // Anthropic refuses a signature that it did not write: such a block has to be left out.
             Surface::Chat | Surface::Messages if self.rewritten => false,
             Surface::Chat | Surface::Embeddings => dialect == Dialect::OpenAi,
-            Surface::Messages => dialect == Dialect::Anthropic,
-            Surface::CountTokens => dialect == Dialect::Anthropic,
+            Surface::Messages | Surface::CountTokens => dialect == Dialect::Anthropic,
             Surface::Completions | Surface::Responses => false,
         }
     }

@@ -112,9 +112,9 @@ impl Track {
             (Place::Ahead(at), Delta::Text(text)) => self.overlap(at, &text),
             // Nothing new has come of it so far.
             (Place::Again(_) | Place::Ahead(_), Delta::Ping) => Ok(None),
-            // An answer that is shorter than what the client has had, or that turns into something else.
-            (Place::Again(_), _) => Err(Diverged),
-            (Place::Ahead(_), Delta::Refusal(_) | Delta::Stop(Stop::Filtered | Stop::Refusal)) => Err(Diverged),
+            // An answer that is shorter than what the client has had, or that turns into something else; one not gone on with.
+            (Place::Again(_), _)
+            | (Place::Ahead(_), Delta::Refusal(_) | Delta::Stop(Stop::Filtered | Stop::Refusal)) => Err(Diverged),
             (Place::Ahead(_) | Place::Beyond, delta) => {
                 self.place = Place::Beyond;
                 self.note(delta)
@@ -209,33 +209,29 @@ mod tests {
     /// The events of an answer that says `pieces`, and that ends if `ends`.
     fn vendors(dialect: Dialect, pieces: &[&str], ends: bool) -> Vec<Value> {
         let mut events = Vec::new();
-        match dialect {
-            Dialect::OpenAi => {
-                let chunk = |delta: Value, finish: Value| json!({"id": "c", "model": "gpt", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
-                events.push(chunk(json!({"role": "assistant", "content": ""}), Value::Null));
-                events.extend(pieces.iter().map(|text| chunk(json!({"content": text}), Value::Null)));
-                if ends {
-                    events.push(chunk(json!({}), json!("stop")));
-                    events.push(json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 2}}));
-                }
+        if dialect == Dialect::OpenAi {
+            let chunk = |delta: Value, finish: Value| json!({"id": "c", "model": "gpt", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
+            events.push(chunk(json!({"role": "assistant", "content": ""}), Value::Null));
+            events.extend(pieces.iter().map(|text| chunk(json!({"content": text}), Value::Null)));
+            if ends {
+                events.push(chunk(json!({}), json!("stop")));
+                events.push(json!({"choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 2}}));
             }
-            _ => {
-                let usage = json!({"input_tokens": 0, "output_tokens": 1});
-                let message =
-                    json!({"id": "msg", "role": "assistant", "model": "claude", "content": [], "usage": usage});
-                events.push(json!({"type": "message_start", "message": message}));
-                events.push(
-                    json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-                );
-                events.extend(pieces.iter().map(|text| {
+        } else {
+            let usage = json!({"input_tokens": 0, "output_tokens": 1});
+            let message = json!({"id": "msg", "role": "assistant", "model": "claude", "content": [], "usage": usage});
+            events.push(json!({"type": "message_start", "message": message}));
+            events.push(
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            );
+            events.extend(pieces.iter().map(|text| {
                     json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
                 }));
-                if ends {
-                    events.push(json!({"type": "content_block_stop", "index": 0}));
-                    let delta = json!({"stop_reason": "end_turn"});
-                    events.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 2}}));
-                    events.push(json!({"type": "message_stop"}));
-                }
+            if ends {
+                events.push(json!({"type": "content_block_stop", "index": 0}));
+                let delta = json!({"stop_reason": "end_turn"});
+                events.push(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 2}}));
+                events.push(json!({"type": "message_stop"}));
             }
         }
         events
