@@ -550,6 +550,11 @@ fn origin(url: &str) -> &str {
     &url[..path_at]
 }
 
+/// Stands in for any secret: a URL, in case that is asked for, long enough for a key, and no two are the same.
+pub fn assumed_secret(name: &str) -> Option<String> {
+    Some(format!("https://assumed-to-be-set.invalid/{name}"))
+}
+
 /// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON: what a worker embeds,
 /// so that it need not carry a TOML parser.
 ///
@@ -559,8 +564,6 @@ fn origin(url: &str) -> &str {
 #[cfg(feature = "toml")]
 pub fn toml_to_json(text: &str, file: &str) -> Result<String, ConfigErrors> {
     let document = Node::from_toml(text, file)?;
-    // Stands in for any secret: a URL, in case that is asked for, long enough for a key, and no two are the same.
-    let assumed = |name: &str| Some(format!("https://assumed-to-be-set.invalid/{name}"));
-    check::check(&document, file, Some(text), &assumed)?;
+    check::check(&document, file, Some(text), &assumed_secret)?;
     Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
 }

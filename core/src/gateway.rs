@@ -364,6 +364,12 @@ impl Gateway {
         self.records.push(record);
     }
 
+    /// The records of requests from this number on, `max` of them at most; the number is moved on behind them. Also how
+    /// many there were that have given way to others since.
+    pub fn records_since(&self, next: &mut u64, max: usize) -> (Vec<Record>, u64) {
+        self.records.since(next, max)
+    }
+
     /// The latest requests.
     pub(crate) fn records(&self) -> &Records {
         &self.records

@@ -16,17 +16,19 @@ use crate::route::Rejection;
 use crate::time::{Millis, Timestamp};
 
 mod account;
+mod file;
 mod pages;
 mod text;
 
 pub use account::{Account, Attempt, Ending, How, PassedOver, Pause, Role};
+pub use file::{Damaged, Header, Line, Recording, fingerprint};
 
 /// Notes that are kept of one request. A request that is turned away more often has told its story.
 const NOTES_MAX: usize = 64;
 
 /// The record of one request.
 #[derive(Debug, Clone)]
-pub(crate) struct Record {
+pub struct Record {
     pub(crate) request_id: String,
     /// As the client wrote it: it is a name of the config, with an ending at most.
     pub(crate) model: String,
@@ -90,6 +92,8 @@ pub(crate) enum Note {
 pub(crate) struct Records {
     ring: VecDeque<Record>,
     max: usize,
+    /// How many there have been.
+    filed: u64,
 }
 
 impl Attempted {
@@ -131,10 +135,11 @@ impl Notes {
 impl Records {
     /// Room for `max` records; none: nothing is kept.
     pub(crate) fn new(max: u32) -> Self {
-        Self { ring: VecDeque::new(), max: usize::try_from(max).unwrap_or(usize::MAX) }
+        Self { ring: VecDeque::new(), max: usize::try_from(max).unwrap_or(usize::MAX), filed: 0 }
     }
 
     pub(crate) fn push(&mut self, record: Record) {
+        self.filed += 1;
         if self.ring.len() >= self.max {
             self.ring.pop_front();
         }
@@ -156,7 +161,7 @@ impl Records {
 
 impl Record {
     /// It in words and names.
-    pub(crate) fn account(&self, config: &Config) -> Account {
+    pub fn account(&self, config: &Config) -> Account {
         Account::of(self, config)
     }
 }

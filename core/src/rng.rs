@@ -21,11 +21,7 @@ impl Rng {
     /// The stream that belongs to a name under a seed. What draws by itself is not moved by how others' draws fall between
     /// its own, so that a request, or a breaker, can be followed alone.
     pub fn from_name(seed: u64, name: &str) -> Self {
-        // FNV-1a: it need only tell names apart.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Self::from_seed(seed ^ hash)
+        Self::from_seed(seed ^ hash(name))
     }
 
     /// The next 64 random bits.
@@ -49,6 +45,11 @@ impl Rng {
             None => Millis(self.next_u64()),
         }
     }
+}
+
+/// FNV-1a: tells texts apart, the same on every platform and in every version.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ mod port;
 mod probing;
 mod profile;
 mod referee;
+mod replay;
+mod replayed;
 mod script;
 mod sdk;
 mod stage;
@@ -39,6 +41,7 @@ mod wire;
 
 pub use answer::Answer;
 pub use profile::{Latency, Limits, Profile};
+pub use replay::{Difference, Report, Totals, replay};
 pub use script::Script;
 pub use sdk::Sdk;
 pub use trace::trace;

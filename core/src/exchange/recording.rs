@@ -2,6 +2,7 @@
 
 use super::live::{Ended, Live};
 use super::{Exchange, State};
+use crate::config::Candidate;
 use crate::gateway::Gateway;
 use crate::hints::Hints;
 use crate::price::Picodollars;
@@ -19,6 +20,14 @@ impl Exchange {
         self.client = client;
         self.hints = (hints != Hints::default() && hints.text_bytes() <= HINT_BYTES_MAX).then(|| Box::new(hints));
         self
+    }
+
+    /// Takes for granted that a candidate cannot be asked: what a recorded request asked for beside its model is not known.
+    pub(crate) fn presume(&mut self, target: &str, why: &Rejection) {
+        let named = |candidate: &Candidate| self.config.target(candidate.target).name == target;
+        if let Some(index) = self.plan.candidates.iter().position(named) {
+            self.walk.spent.push((index, why.clone()));
+        }
     }
 
     /// How an attempt ended. What it cost is known once it is settled.

@@ -59,7 +59,7 @@ impl Port for SimPort {
             stage.vendors[attempt.target.0].seen.push(key.to_owned());
         }
         let now = stage.now;
-        let script = stage.vendors[attempt.target.0].take(now);
+        let script = stage.script(self.id, attempt.target);
         let play = script.play(now, attempt.id, &wanted);
         stage.arrive(self.id, play);
         stage.referee.sent(now, attempt.target, self.id, attempt.id);

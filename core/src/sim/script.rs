@@ -1,13 +1,17 @@
 //! What a scripted vendor does with one attempt.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
+use super::replayed;
 use super::wire::{self, Wanted};
 use crate::classify::Fault;
 use crate::drive::{AttemptId, Event};
 use crate::health::Finding;
+use crate::record::Attempt;
 use crate::time::{Millis, Timestamp};
 
 /// A vendor's behaviour for one attempt, whether it asks for a whole answer or a stream.
@@ -23,7 +27,13 @@ enum Act {
     Answer(Telling),
     Fail(Fault),
     Hang,
-    Reply { status: StatusCode, headers: HeaderMap, body: Bytes },
+    Reply {
+        status: StatusCode,
+        headers: HeaderMap,
+        body: Bytes,
+    },
+    /// What it did before.
+    Again(Arc<Attempt>),
 }
 
 /// How an answer is told.
@@ -69,7 +79,7 @@ enum Ending {
 }
 
 /// Something on the wire.
-enum Step {
+pub(super) enum Step {
     Head(StatusCode, HeaderMap),
     Piece(Bytes),
     End,
@@ -92,6 +102,11 @@ impl Script {
             ending: Ending::Whole,
         };
         Self { after: Millis(ms), act: Act::Answer(telling) }
+    }
+
+    /// The same as a recorded attempt.
+    pub(super) fn replay(attempt: Arc<Attempt>) -> Self {
+        Self { after: Millis::ZERO, act: Act::Again(attempt) }
     }
 
     /// A refusal with the type and code that are usual for its status, after 10 ms.
@@ -252,6 +267,7 @@ impl Script {
             Act::Hang => Vec::new(),
             Act::Fail(fault) => vec![(Millis::ZERO, Step::Fail(*fault))],
             Act::Reply { status, headers, body } => whole(*status, headers.clone(), body.clone()),
+            Act::Again(attempt) => replayed::steps(attempt, wanted),
             Act::Answer(telling) if wanted.is_stream() => telling.stream(wanted),
             Act::Answer(telling) => telling.whole(wanted),
         };
@@ -271,7 +287,7 @@ impl Script {
             Act::Reply { status, headers, body } => {
                 Finding::Reply { status: *status, headers: headers.clone(), body: body.clone() }
             }
-            Act::Answer(_) => {
+            Act::Answer(_) | Act::Again(_) => {
                 Finding::Reply { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"{}") }
             }
         };

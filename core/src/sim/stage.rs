@@ -10,7 +10,8 @@ use http::{HeaderMap, Method};
 
 use super::answer::Answer;
 use super::referee::{Record, Referee};
-use super::script::Play;
+use super::replay::Past;
+use super::script::{Play, Script};
 use super::vendor::Vendor;
 use super::{BEGINNING, RequestId};
 use crate::api::{Incoming, Next, Reception};
@@ -37,6 +38,8 @@ pub(super) struct Stage {
     /// Requests that have ended, and nobody has asked for.
     pub(super) ended: VecDeque<RequestId>,
     pub(super) referee: Referee,
+    /// In a world that is lived through again.
+    pub(super) past: Option<Past>,
     /// None in a quiet world.
     story: Option<Vec<Line>>,
 }
@@ -44,6 +47,8 @@ pub(super) struct Stage {
 /// What comes first of what is due at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Turn {
+    /// As it was before.
+    Again(u64),
     /// What arrives at the very moment of a limit arrives in time.
     Arrival,
     Wake,
@@ -56,6 +61,8 @@ pub(super) enum Due {
     Arrival(RequestId, Play),
     /// A request's wait is over.
     Wake(RequestId),
+    /// A client goes away.
+    Leave(RequestId),
 }
 
 /// One request, as its port sees it.
@@ -86,16 +93,23 @@ impl Client {
 
 impl Stage {
     pub(super) fn new(config: Config, seed: u64, keeps_story: bool) -> Self {
+        let story = keeps_story.then(Vec::new);
+        Self { story, ..Self::begin(config, seed, BEGINNING) }
+    }
+
+    /// A quiet stage on which it is `now`.
+    pub(super) fn begin(config: Config, seed: u64, now: Timestamp) -> Self {
         Self {
-            now: BEGINNING,
+            now,
             vendors: (0..config.targets.len()).map(|nth| Vendor::new(seed.wrapping_add(nth as u64))).collect(),
             referee: Referee::new(&config),
-            gateway: Gateway::new(Arc::new(config), seed, BEGINNING),
+            gateway: Gateway::new(Arc::new(config), seed, now),
             agenda: BTreeMap::new(),
             planned: 0,
             clients: BTreeMap::new(),
             ended: VecDeque::new(),
-            story: keeps_story.then(Vec::new),
+            past: None,
+            story: None,
         }
     }
 
@@ -129,6 +143,12 @@ impl Stage {
         }
     }
 
+    /// What a target does with an attempt.
+    pub(super) fn script(&mut self, id: RequestId, target: TargetId) -> Script {
+        let before = self.past.as_mut().and_then(|past| past.script(id, target, self.now));
+        before.unwrap_or_else(|| self.vendors[target.0].take(self.now))
+    }
+
     // === What is due ===
 
     /// Moves on to what is due next, and says which request it is for.
@@ -142,7 +162,7 @@ impl Stage {
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
             let ((at, ..), due) = entry.remove_entry();
             let id = match due {
-                Due::Arrival(id, _) | Due::Wake(id) => id,
+                Due::Arrival(id, _) | Due::Wake(id) | Due::Leave(id) => id,
                 Due::Finding(probe, finding) => {
                     self.now = self.now.max(at);
                     self.gateway.handle_probe(self.now, probe, &finding);
@@ -157,6 +177,7 @@ impl Stage {
             match due {
                 Due::Wake(_) if client.wake_at != Some(at) => continue,
                 Due::Wake(_) => client.wake_at = None,
+                Due::Leave(_) => client.inbox.push_back(Event::ClientGone),
                 // What a cancelled attempt still sends arrives all the same: no port of ours is as careless as this one.
                 Due::Arrival(_, mut play) => {
                     client.inbox.extend(play.next_events());
@@ -187,6 +208,12 @@ impl Stage {
 
     pub(super) fn plan(&mut self, at: Timestamp, turn: Turn, due: Due) {
         self.planned += 1;
+        let request = match &due {
+            Due::Arrival(id, _) | Due::Wake(id) | Due::Leave(id) => Some(*id),
+            Due::Finding(..) => None,
+        };
+        let before = self.past.as_ref().zip(request).and_then(|(past, id)| past.turn(id, at));
+        let turn = before.map_or(turn, Turn::Again);
         self.agenda.insert((at, turn, self.planned), due);
     }
 

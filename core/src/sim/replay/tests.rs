@@ -1,0 +1,139 @@
+use serde_json::Value;
+
+use super::*;
+use crate::record::{Header, Line};
+use crate::rng::Rng;
+use crate::sim::BEGINNING;
+use crate::time::Millis;
+
+/// Two vendors, one with two keys, breakers that trip and recover, hedging, and little patience.
+fn document() -> Value {
+    json!({
+        "server": {"records": 1000},
+        "defaults": {
+            "timeouts": {"head": "1s", "answer": "1s", "first_token": "2s", "gap": "1s", "total": "20s"},
+            "retry": {"attempts": 4, "deadline": "10s", "base": "200ms", "quarantine": "3s"},
+            "breaker": {"failures": 3, "min_requests": 8, "failure_rate": 0.5, "open": "1s", "open_max": "8s"},
+        },
+        "vendors": {
+            "a": {"dialect": "openai", "base_url": "http://a.test/v1", "keys": [{"env": "A1"}, {"env": "A2"}]},
+            "b": {"dialect": "anthropic", "base_url": "http://b.test/v1", "keys": [{"env": "B"}]},
+            "c": {"dialect": "gemini", "base_url": "http://c.test/v1", "keys": [{"env": "C"}]},
+        },
+        "models": {
+            "a/m": {"context": 1000, "price": {"input": 1.0, "output": 2.0}},
+            "b/m": {"context": 2000},
+            "c/m": {"price": {"input": 3.0, "output": 6.0}},
+        },
+        "routes": {
+            "chain": {"models": ["a/m", "b/m", "c/m"]},
+            "hedged": {"models": ["a/m", "b/m"], "hedge": {"after": "100ms"}},
+        },
+    })
+}
+
+fn config(document: &Value) -> Config {
+    let read = Config::from_json(&document.to_string(), "replay.json", &crate::config::assumed_secret);
+    read.unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// One of the things that vendors do.
+fn deed(rng: &mut Rng) -> Script {
+    let ms = rng.below(900);
+    match rng.below(16) {
+        0 => Script::status(503).after(ms),
+        1 => Script::status(500).with_header("retry-after-ms", "700"),
+        2 => Script::status(429).with_header("retry-after", "2"),
+        3 => Script::status(401),
+        4 => Script::status(400).after(ms),
+        5 => Script::hang(),
+        6 => Script::reset(ms),
+        7 => Script::refuse(ms),
+        8 => Script::answer(ms).cut_after(2),
+        9 => Script::answer(ms).stall_after(1),
+        10 => Script::answer(ms).filtered(),
+        11 => Script::answer(ms).first_token_after(2500),
+        12 => Script::answer(ms).error_after(0, "server_error", "server_error"),
+        13 => Script::status(400).saying("invalid_request_error", "context_length_exceeded"),
+        _ => Script::answer(ms).pace(rng.below(300)).tokens(3),
+    }
+}
+
+/// A day of a hundred requests in which anything may happen, as it would be written.
+fn recorded(seed: u64) -> Recording {
+    let document = document();
+    let mut world = World::quiet(config(&document), seed);
+    let mut rng = Rng::from_seed(seed);
+    for target in ["a/m", "b/m", "c/m"] {
+        let deeds: Vec<Script> = (0..300).map(|_| deed(&mut rng)).collect();
+        world.script(target, deeds);
+    }
+    for _ in 0..100 {
+        let model = ["chain", "chain", "hedged", "a/m"][usize::try_from(rng.below(4)).unwrap()];
+        let stream = rng.below(2) == 0;
+        let body = json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "words"}]});
+        let id = world.ask(Surface::Chat, body.to_string());
+        world.run_for(Millis(rng.below(400)));
+        if rng.below(10) == 0 {
+            world.leave(id);
+        }
+    }
+    world.run();
+    let gateway = world.gateway();
+    let (records, lost) = gateway.records_since(&mut 0, usize::MAX);
+    assert_eq!((records.len(), lost), (100, 0));
+    let requests = records.iter().map(|record| record.account(gateway.config())).collect();
+    Recording { header: Header::new(document.to_string(), seed, BEGINNING), requests, lost }
+}
+
+#[test]
+fn the_same_configuration_decides_the_same_again() {
+    for seed in 0..40 {
+        let recording = recorded(seed);
+        let report = replay(&recording, recording.config().unwrap());
+        assert!(report.is_identical() && report.requests == 100, "seed {seed}: {report}");
+        assert_eq!((report.guessed, report.unknown), (0, 0));
+        assert_eq!(report.recorded, report.replayed, "seed {seed}");
+    }
+}
+
+#[test]
+fn without_a_fallback_more_fails() {
+    let recording = recorded(1);
+    let mut other = document();
+    other["routes"]["chain"]["models"] = json!(["a/m"]);
+    let report = replay(&recording, config(&other));
+    assert!(!report.is_identical());
+    assert!(report.replayed.errors > report.recorded.errors, "{}", report.table());
+    assert!(!report.differences.is_empty() && report.differences.len() <= 20);
+}
+
+#[test]
+fn a_file_holds_it_all() {
+    let recording = recorded(2);
+    let begin = Line::Begin(recording.header.clone()).text();
+    let lines = recording.requests.iter().map(|account| Line::Request(Box::new(account.clone())).text());
+    let text: String = [begin].into_iter().chain(lines).collect();
+    assert_eq!(Recording::read(&text).unwrap(), recording);
+    // One that was being written when the gateway was killed.
+    let cut = Recording::read(&text[..text.len() - 10]).unwrap();
+    assert_eq!(cut.requests.len(), recording.requests.len() - 1);
+}
+
+#[test]
+fn what_is_unknown_is_said() {
+    let mut recording = recorded(3);
+    recording.lost = 7;
+    recording.requests[0].api = "/v1/poems".to_owned();
+    let mut other = document();
+    other["vendors"]["d"] = json!({"dialect": "openai", "base_url": "http://d.test/v1", "keys": [{"env": "D"}]});
+    other["models"]["d/m"] = json!({});
+    other["routes"]["chain"]["models"] = json!(["d/m"]);
+    let report = replay(&recording, config(&other));
+    assert!(report.unknown > 0 && report.requests == 99);
+    let told = report.table();
+    for remark in ["nothing is recorded", "7 requests are missing", "1 requests left out: there is no API at /v1/poems"]
+    {
+        assert!(told.contains(remark), "{remark}: {told}");
+    }
+}
