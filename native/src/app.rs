@@ -19,6 +19,8 @@ use crate::clock;
 #[derive(Debug)]
 pub struct App {
     pub(crate) config: Arc<Config>,
+    /// When its gateway began.
+    pub(crate) started_at: Timestamp,
     // A plain mutex: it is held for one decision, never across an await, and then it is the fastest there is.
     gateway: Mutex<Gateway>,
     /// By [`VendorId`]: connections are a vendor's.
@@ -36,8 +38,9 @@ impl App {
         let config = Arc::new(config);
         let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
-        let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, clock::now()));
-        Ok(Self { config, gateway, clients, urls, asleep_until: AtomicU64::new(0), wake: Notify::new() })
+        let started_at = clock::now();
+        let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, started_at));
+        Ok(Self { config, started_at, gateway, clients, urls, asleep_until: AtomicU64::new(0), wake: Notify::new() })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.

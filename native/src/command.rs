@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tidegate_core::config::toml_to_json;
+use tidegate_core::record::Header;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
@@ -14,6 +16,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::cli::{Cli, Command, Options};
+use crate::recorder::Recorder;
+use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
 use crate::server;
 use crate::setup::{self, Setup};
@@ -38,6 +42,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve(cli.options).await,
+            Command::Explain { id, url, json } => explain(&id, &url, json).await,
+            Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
             Command::Check => check(cli.options),
             Command::Sandbox { vendors } => sandbox(&vendors).await,
         }
@@ -46,13 +52,18 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 async fn serve(options: Options) -> Result<ExitCode, String> {
-    let Setup { config, sandbox, remarks } = setup::set_up(options.config.as_deref()).await?;
+    let Setup { mut config, source, sandbox, remarks } = setup::set_up(options.config.as_deref()).await?;
+    if options.record.is_some() {
+        config.keep_records_for_writing();
+    }
     let listen = options.listen.unwrap_or_else(|| config.server.listen.clone());
     config.check_exposure(&listen)?;
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let mut stop = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let app = Arc::new(App::new(config, RandomState::new().hash_one(address))?);
+    let seed = RandomState::new().hash_one(address);
+    let app = Arc::new(App::new(config, seed)?);
+    let recorder = options.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
     say(&greeting(&app, &address.to_string(), &remarks));
     let shutdown = async move {
         tokio::select! {
@@ -61,8 +72,25 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
         }
     };
     let is_drained = server::run(listener, app, shutdown).await;
-    drop(sandbox);
+    drop((recorder, sandbox));
     Ok(if is_drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the records of requests from now on.
+fn record(file: &Path, source: &str, seed: u64, app: &Arc<App>) -> Result<Recorder, String> {
+    let config = toml_to_json(source, "the configuration").map_err(|errors| errors.to_string())?;
+    Recorder::start(file, Header::new(config, seed, app.started_at), Arc::clone(app))
+}
+
+async fn explain(id: &str, url: &str, as_json: bool) -> Result<ExitCode, String> {
+    say(&review::explain(id, url, as_json).await?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(file: &Path, config: Option<&Path>, as_json: bool) -> Result<ExitCode, String> {
+    let (told, is_well) = review::review(file, config, as_json)?;
+    say(&told);
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check(options: Options) -> Result<ExitCode, String> {

@@ -11,6 +11,8 @@ mod handler;
 mod outlet;
 mod port;
 mod prober;
+mod recorder;
+mod review;
 pub mod sandbox;
 mod server;
 mod setup;

@@ -10,6 +10,8 @@ use crate::sandbox::{Sandbox, VendorSpec};
 /// What to serve, and what to tell whoever started it.
 pub(crate) struct Setup {
     pub(crate) config: Config,
+    /// It as TOML, in which secrets have names.
+    pub(crate) source: String,
     /// Vendors that live as long as the server does.
     pub(crate) sandbox: Option<Sandbox>,
     /// Lines for the start, in plain words.
@@ -127,7 +129,10 @@ const SANDBOX_KEY: &str = "sandbox-key-that-opens-nothing";
 /// Finds the configuration and checks it.
 pub(crate) async fn set_up(file: Option<&Path>) -> Result<Setup, String> {
     match file {
-        Some(file) => Ok(Setup { config: from_file(file)?, sandbox: None, remarks: Vec::new() }),
+        Some(file) => {
+            let (config, source) = read(file)?;
+            Ok(Setup { config, source, sandbox: None, remarks: Vec::new() })
+        }
         None => match from_environment(&environment)? {
             Some(setup) => Ok(setup),
             None => simulated().await,
@@ -137,8 +142,14 @@ pub(crate) async fn set_up(file: Option<&Path>) -> Result<Setup, String> {
 
 /// Reads and checks a file.
 pub(crate) fn from_file(file: &Path) -> Result<Config, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
-    Config::from_toml(&text, &file.display().to_string(), &environment).map_err(|errors| errors.to_string())
+    read(file).map(|(config, _)| config)
+}
+
+fn read(file: &Path) -> Result<(Config, String), String> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let config = Config::from_toml(&text, &name, &environment).map_err(|errors| errors.to_string())?;
+    Ok((config, text))
 }
 
 /// A variable of the environment; an empty one is as good as none.
@@ -170,7 +181,7 @@ fn from_environment(environment: Environment<'_>) -> Result<Option<Setup>, Strin
         Some(LOCAL.iter().find(|local| local.address == name).map_or(value.clone(), |local| local.url(&value)))
     };
     let config = Config::from_toml(&text, "the built-in presets", &secrets).map_err(|errors| errors.to_string())?;
-    Ok(Some(Setup { config, sandbox: None, remarks }))
+    Ok(Some(Setup { config, source: text, sandbox: None, remarks }))
 }
 
 impl Hosted {
@@ -265,7 +276,7 @@ async fn simulated() -> Result<Setup, String> {
     remarks.extend(sandbox.vendors().map(|vendor| {
         format!("  sandbox-{:<10} http://{}  (POST /faults there to break it)", vendor.name, vendor.address)
     }));
-    Ok(Setup { config, sandbox: Some(sandbox), remarks })
+    Ok(Setup { config, source: text, sandbox: Some(sandbox), remarks })
 }
 
 #[cfg(test)]

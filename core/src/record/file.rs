@@ -4,13 +4,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, Records};
+use super::{Account, Attempt, Records};
 use crate::config::{Config, ConfigErrors};
 use crate::rng::hash;
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 /// The form of the lines. A file in another form is refused.
 const FORM: u32 = 1;
+
+/// How the first line of a recording begins.
+const BEGINNING: &str = "{\"begin\":";
 
 /// Records that a gateway keeps at least while they are written: what may come between two looks of the writer.
 const RING_MIN: u32 = 16_384;
@@ -86,35 +89,42 @@ impl Line {
 }
 
 impl Recording {
-    /// Reads a whole file.
+    /// Reads a whole file: one recording for each time that a gateway was started.
     ///
     /// # Errors
     ///
-    /// The first line that does not read. A last line without an end is one that was being written when the gateway was
-    /// killed: it is left out.
-    pub fn read(text: &str) -> Result<Self, Damaged> {
-        let mut header = None;
-        let (mut requests, mut lost) = (Vec::new(), 0_u64);
-        for (index, line) in text.split_inclusive('\n').enumerate() {
+    /// The first line that does not read. A line that was being written when a gateway was killed is left out: it is the
+    /// last of the file, without an end, or the next one begins another recording.
+    pub fn read_all(text: &str) -> Result<Vec<Self>, Damaged> {
+        let mut all: Vec<Self> = Vec::new();
+        let mut lines = text.split_inclusive('\n').enumerate().peekable();
+        while let Some((index, line)) = lines.next() {
             let damaged = |problem: String| Damaged { line: index + 1, problem };
-            let parsed = match serde_json::from_str::<Line>(line.trim_end()) {
-                Ok(parsed) => parsed,
-                Err(_) if index > 0 && !line.ends_with('\n') => break,
-                Err(error) => return Err(damaged(error.to_string())),
-            };
-            match parsed {
-                Line::Begin(begin) if index == 0 && begin.form == FORM => header = Some(begin),
-                Line::Begin(begin) if index == 0 => {
-                    return Err(damaged(format!("this is form {}, and only form {FORM} is known", begin.form)));
+            let parsed = serde_json::from_str::<Line>(line.trim_end());
+            let mut is_cut = || lines.peek().map_or(!line.ends_with('\n'), |(_, next)| next.starts_with(BEGINNING));
+            match (parsed, all.last_mut()) {
+                (Ok(Line::Begin(header)), _) if header.form == FORM => {
+                    all.push(Self { header, requests: Vec::new(), lost: 0 });
                 }
-                Line::Begin(_) => return Err(damaged("the beginning of another recording".to_owned())),
-                _ if index == 0 => return Err(damaged("the first line has to be the beginning".to_owned())),
-                Line::Request(account) => requests.push(*account),
-                Line::Lost(count) => lost = lost.saturating_add(count),
+                (Ok(Line::Begin(header)), _) => {
+                    return Err(damaged(format!("this is form {}, and only form {FORM} is known", header.form)));
+                }
+                (Ok(_), None) => return Err(damaged("a recording has to begin before it goes on".to_owned())),
+                (Ok(Line::Request(account)), Some(recording)) => {
+                    if !is_possible(&account, recording.header.started_at_ms) {
+                        return Err(damaged("times that cannot be".to_owned()));
+                    }
+                    recording.requests.push(*account);
+                }
+                (Ok(Line::Lost(count)), Some(recording)) => recording.lost = recording.lost.saturating_add(count),
+                (Err(_), Some(_)) if is_cut() => {}
+                (Err(error), _) => return Err(damaged(error.to_string())),
             }
         }
-        let empty = || Damaged { line: 1, problem: "nothing is in it".to_owned() };
-        Ok(Self { header: header.ok_or_else(empty)?, requests, lost })
+        if all.is_empty() {
+            return Err(Damaged { line: 1, problem: "nothing is in it".to_owned() });
+        }
+        Ok(all)
     }
 
     /// The configuration that it was made with. Secrets are made up: nobody is asked.
@@ -125,6 +135,21 @@ impl Recording {
     pub fn config(&self) -> Result<Config, ConfigErrors> {
         Config::from_json(&self.header.config, "the recorded configuration", &crate::config::assumed_secret)
     }
+}
+
+/// Whether a request came while a gateway may have run, and was over in a time in which one may be.
+fn is_possible(account: &Account, started_at: Timestamp) -> bool {
+    const YEAR: Millis = Millis::from_secs(366 * 86_400);
+    const LAST: Timestamp = Timestamp(253_402_300_799_000);
+    let attempts = account.attempts.iter().flat_map(|attempt| {
+        let Attempt { sent_ms, last_ms, ended_ms, .. } = attempt;
+        [*sent_ms, *last_ms, *ended_ms].into_iter().chain(attempt.head_ms).chain(attempt.first_token_ms)
+    });
+    let mut times = attempts.chain([account.ending.at_ms]);
+    started_at <= account.at_ms
+        && account.at_ms <= LAST
+        && account.at_ms.since(started_at) <= YEAR
+        && times.all(|at| at <= YEAR)
 }
 
 impl Records {

@@ -21,7 +21,7 @@ use crate::drive::{Port as _, drive};
 use crate::exchange::Exchange;
 use crate::record::{Account, Attempt, How, Recording};
 use crate::route::{self, Rejection};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
 
 mod report;
 
@@ -114,11 +114,13 @@ pub fn replay(recording: &Recording, mut config: Config) -> Report {
     let mut refused = BTreeMap::new();
     for index in order {
         let account = &recording.requests[index];
+        // What is due at the moment of its coming comes before it or after it, as it did then.
+        world.live_until(account.at_ms - Millis(1));
         if let Err(why) = world.ask_again(RequestId(index), account) {
             refused.insert(index, why);
         }
     }
-    while world.step(Timestamp::MAX) {}
+    world.live_until(Timestamp::MAX);
     let stage = world.stage.borrow();
     report::compare(recording, &stage, &refused)
 }
@@ -128,6 +130,14 @@ impl World {
         let mut stage = Stage::begin(config, recording.header.seed, recording.header.started_at_ms);
         stage.past = Some(past);
         Self::with(stage)
+    }
+
+    /// Lets everything happen that is due until then. What clients were told is not wanted.
+    fn live_until(&mut self, until: Timestamp) {
+        while self.step(until) {
+            let ended = self.stage.borrow_mut().ended.pop_front();
+            ended.and_then(|id| self.take_answer(id));
+        }
     }
 
     /// Has a request come once more when it came then. What it asked for beyond that is known by who could not do it.

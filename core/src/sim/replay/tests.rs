@@ -108,16 +108,64 @@ fn without_a_fallback_more_fails() {
     assert!(!report.differences.is_empty() && report.differences.len() <= 20);
 }
 
+fn text(recording: &Recording) -> String {
+    let begin = Line::Begin(recording.header.clone()).text();
+    let lines = recording.requests.iter().map(|account| Line::Request(Box::new(account.clone())).text());
+    [begin].into_iter().chain(lines).collect()
+}
+
 #[test]
 fn a_file_holds_it_all() {
     let recording = recorded(2);
-    let begin = Line::Begin(recording.header.clone()).text();
-    let lines = recording.requests.iter().map(|account| Line::Request(Box::new(account.clone())).text());
-    let text: String = [begin].into_iter().chain(lines).collect();
-    assert_eq!(Recording::read(&text).unwrap(), recording);
-    // One that was being written when the gateway was killed.
-    let cut = Recording::read(&text[..text.len() - 10]).unwrap();
-    assert_eq!(cut.requests.len(), recording.requests.len() - 1);
+    let text = text(&recording);
+    assert_eq!(Recording::read_all(&text).as_deref(), Ok(&[recording][..]));
+    // A line that was being written when the gateway was killed, and the gateway's next lives.
+    let cut = &text[..text.len() - 10];
+    let lives = Recording::read_all(&format!("{cut}\n{text}{cut}")).unwrap_or_else(|damaged| panic!("{damaged}"));
+    let lengths: Vec<usize> = lives.iter().map(|life| life.requests.len()).collect();
+    assert_eq!(lengths, [99, 100, 99]);
+}
+
+#[test]
+fn a_damaged_file_is_refused_by_its_line() {
+    let text = text(&recorded(4));
+    let line = |nth: usize| text.lines().nth(nth).unwrap();
+    let first = line(0);
+    for (damaged, place) in [
+        (String::new(), "line 1: nothing"),
+        (line(1).to_owned(), "line 1: a recording has to begin"),
+        (first.replace("\"form\":1", "\"form\":2"), "line 1: this is form 2"),
+        (format!("{first}\nnothing\n{}\n", line(1)), "line 2: expected"),
+        (format!("{first}\n{}\n{{}}\n", line(1)), "line 3: "),
+        (format!("{first}\n{}\n", line(1).replace("\"at_ms\":17", "\"at_ms\":9017")), "line 2: times that cannot be"),
+    ] {
+        let told = Recording::read_all(&damaged).unwrap_err().to_string();
+        assert!(told.starts_with(place), "{told}");
+    }
+}
+
+#[test]
+fn no_damage_makes_it_panic() {
+    let recording = recorded(5);
+    let mut short = recording.clone();
+    short.requests.truncate(8);
+    let text = text(&short);
+    let mut rng = Rng::from_seed(5);
+    for _ in 0..400 {
+        let mut bytes = text.clone().into_bytes();
+        for _ in 0..=rng.below(3) {
+            let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+            // Digits make other numbers, which is worse than what does not read at all.
+            bytes[at] =
+                if bytes[at].is_ascii_digit() { b'9' } else { b"\"{}:,x\n"[usize::try_from(rng.below(7)).unwrap()] };
+        }
+        let Ok(recordings) = Recording::read_all(&String::from_utf8_lossy(&bytes)) else { continue };
+        for recording in recordings {
+            if let Ok(config) = recording.config() {
+                replay(&recording, config);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! What was decided, looked at afterwards: one request of a running gateway, or all that a file has recorded.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use reqwest::Url;
+use serde_json::Value;
+use tidegate_core::config::{Config, assumed_secret, toml_to_json};
+use tidegate_core::record::{Account, Recording, fingerprint};
+use tidegate_core::sim::replay;
+
+/// The variable with the key of a gateway's operator.
+const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
+
+/// Asks a gateway for the record of a request, and puts it in words, or in JSON.
+pub(crate) async fn explain(id: &str, url: &str, as_json: bool) -> Result<String, String> {
+    let mut at = Url::parse(url).map_err(|error| format!("--url {url}: {error}"))?;
+    at.path_segments_mut()
+        .map_err(|()| format!("--url {url}: not a URL of a server"))?
+        .pop_if_empty()
+        .extend(["admin", "requests", id]);
+    let mut request = reqwest::Client::new().get(at);
+    if let Ok(key) = std::env::var(ADMIN_KEY) {
+        request = request.bearer_auth(key);
+    }
+    let failed = |error: reqwest::Error| format!("no answer from {url}: {}", causes(&error));
+    let body = request.send().await.map_err(failed)?.bytes().await.map_err(failed)?;
+    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
+    if let Some(message) = told["error"]["message"].as_str() {
+        return Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)"));
+    }
+    let account: Account = serde_json::from_value(told.clone())
+        .map_err(|error| format!("{url} answers in a form that this version does not know: {error}"))?;
+    Ok(if as_json { format!("{told:#}\n") } else { account.to_string() })
+}
+
+/// An error and what lies behind it.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Lives through the recordings in a file again. Also says whether all is as it was, where it should be.
+pub(crate) fn review(file: &Path, config: Option<&Path>, as_json: bool) -> Result<(String, bool), String> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let other = config.map(other_config).transpose()?;
+    let (mut told, mut is_well) = (String::new(), true);
+    for recording in Recording::read_all(&text).map_err(|damaged| format!("{name}, {damaged}"))? {
+        let is_other = other.as_ref().is_some_and(|json| fingerprint(json) != recording.header.config_fingerprint);
+        let config = match &other {
+            Some(json) => Config::from_json(json, "the other configuration", &assumed_secret),
+            None => recording.config(),
+        };
+        let report = replay(&recording, config.map_err(|errors| errors.to_string())?);
+        is_well &= is_other || report.is_identical();
+        if as_json {
+            told.push_str(&serde_json::to_string(&report).map_err(|error| error.to_string())?);
+            told.push('\n');
+        } else if is_other {
+            told.push_str(&report.table());
+        } else {
+            told.push_str(&report.to_string());
+        }
+    }
+    Ok((told, is_well))
+}
+
+/// Another configuration, without its secrets.
+fn other_config(file: &Path) -> Result<String, String> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    toml_to_json(&text, &name).map_err(|errors| errors.to_string())
+}
