@@ -88,7 +88,7 @@ fn table() -> Vec<Scenario> {
             a_full_queue_refuses throttling_shrinks_the_limit;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill;
-        operators: status explain explain_refuses admin_needs_its_key;
+        operators: status explain explain_refuses requests_are_accounted_for admin_needs_its_key;
     }
 }
 

@@ -78,8 +78,38 @@ pub(crate) async fn explain_refuses(world: &World) {
     refused(world.admin(unreadable).await, 400, "invalid_request");
 }
 
+pub(crate) async fn requests_are_accounted_for(world: &World) {
+    world.a.answers_times("told-1", 1, 503).await;
+    let reply = served(world.ask("told").await, "b/told-2", 2);
+    let id = reply.header("x-tidegate-request-id").to_owned();
+    let account = world.admin(Request::get(&format!("/admin/requests/{id}"))).await.expect(200);
+    let said = reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    for secret in ["Is the tide in?", said.as_str(), CLIENT_KEY, world.a.only("told-1").await.key()] {
+        assert!(!account.text().contains(secret), "{secret} is in {account}");
+    }
+    let account = account.json();
+    assert_eq!((&account["request_id"], &account["route"]), (&json!(id), &json!("told")));
+    let attempt = |nth: usize| {
+        let attempt = &account["attempts"][nth];
+        [&attempt["target"], &attempt["outcome"], &attempt["status"], &attempt["role"]].map(ToString::to_string)
+    };
+    assert_eq!(attempt(0).join(" "), r#""a/told-1" "upstream_status" 503 "first""#);
+    assert_eq!(attempt(1).join(" "), r#""b/told-2" "success" 200 "failover""#);
+    let ending = &account["ending"];
+    assert_eq!(
+        (&ending["how"], &ending["status"], &ending["target"]),
+        (&json!("answered"), &json!(200), &json!("b/told-2"))
+    );
+
+    let list = world.admin(Request::get("/admin/requests")).await.expect(200).json();
+    let row = list["requests"].as_array().unwrap().iter().find(|row| row["request_id"] == *id).expect("it is listed");
+    assert_eq!((&row["attempts"], &row["target"]), (&json!(2), &json!("b/told-2")));
+    let unknown = world.admin(Request::get("/admin/requests/tg-0000000000000000")).await;
+    refused(unknown, 404, "request_not_found");
+}
+
 pub(crate) async fn admin_needs_its_key(world: &World) {
-    for path in ["/admin/status", "/admin/explain"] {
+    for path in ["/admin/status", "/admin/requests", "/admin/requests/tg-0", "/admin/explain"] {
         let request =
             || if path.ends_with("explain") { Request::post(path, &question("bare")) } else { Request::get(path) };
         refused(request().send(world.gateway.address).await, 401, "invalid_api_key");

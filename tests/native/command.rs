@@ -11,13 +11,13 @@ use tidegate_tests::world::{chat, question, streamed};
 use crate::{CONFIG, KEY_A, write};
 
 /// The server, in a directory without any config and an environment without any key.
-fn tidegate(arguments: &[&str]) -> Command {
+pub(crate) fn tidegate(arguments: &[&str]) -> Command {
     let mut command = Command::new(built("TIDEGATE_BIN", "tidegate"));
     command.args(arguments).env_clear();
     command
 }
 
-fn run(command: &mut Command) -> (bool, String) {
+pub(crate) fn run(command: &mut Command) -> (bool, String) {
     let Output { status, stdout, stderr } = command.output().expect("it can be started");
     (status.success(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }

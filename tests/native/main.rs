@@ -2,6 +2,7 @@
 
 mod command;
 mod listener;
+mod records;
 mod secrets;
 
 use std::fs;
