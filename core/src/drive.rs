@@ -101,8 +101,10 @@ impl Event {
     /// The attempt that it is of; the time and the client are of none.
     pub(crate) fn attempt(&self) -> Option<AttemptId> {
         match self {
-            Self::Head { attempt, .. } | Self::Piece { attempt, .. } | Self::End { attempt } => Some(*attempt),
-            Self::Fail { attempt, .. } => Some(*attempt),
+            Self::Head { attempt, .. }
+            | Self::Piece { attempt, .. }
+            | Self::End { attempt }
+            | Self::Fail { attempt, .. } => Some(*attempt),
             Self::Timeout | Self::ClientGone => None,
         }
     }

@@ -9,8 +9,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
+mod answering;
 mod choosing;
 mod ending;
 mod exhausted;
@@ -30,9 +31,7 @@ use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
 use crate::hints::Hints;
 use crate::price::Picodollars;
-use crate::quota;
 use crate::record::{Attempted, How, Notes};
-use crate::reply::{self, ApiError, Head, Reply};
 use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
@@ -77,8 +76,6 @@ pub struct Exchange {
     has_hedged: bool,
     /// Attempts that are over while the request goes on with another: their leases are to be given back.
     aside: Vec<(Box<Live>, Box<Ended>)>,
-    /// Whether an attempt was dropped of which nobody knows what it cost.
-    has_unpriced: bool,
     // === What its record is made of, beside what it needs itself ===
     client: Option<usize>,
     hints: Option<Box<Hints>>,
@@ -161,7 +158,6 @@ impl Exchange {
             hedge: Hedge::Off,
             has_hedged: false,
             aside: Vec::new(),
-            has_unpriced: false,
             client: None,
             hints: None,
             notes: Notes::default(),
@@ -371,103 +367,6 @@ impl Exchange {
         }
     }
 
-    // === Answering ===
-
-    /// Answers with what the vendor said.
-    fn answer(&mut self, whole: Whole, target: TargetId, cost: Option<Picodollars>) {
-        let (status, theirs, body) = match whole {
-            Whole::Reply { status, headers, body } => (status, headers, body),
-            Whole::Error(error) => return self.refuse(&error, Some(target)),
-        };
-        if self.keep_alive.has_begun {
-            // Only a refusal is whole where a stream was asked for.
-            let Some(event) = reply::as_error_event(self.request.surface, &body) else {
-                return self.refuse(&ApiError::unexplained(status), Some(target));
-            };
-            self.write(event);
-            self.how = How::Refused;
-            self.state = State::Over;
-            return;
-        }
-        let mut headers = HeaderMap::with_capacity(8);
-        if let Some(content_type) = theirs.get(http::header::CONTENT_TYPE) {
-            headers.insert(http::header::CONTENT_TYPE, content_type.clone());
-        }
-        if status.is_success() {
-            let cost = cost.filter(|_| !self.has_unpriced);
-            let cost = cost.map_or(HeaderValue::from_static("unknown"), |cost| header_value(&cost.to_string()));
-            headers.insert(reply::COST, cost);
-        }
-        self.put_headers(&mut headers, Some(target));
-        self.reply(Reply { status, headers, body });
-    }
-
-    /// Answers with an error: as a reply, or within the stream if that has begun.
-    fn refuse(&mut self, error: &ApiError, target: Option<TargetId>) {
-        self.how = How::Refused;
-        if self.keep_alive.has_begun {
-            self.write(error.event(self.request.surface, &self.request_id));
-            self.state = State::Over;
-            return;
-        }
-        let mut reply = error.reply(self.request.surface.dialect(), &self.request_id);
-        self.put_headers(&mut reply.headers, target);
-        self.reply(reply);
-    }
-
-    fn reply(&mut self, reply: Reply) {
-        self.status = Some(reply.status.as_u16());
-        self.actions.push_back(Action::Reply(Box::new(reply)));
-        self.state = State::Over;
-    }
-
-    /// Begins the client's stream, if a comment has not begun it before: then nobody had served yet, and the head says so.
-    fn begin_stream(&mut self, target: Option<TargetId>) {
-        if !self.keep_alive.has_begun {
-            let mut headers = HeaderMap::new();
-            self.put_headers(&mut headers, target);
-            self.begin_stream_with(headers);
-        }
-    }
-
-    fn begin_stream_with(&mut self, headers: HeaderMap) {
-        if !std::mem::replace(&mut self.keep_alive.has_begun, true) {
-            let mut head = Head::event_stream();
-            head.headers.extend(headers);
-            self.status = Some(head.status.as_u16());
-            self.actions.push_back(Action::Relay(Box::new(head)));
-        }
-    }
-
-    /// Passes bytes on in the client's stream.
-    fn write(&mut self, bytes: Bytes) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.begin_stream(None);
-        self.keep_alive.note(self.now);
-        self.actions.push_back(Action::Write(bytes));
-    }
-
-    fn put_headers(&self, headers: &mut HeaderMap, target: Option<TargetId>) {
-        if let Some(target) = target {
-            headers.insert(reply::TARGET, header_value(&self.config.target(target).name));
-            headers.extend(self.dropped().map(|names| (reply::DROPPED, names)));
-            if !self.quota.is_empty() {
-                let (theirs, ours) = (self.config.vendor_of(target).dialect, self.request.surface.dialect());
-                headers.extend(quota::told(self.quota.clone(), theirs, ours, self.now));
-            }
-        }
-        headers.insert(reply::ATTEMPTS, HeaderValue::from(self.begun));
-        reply::name_request(headers, &self.request_id);
-    }
-
-    /// The client's parameters that were left out for whoever was asked last.
-    fn dropped(&self) -> Option<HeaderValue> {
-        let dropped = &self.prepared.as_ref()?.prepared.dropped;
-        (!dropped.is_empty()).then(|| reply::name_list(dropped))
-    }
-
     // === Counting ===
 
     /// Its own draws: they follow from its name alone, whatever else goes on.
@@ -500,11 +399,6 @@ impl Refusal {
     fn of(ended: Ended, target: TargetId, cost: Option<Picodollars>) -> Self {
         Self { target, cost, said: ended.whole.map_or(Said::Stream(ended.last), Said::Whole) }
     }
-}
-
-/// Names come from the config, where they were checked to be printable.
-fn header_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("unprintable"))
 }
 
 #[cfg(test)]

@@ -31,15 +31,12 @@ impl Exchange {
         if self.broken.is_some() {
             return self.end_broken(gateway);
         }
-        match self.refusal.take() {
-            Some(refusal) => self.tell(refusal),
-            None => {
-                let error = self.failure(gateway);
-                if error.status != StatusCode::BAD_REQUEST && self.say_canned() {
-                    return;
-                }
-                self.refuse(&error, self.tried.last().map(|ending| ending.target));
-            }
+        if let Some(refusal) = self.refusal.take() {
+            return self.tell(refusal);
+        }
+        let error = self.failure(gateway);
+        if error.status == StatusCode::BAD_REQUEST || !self.say_canned() {
+            self.refuse(&error, self.tried.last().map(|ending| ending.target));
         }
     }
 

@@ -219,7 +219,6 @@ impl Exchange {
             let settlement = self.settlement(&live, &ended);
             let cost = gateway.settle(self.now, live.permit, &settlement);
             self.note_cost(cost);
-            self.has_unpriced |= ended.outcome == Outcome::Neutral && cost.is_none();
             self.note_ending(index, target, *ended, cost);
         }
     }

@@ -265,7 +265,7 @@ fn what_loses_gives_its_probes_place_back_and_moves_no_breaker() {
     assert_eq!(hedges(&world), (1, 0));
     assert_eq!(state(&world, 1), State::HalfOpen);
     let now = world.now();
-    let candidate = world.gateway().config().routes[0].candidates[1].clone();
+    let candidate = world.gateway().config().routes[0].candidates[1];
     assert!(world.gateway().would_admit(now, &candidate).is_ok(), "the only probe's place is free again");
 }
 
