@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that fails says where")]
 
 mod circuit_breaker;
+mod health_failover;
 mod several_vendors;
 
 use std::process::ExitCode;
@@ -26,6 +27,10 @@ fn systems() -> Vec<(&'static str, Vec<Story>)> {
         (
             "systems/circuit-breaker.toml",
             stories!(circuit_breaker: a2_each_model_has_a_breaker_and_a_fallback a3_the_first_that_is_up_serves),
+        ),
+        (
+            "systems/health-failover.toml",
+            stories!(health_failover: d2_fails_over_and_back d2_the_quickest_of_those_that_are_well),
         ),
         (
             "systems/several-vendors.toml",
