@@ -102,4 +102,11 @@ mod tests {
         buckets.clear();
         assert_eq!(count(&buckets, u64::MAX), 0);
     }
+
+    #[test]
+    fn it_knows_the_span_that_it_was_made_for() {
+        let buckets = Buckets::<u32>::new(Millis(30_000));
+        assert!(buckets.spans(Millis(30_000)));
+        assert!(!buckets.spans(Millis(60_000)) && !buckets.spans(Millis(10)));
+    }
 }

@@ -307,6 +307,79 @@ mod tests {
         }
     }
 
+    /// By its class alone, with no code and no word that would tell.
+    #[test]
+    fn a_class_of_errors_tells_by_itself() {
+        for (kind, outcome) in [
+            ("insufficient_quota", CREDENTIAL),
+            ("authentication_error", CREDENTIAL),
+            ("permission_error", CREDENTIAL),
+            ("billing_error", CREDENTIAL),
+            ("UNAUTHENTICATED", CREDENTIAL),
+            ("PERMISSION_DENIED", CREDENTIAL),
+            ("FAILED_PRECONDITION", CREDENTIAL),
+            ("rate_limit_error", THROTTLED),
+            ("rate_limit_exceeded", THROTTLED),
+            ("RESOURCE_EXHAUSTED", THROTTLED),
+            ("exceed_context_size_error", Outcome::TooLong),
+        ] {
+            assert_eq!(status(500, &error(kind, "", "")), outcome, "{kind}");
+            assert_eq!(classify_in_body(&error(kind, "", "")), outcome, "{kind}");
+        }
+    }
+
+    /// What the breaker hears, whether a limit in time ended it, and the word for it.
+    #[test]
+    fn every_outcome_has_its_meaning() {
+        let failed = |failure, is_timeout, name| (Outcome::HardFailure(failure), Verdict::Failure, is_timeout, name);
+        let outcomes = [
+            (Outcome::Success, Verdict::Success, false, "success"),
+            (Outcome::Silent, Verdict::Failure, true, "silent"),
+            (THROTTLED, Verdict::RateLimited, false, "rate_limited"),
+            (CREDENTIAL, Verdict::Neutral, false, "credential_fault"),
+            (Outcome::CallerFault, Verdict::Neutral, false, "caller_fault"),
+            (Outcome::Filtered, Verdict::Neutral, false, "content_filter"),
+            (Outcome::TooLong, Verdict::Neutral, false, "too_long"),
+            (Outcome::Neutral, Verdict::Neutral, true, "neutral"),
+            failed(Failure::Connect, false, "connect_failed"),
+            failed(Failure::Reset, false, "connection_reset"),
+            failed(Failure::Status(503), false, "upstream_status"),
+            failed(Failure::Cut, false, "cut"),
+            failed(Failure::Stalled, true, "stalled"),
+            failed(Failure::FirstToken, true, "first_token_timeout"),
+            failed(Failure::Total, true, "total_timeout"),
+            failed(Failure::Malformed, false, "malformed"),
+            failed(Failure::ErrorInBody, false, "error_in_body"),
+            failed(Failure::Empty, false, "empty"),
+            failed(Failure::TooLarge, false, "too_large"),
+        ];
+        for (outcome, verdict, is_timeout, name) in outcomes {
+            assert_eq!((outcome.verdict(false), outcome.is_timeout(), outcome.name()), (verdict, is_timeout, name));
+            let late = if outcome == Outcome::Success { Verdict::Slow } else { verdict };
+            assert_eq!(outcome.verdict(true), late, "{name}");
+            let with_status = if name == "upstream_status" { "upstream_status 503" } else { name };
+            assert_eq!(outcome.to_string(), with_status);
+            assert_eq!(outcome.status(), (name == "upstream_status").then_some(503), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_this_once_is_tried_again() {
+        for failure in [Failure::Reset, Failure::Status(500)] {
+            assert!(failure.is_one_off(), "{failure:?}");
+        }
+        for failure in [Failure::Connect, Failure::Status(502), Failure::Cut, Failure::Stalled, Failure::Empty] {
+            assert!(!failure.is_one_off(), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn two_answers_mean_too_much_at_once() {
+        let overloads = [THROTTLED, failed(529)];
+        assert!(overloads.into_iter().all(Outcome::is_overload));
+        assert!(![failed(503), Outcome::Silent, Outcome::Success].into_iter().any(Outcome::is_overload));
+    }
+
     type Case = (&'static str, u16, VendorError, Outcome);
 
     const CREDENTIAL: Outcome = Outcome::CredentialFault;
