@@ -187,7 +187,7 @@ impl Health {
     /// Nothing has been heard of it; what its free probes are worth is known all the same.
     pub(crate) fn forget(&mut self) {
         let Self { probe_was_fine, is_telling, attempt_at, .. } = *self;
-        *self = Self { probe_was_fine, is_telling, attempt_at, ..Self::default() };
+        *self = Self { attempt_at, probe_was_fine, is_telling, ..Self::default() };
     }
 
     /// Whether the result counts; finds out what free probes are worth here.
@@ -224,8 +224,7 @@ impl Health {
         } else {
             match self.status {
                 Status::Healthy if self.poor >= policy.unhealthy => Status::Degraded,
-                Status::Unknown if self.served >= policy.healthy => Status::Degraded,
-                Status::Unhealthy if self.served >= policy.healthy => Status::Degraded,
+                Status::Unknown | Status::Unhealthy if self.served >= policy.healthy => Status::Degraded,
                 unchanged => unchanged,
             }
         }

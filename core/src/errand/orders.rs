@@ -52,15 +52,15 @@ pub(crate) fn read(config: &Config, body: &[u8]) -> Result<Task, Box<ApiError>> 
     Ok(Task::Order(target, order))
 }
 
-fn length(text: &str) -> Result<Millis, ApiError> {
+fn length(text: &str) -> Result<Millis, Box<ApiError>> {
     duration(text).filter(|length| (Millis(1)..=ORDER_MAX).contains(length)).ok_or_else(|| {
         let message = format!("`for` is a duration such as \"30s\", \"5m\" or \"1h\", and {ORDER_MAX} at most.");
-        ApiError::invalid(message, Some("for"))
+        ApiError::invalid(message, Some("for")).into()
     })
 }
 
 /// The target of that name. A route has none of its own: its targets are what breakers guard.
-fn find(config: &Config, name: &str) -> Result<TargetId, ApiError> {
+fn find(config: &Config, name: &str) -> Result<TargetId, Box<ApiError>> {
     if let Some(Name::Target(id)) = config.names.get(name) {
         return Ok(*id);
     }
@@ -70,5 +70,5 @@ fn find(config: &Config, name: &str) -> Result<TargetId, ApiError> {
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
     let message = format!("There is no target `{}`. Known here: {}{more}.", quoted(name), known.join(", "));
     let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "target_not_found", message);
-    Err(error.with_param(Some("target")))
+    Err(error.with_param(Some("target")).into())
 }

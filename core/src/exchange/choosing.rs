@@ -173,7 +173,7 @@ impl Exchange {
             && self.walk.same_target < self.plan.retry.same_target
             && (hint == Millis::ZERO || self.is_worth_waiting(hint))
             && !self.is_out_of_budget()
-            && is_usable(gateway.would_admit(self.now, &self.plan.candidates[index]))
+            && is_usable(&gateway.would_admit(self.now, &self.plan.candidates[index]))
             && gateway.allow_retry(self.now);
         if once_more {
             self.walk.again = Some(index);
@@ -307,7 +307,7 @@ impl Exchange {
 
     /// Until the first of those that failed may be asked once more, if an attempt then still fits.
     fn soonest_recovery(&self, gateway: &Gateway) -> Option<Millis> {
-        let usable = |index: usize| is_usable(gateway.would_admit(self.now, &self.plan.candidates[index]));
+        let usable = |index: usize| is_usable(&gateway.would_admit(self.now, &self.plan.candidates[index]));
         let failed = self.walk.failed.iter().filter(|(index, _)| usable(*index));
         failed.map(|(_, back_at)| self.now.until(*back_at)).min().filter(|wait| self.fits(*wait))
     }
@@ -327,6 +327,6 @@ impl Exchange {
 }
 
 /// Whether a target can be asked, if only in its turn.
-fn is_usable(admission: Result<(), Rejection>) -> bool {
+fn is_usable(admission: &Result<(), Rejection>) -> bool {
     matches!(admission, Ok(()) | Err(Rejection::Busy { .. }))
 }

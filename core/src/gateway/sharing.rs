@@ -80,7 +80,7 @@ impl Gateway {
             let was_by_order = self.breaker(id).is_by_order(now);
             // Its own order comes back to a gateway, too: that is not worth saying again.
             if let Some(transition) = self.obey(now, id, ordered.order)
-                && !(was_by_order && !ends)
+                && (!was_by_order || ends)
             {
                 self.announce(id, transition);
             }

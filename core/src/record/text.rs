@@ -1,6 +1,6 @@
 //! An account for people: who asked for what, and line by line what came of it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use super::{Account, Attempt, Ending, How, Role};
 use crate::backoff::rfc3339_of;
@@ -67,13 +67,13 @@ impl Attempt {
         lines.extend(self.first_token_ms.map(|at| (at, format!("{target} first token"))));
         let mut end = format!("{target} {outcome}");
         if let Some(after) = self.retry_after_ms {
-            end.push_str(&format!(", retry after {after}"));
+            let _ = write!(end, ", retry after {after}");
         }
         if let Some(Usage { input, output, .. }) = self.usage {
-            end.push_str(&format!(", {input} + {output} tokens"));
+            let _ = write!(end, ", {input} + {output} tokens");
         }
         if let Some(cost) = self.cost_picodollars {
-            end.push_str(&format!(", ${cost}"));
+            let _ = write!(end, ", ${cost}");
         }
         lines.push((self.ended_ms, end));
     }

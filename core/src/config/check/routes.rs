@@ -51,7 +51,9 @@ fn route(
         let guards = guards(table, (id, name), &models, breakers);
         let ejected_max_permille = table.read("ejected_max", ejected_max(models.len())).unwrap_or(1000);
         if ejected_max_permille < 1000 {
-            guards.iter().for_each(|guard| breakers[guard.0].capped_by.push(id));
+            for guard in &guards {
+                breakers[guard.0].capped_by.push(id);
+            }
         }
         let candidates = models.iter().zip(guards).map(|(&target, breaker)| Candidate {
             target,
