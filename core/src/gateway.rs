@@ -72,6 +72,8 @@ pub struct Gateway {
     records: Records,
     /// The number of the latest order that the keeper told of; `None` until it has told anything.
     obeyed: Option<u64>,
+    /// When to ask the keeper again.
+    view_due: Timestamp,
 }
 
 #[derive(Debug)]
@@ -189,6 +191,7 @@ impl Gateway {
             turn: 0,
             records: Records::new(config.server.records),
             obeyed: None,
+            view_due: now + sharing::VIEW_EVERY,
             now,
             rng,
             config,

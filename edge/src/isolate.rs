@@ -118,12 +118,15 @@ impl Visit {
         let result = step(&mut gateway);
         let (notice, report) = (gateway.poll_notice(), gateway.poll_report(now));
         let due_at = gateway.poll_timeout();
+        let asks = gateway.wants_view(now);
         drop(gateway);
         if let Some(first) = notice {
             self.log_notices(first);
         }
         if let Some(report) = report {
             self.tell_keeper(&report);
+        } else if asks {
+            self.context.wait_until(self.ask_keeper(None));
         }
         if let Some(at) = due_at {
             self.set_alarm(now, at);

@@ -7,7 +7,11 @@ use super::Gateway;
 use crate::breaker::{Order, State, Transition};
 use crate::config::{BreakerId, TargetId};
 use crate::keeper::{Change, Ordered, Report, View};
-use crate::time::Timestamp;
+use crate::time::{Millis, Timestamp};
+
+/// A gateway with traffic hears of what others found, and of orders, at least this often; half of it at the earliest, so that
+/// not all of them ask at once.
+pub(super) const VIEW_EVERY: Millis = Millis(2000);
 
 impl Gateway {
     /// Does what an operator orders of a target: of its own breaker, and of those that routes have for it.
@@ -48,9 +52,20 @@ impl Gateway {
         Some(Report { reporter: self.reporter, sequence: self.reports, changes })
     }
 
+    /// Whether to ask the keeper what it knows: it was not heard of for a while. Says so once each time.
+    pub fn wants_view(&mut self, now: Timestamp) -> bool {
+        let now = self.advance(now);
+        let is_due = self.view_due <= now;
+        if is_due {
+            self.hear_again(now);
+        }
+        is_due
+    }
+
     /// Takes in what the keeper knows: obeys orders that are new, and otherwise only ever adds caution.
     pub fn handle_view(&mut self, now: Timestamp, view: &View) {
         let now = self.advance(now);
+        self.hear_again(now);
         self.handle_orders(now, &view.orders);
         let config = self.config.clone();
         for (index, guard) in config.breakers.iter().enumerate() {
@@ -67,6 +82,10 @@ impl Gateway {
                 self.announce(id, transition);
             }
         }
+    }
+
+    fn hear_again(&mut self, now: Timestamp) {
+        self.view_due = now + self.rng.between(Millis(VIEW_EVERY.0 / 2), VIEW_EVERY);
     }
 
     fn handle_orders(&mut self, now: Timestamp, orders: &[Ordered]) {

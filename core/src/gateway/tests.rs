@@ -347,6 +347,16 @@ fn an_order_reaches_all_gateways_and_so_does_its_end() {
 }
 
 #[test]
+fn the_keeper_is_asked_now_and_then_by_whoever_has_traffic() {
+    let mut gateway = gateway();
+    let asked: Vec<u64> = (0..20_000).filter(|ms| gateway.wants_view(at(*ms))).collect();
+    assert!((10..=20).contains(&asked.len()), "{asked:?}");
+    assert!(asked.windows(2).all(|two| (1000..=2000).contains(&(two[1] - two[0]))), "{asked:?}");
+    gateway.handle_view(at(30_000), &View::default());
+    assert!(!gateway.wants_view(at(30_999)), "who has just heard need not ask");
+}
+
+#[test]
 fn closing_by_order_closes_what_others_found_down_too() {
     let mut keeper = Keeper::default();
     let (mut first, mut second) = (acquainted(2, &keeper), acquainted(3, &keeper));
