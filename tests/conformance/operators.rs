@@ -80,7 +80,8 @@ pub(crate) async fn explain_refuses(world: &World) {
 
 pub(crate) async fn requests_are_accounted_for(world: &World) {
     world.a.answers_times("told-1", 1, 503).await;
-    let reply = served(world.ask("told").await, "b/told-2", 2);
+    let reply = world.ask("told").await;
+    served(reply.clone(), "b/told-2", 2);
     let id = reply.header("x-tidegate-request-id").to_owned();
     let account = world.admin(Request::get(&format!("/admin/requests/{id}"))).await.expect(200);
     let said = reply.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();

@@ -3,6 +3,7 @@
 //! It goes by what can be seen from outside (notices, attempts sent and ended), and trusts no breaker's own account.
 
 use super::RequestId;
+use crate::breaker::{ORDER_MAX, Trip};
 use crate::config::{BreakerPolicy, Config, Guard, TargetId};
 use crate::drive::AttemptId;
 use crate::notice::Notice;
@@ -83,9 +84,9 @@ impl Referee {
         if let (Light::Red { until }, Light::Amber(_)) = (&watch.light, &light) {
             self.hastened += u32::from(now < *until);
         }
-        if let Light::Red { until } = &light {
-            let longest = watch.policy.open_max.max(Millis(1));
-            assert!(now < *until && *until <= now + longest, "{target} is open for {:?}", now.until(*until));
+        if let Notice::BreakerOpened { open_ms, why, .. } = notice {
+            let longest = if *why == Trip::Forced { ORDER_MAX } else { watch.policy.open_max.max(Millis(1)) };
+            assert!((Millis(1)..=longest).contains(open_ms), "{target} is open for {open_ms}");
         }
         watch.light = light;
     }
