@@ -21,7 +21,7 @@ pub use prober::{Finding, Probe, ProbeId};
 pub(crate) use prober::Prober;
 
 /// How many of the last results the share of good ones is of: with 20, 95 % can be told from less.
-const RECENT: u32 = 20;
+pub(crate) const RECENT: u32 = 20;
 
 /// Results that it takes before a share of them says something.
 const RECENT_MIN: u32 = 10;

@@ -16,6 +16,7 @@ use super::{BEGINNING, RequestId, Sdk, World};
 use crate::breaker::State;
 use crate::config::{BreakerId, Config, Exhausted, Name, ProbeKind, RetryPolicy, Route, Strategy, TargetId};
 use crate::dialect::Surface;
+use crate::health;
 use crate::reply::{ATTEMPTS, TARGET};
 use crate::rng::Rng;
 use crate::time::{Millis, Timestamp};
@@ -353,7 +354,13 @@ fn recovers_in(config: &Config) -> Millis {
         guard.policy.open_max + probing + guard.policy.ramp
     });
     let longest = quarantines.chain(breakers).max().unwrap_or_default();
-    longest.max(weather::HINT_MAX) + terms::TOTAL
+    // What is thought of a target is no better than its last results, and asking it brings one at a time.
+    let results = config.targets.iter().map(|target| match target.health.success_rate_permille {
+        0 => target.health.healthy,
+        _ => health::RECENT,
+    });
+    let results = results.max().unwrap_or_default();
+    longest.max(weather::HINT_MAX) + Millis(PROBE_PAUSE.0 * u64::from(results)) + terms::TOTAL
 }
 
 #[cfg(test)]
