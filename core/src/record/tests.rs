@@ -1,3 +1,5 @@
+//! A request that failed over, one that left, one with endless hints: what is kept of them, and how it reads.
+
 use serde_json::json;
 
 use super::*;

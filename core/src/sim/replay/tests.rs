@@ -1,3 +1,5 @@
+//! Random days, recorded and lived through again; recordings that somebody has had their hands on.
+
 use serde_json::Value;
 
 use super::*;
