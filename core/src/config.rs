@@ -27,7 +27,8 @@ mod tests;
 
 pub use crate::dialect::{DefaultParameters, Dialect};
 pub use error::{ConfigError, ConfigErrors, Place};
-pub(crate) use units::{decimal, duration};
+pub(crate) use units::decimal;
+pub use units::duration;
 
 use document::Node;
 

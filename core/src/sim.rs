@@ -25,6 +25,7 @@ use crate::time::{Millis, Timestamp};
 
 mod answer;
 mod chance;
+pub mod drill;
 mod port;
 mod probing;
 mod profile;
@@ -187,7 +188,9 @@ impl World {
             }
             if !self.step(until) {
                 let mut stage = self.stage.borrow_mut();
-                stage.now = stage.now.max(until);
+                if until < Timestamp::MAX {
+                    stage.now = stage.now.max(until);
+                }
                 return None;
             }
         }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use tidegate_core::config::duration;
+use tidegate_core::sim::drill::{Scenario, Terms};
+use tidegate_core::time::Millis;
 
 /// An AI-API gateway that keeps calls to AI vendors alive.
 ///
@@ -59,10 +63,56 @@ pub(crate) enum Command {
     },
     /// Check the configuration and the keys it needs, and say everything that is wrong with it.
     Check,
+    /// Live through disasters in simulation, with the clients and vendors of this configuration, with Tidegate and without.
+    Drill(Drill),
     /// Run simulated vendors alone, to try a client or a gateway against.
     Sandbox {
         /// A vendor by this name, on this port or any free one; may be repeated.
         #[arg(long = "vendor", value_name = "NAME[:PORT]")]
         vendors: Vec<String>,
     },
+}
+
+/// `tidegate drill`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[derive(Debug, Args)]
+pub(crate) struct Drill {
+    /// What befalls the vendors; absent: everything but `outage`.
+    #[arg(value_name = "SCENARIO", value_parser = PossibleValuesParser::new(Scenario::NAMES))]
+    pub(crate) scenarios: Vec<String>,
+    /// What the clients ask for; absent: the first route, or the first model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<String>,
+    /// Settles everything that is left to chance.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Calls in a second.
+    #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = per_hour)]
+    pub(crate) rate: u64,
+    /// For how long clients come.
+    #[arg(long, value_name = "LENGTH", default_value = "10m", value_parser = length)]
+    pub(crate) duration: Millis,
+    /// Ask for whole answers instead of streams: what is measured is then their end, not their first token.
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// A minute's outage of the first choice, with a call every 4 s and with 50 a second.
+    #[arg(long, conflicts_with_all = ["scenarios", "claims"])]
+    pub(crate) outage: bool,
+    /// Put what is claimed of breakers and fallbacks to the test, with the claims' own configuration.
+    #[arg(long, conflicts_with_all = ["scenarios", "route"])]
+    pub(crate) claims: bool,
+    /// Say it in JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Calls in a second, as calls in an hour.
+fn per_hour(text: &str) -> Result<u64, String> {
+    Terms::per_hour(text).ok_or_else(|| "not a number of calls in a second, such as 0.25 or 50".to_owned())
+}
+
+fn length(text: &str) -> Result<Millis, String> {
+    duration(text)
+        .filter(|length| *length > Millis::ZERO)
+        .ok_or_else(|| "not a length of time, such as 90s or 10m".to_owned())
 }

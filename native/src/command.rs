@@ -15,7 +15,8 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::cli::{Cli, Command, Options};
+use crate::cli::{Cli, Command, Drill, Options};
+use crate::drill;
 use crate::recorder::Recorder;
 use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Explain { id, url, json } => explain(&id, &url, json).await,
             Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
             Command::Check => check(cli.options),
+            Command::Drill(terms) => drilled(cli.options, &terms),
             Command::Sandbox { vendors } => sandbox(&vendors).await,
         }
     });
@@ -99,6 +101,12 @@ fn check(options: Options) -> Result<ExitCode, String> {
     config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
     let (targets, routes) = (config.targets.len(), config.routes.len());
     say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn drilled(options: Options, terms: &Drill) -> Result<ExitCode, String> {
+    let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
+    say(&drill::run(&file, terms)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod app;
 mod cli;
 mod clock;
 mod command;
+mod drill;
 mod handler;
 mod outlet;
 mod port;

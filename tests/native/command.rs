@@ -126,3 +126,65 @@ fn the_sandbox_runs_alone() {
     let said = sandbox.output();
     assert!(said.contains("acme") && said.contains("other") && said.contains("http://127.0.0.1:"), "{said}");
 }
+
+fn drill(arguments: &[&str]) -> (bool, String) {
+    let scratch = Scratch::new();
+    let file = write(&scratch, CONFIG);
+    run(tidegate(&["drill", "--config"]).arg(file).args(arguments))
+}
+
+#[test]
+fn a_drill_needs_no_secrets_and_tells_both_sides() {
+    let (well, said) = drill(&["one-down", "slow", "--duration", "2m", "--rate", "2"]);
+    assert!(well, "{said}");
+    for part in ["one-down (", "slow (", "with Tidegate", "without", "fail back", "seed 1"] {
+        assert!(said.contains(part), "{part} is missing in: {said}");
+    }
+    assert!(!said.contains("flapping"), "only what was asked for: {said}");
+    assert_eq!(drill(&["one-down", "slow", "--duration", "2m", "--rate", "2"]).1, said, "a seed settles everything");
+    assert_ne!(drill(&["one-down", "slow", "--duration", "2m", "--rate", "2", "--seed", "2"]).1, said);
+}
+
+#[test]
+fn a_drill_in_json_says_the_same_in_numbers() {
+    let (well, said) = drill(&["--duration", "1m", "--json", "--plain"]);
+    assert!(well, "{said}");
+    let reports: serde_json::Value = serde_json::from_str(&said).expect("it is JSON and nothing else");
+    let names =
+        reports.as_array().expect("one for each").iter().map(|report| report["scenario"].as_str().unwrap_or(""));
+    let names: Vec<&str> = names.collect();
+    assert_eq!(names, ["one-down", "model-down", "all-down", "slow", "throttled", "flapping", "flash-sale"]);
+    assert!(reports[0]["with"]["calls"].as_u64() > Some(20), "{said}");
+    assert_eq!(reports[0]["with"]["calls"], reports[0]["without"]["calls"]);
+}
+
+#[test]
+fn an_outage_is_looked_at_with_few_calls_and_with_many() {
+    let (well, said) = drill(&["--outage"]);
+    assert!(well, "{said}");
+    assert_eq!(said.matches("unwell from 1m to 2m").count(), 2, "{said}");
+}
+
+#[test]
+fn claims_are_told_beside_what_was_measured() {
+    let (well, said) = run(&mut tidegate(&["drill", "--claims"]));
+    assert!(well, "{said}");
+    for part in ["70 % fewer", "45 %", "3.0x", "An ordinary day", "SDK retries", "Tidegate, route fastest"] {
+        assert!(said.contains(part), "{part} is missing in: {said}");
+    }
+}
+
+#[test]
+fn a_drill_refuses_what_makes_no_sense() {
+    for (arguments, part) in [
+        (&["--route", "nobody"][..], "`nobody`"),
+        (&["--rate", "0"], "calls in a second"),
+        (&["--rate", "many"], "calls in a second"),
+        (&["--duration", "10"], "length of time"),
+        (&["earthquake"], "one-down"),
+        (&["one-down", "--claims"], "cannot be used with"),
+    ] {
+        let (well, said) = drill(arguments);
+        assert!(!well && said.contains(part), "{arguments:?}: {said}");
+    }
+}

@@ -3,7 +3,7 @@
 use crate::time::Millis;
 
 /// Reads `250ms`, `10s`, `2m`, `1h`, `1d`.
-pub(crate) fn duration(text: &str) -> Option<Millis> {
+pub fn duration(text: &str) -> Option<Millis> {
     const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     quantity(text, &UNITS).map(Millis)
 }

@@ -22,17 +22,33 @@ pub struct Answer {
     pub streamed: bool,
     /// When it began.
     pub began_at: Option<Timestamp>,
+    /// When there was more to read of it than comments.
+    pub spoke_at: Option<Timestamp>,
 }
 
 impl Answer {
     pub(super) fn whole(reply: Reply, now: Timestamp) -> Self {
         let body = reply.body.to_vec();
-        Self { status: Some(reply.status), headers: reply.headers, body, streamed: false, began_at: Some(now) }
+        Self {
+            status: Some(reply.status),
+            headers: reply.headers,
+            body,
+            streamed: false,
+            began_at: Some(now),
+            spoke_at: Some(now),
+        }
     }
 
     pub(super) fn begun(head: Head, now: Timestamp) -> Self {
         let body = Vec::new();
-        Self { status: Some(head.status), headers: head.headers, body, streamed: true, began_at: Some(now) }
+        Self {
+            status: Some(head.status),
+            headers: head.headers,
+            body,
+            streamed: true,
+            began_at: Some(now),
+            spoke_at: None,
+        }
     }
 
     /// A header, or nothing.

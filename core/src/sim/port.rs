@@ -92,9 +92,13 @@ impl Port for SimPort {
 
     fn write(&mut self, bytes: Bytes) {
         let mut stage = self.stage.borrow_mut();
+        let now = stage.now;
         let answer = &mut stage.client(self.id).answer;
         assert!(answer.streamed, "a stream is written to once it has begun");
         answer.body.extend_from_slice(&bytes);
+        if !bytes.starts_with(b":") {
+            answer.spoke_at.get_or_insert(now);
+        }
     }
 
     fn wait(&mut self, until: Timestamp) -> impl Future<Output = Event> {

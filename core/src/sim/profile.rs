@@ -91,6 +91,14 @@ impl Profile {
         Self { failures_per_myriad: per_myriad, failures: failures.into(), ..self }
     }
 
+    /// So many times as slow.
+    #[must_use]
+    pub fn slowed(self, times: u64) -> Self {
+        let Latency { mean, p95 } = self.latency;
+        let latency = Latency { mean: Millis(mean.0.saturating_mul(times)), p95: Millis(p95.0.saturating_mul(times)) };
+        Self { latency, ..self }
+    }
+
     /// What it does with whoever asks for next to nothing: whether it answers at all.
     pub(super) fn on_the_whole(&self) -> Script {
         let failure = self.failures.first().filter(|_| self.failures_per_myriad >= 10_000);
@@ -104,9 +112,10 @@ impl Profile {
         let took = self.latency.draw(rng);
         let fails = rng.below(10_000) < self.failures_per_myriad.into();
         if let Some(limits) = self.limits
-            && let Err(refusal) = load.charge(now, limits, self.prompt_tokens.saturating_add(self.tokens))
+            && let Err(wait) = load.charge(now, limits, self.prompt_tokens.saturating_add(self.tokens))
         {
-            return refusal;
+            let refusal = Script::status(429).with_header("retry-after", &wait.as_secs_ceil().to_string());
+            return refusal.with_header("x-ratelimit-remaining-requests", "0");
         }
         if self.capacity.is_some_and(|capacity| load.serving(now) >= capacity) {
             return Script::status(503).saying("server_error", "overloaded");
@@ -138,13 +147,10 @@ impl Latency {
 
 impl Load {
     /// Takes in one more, or says when to come back.
-    fn charge(&mut self, now: Timestamp, limits: Limits, tokens: u32) -> Result<(), Script> {
+    fn charge(&mut self, now: Timestamp, limits: Limits, tokens: u32) -> Result<(), Millis> {
         let waits = [self.requests.wait(now, limits.requests, 1), self.tokens.wait(now, limits.tokens, tokens)];
         match waits.into_iter().max() {
-            Some(wait) if wait > Millis::ZERO => {
-                let refusal = Script::status(429).with_header("retry-after", &wait.as_secs_ceil().to_string());
-                Err(refusal.with_header("x-ratelimit-remaining-requests", "0"))
-            }
+            Some(wait) if wait > Millis::ZERO => Err(wait),
             _ => {
                 self.requests.take(1);
                 self.tokens.take(tokens);

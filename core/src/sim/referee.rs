@@ -15,6 +15,10 @@ pub(super) struct Referee {
     breakers: Vec<Watch>,
     /// By [`TargetId`]: attempts under way.
     live: Vec<Vec<(RequestId, AttemptId)>>,
+    /// By [`TargetId`]: attempts that have been sent, and how many had been when a breaker of it opened for the first time
+    /// since the last [`mark`](Self::mark).
+    sent: Vec<u64>,
+    opened: Vec<Option<u64>>,
     /// Breakers that let probes through before their time was over. Some policies do.
     pub(super) hastened: u32,
     /// Requests that had a second attempt beside the first.
@@ -67,7 +71,15 @@ impl Referee {
             light: Light::Green,
         };
         let live = vec![Vec::new(); config.targets.len()];
-        Self { breakers: config.breakers.iter().map(watch).collect(), live, hastened: 0, hedged: 0, rescued: 0 }
+        Self {
+            breakers: config.breakers.iter().map(watch).collect(),
+            live,
+            sent: vec![0; config.targets.len()],
+            opened: vec![None; config.targets.len()],
+            hastened: 0,
+            hedged: 0,
+            rescued: 0,
+        }
     }
 
     /// A breaker's transitions; an open time is over when its breaker says so, and only then is anything sent.
@@ -88,6 +100,9 @@ impl Referee {
             let longest = if *why == Trip::Forced { ORDER_MAX } else { watch.policy.open_max.max(Millis(1)) };
             assert!((Millis(1)..=longest).contains(open_ms), "{target} is open for {open_ms}");
         }
+        if matches!(light, Light::Red { .. }) {
+            self.opened[watch.target.0].get_or_insert(self.sent[watch.target.0]);
+        }
         watch.light = light;
     }
 
@@ -95,6 +110,7 @@ impl Referee {
         let live = &mut self.live[target.0];
         assert!(!live.contains(&(request, attempt)), "each attempt is sent once");
         live.push((request, attempt));
+        self.sent[target.0] += 1;
         let mut guards: Vec<&mut Watch> = self.breakers.iter_mut().filter(|watch| watch.target == target).collect();
         let [watch] = &mut guards[..] else {
             // Which of them it passed does not show.
@@ -122,6 +138,16 @@ impl Referee {
                 probes.retain(|(of, nth, _)| (*of, *nth) != (request, attempt));
             }
         }
+    }
+
+    /// From now on it is noted which breaker opens.
+    pub(super) fn mark(&mut self) {
+        self.opened.fill(None);
+    }
+
+    /// How many attempts had been sent to a target when a breaker of it first opened since then.
+    pub(super) fn opened(&self, target: TargetId) -> Option<u64> {
+        self.opened[target.0]
     }
 
     /// Attempts under way at a target.

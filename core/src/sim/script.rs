@@ -278,6 +278,38 @@ impl Script {
         Play { attempt, began_at: now + after, steps: steps.into_iter() }
     }
 
+    /// What comes of it for a client that asks the vendor itself.
+    pub(super) fn directly(&self, stream: bool) -> Directly {
+        let nothing = Directly {
+            first_after: None,
+            ends_after: Some(self.after),
+            status: None,
+            headers: HeaderMap::new(),
+            counts: None,
+        };
+        match &self.act {
+            // What was recorded of a gateway's attempts is never asked for here.
+            Act::Hang | Act::Again(_) => Directly { ends_after: None, ..nothing },
+            Act::Fail(_) => nothing,
+            Act::Reply { status, headers, .. } => {
+                Directly { status: Some(*status), headers: headers.clone(), ..nothing }
+            }
+            Act::Answer(telling) => {
+                let writing = Millis(telling.pace.0 * u64::from(telling.tokens.saturating_sub(1)));
+                let head_after = telling.stream_after.filter(|_| stream).unwrap_or(self.after);
+                let first_after = if stream { head_after + telling.first_token } else { head_after };
+                Directly {
+                    first_after: Some(first_after),
+                    ends_after: Some(if stream { first_after + writing } else { first_after }),
+                    status: Some(StatusCode::OK),
+                    // What breaks off is no answer, whatever it has begun with.
+                    counts: telling.twist.is_none().then_some(telling.counts),
+                    ..nothing
+                }
+            }
+        }
+    }
+
     /// What a free probe finds meanwhile, and after how long; none if it finds nothing. A vendor that answers at all
     /// answers a probe well, whatever becomes of its answers.
     pub(super) fn finding(&self) -> Option<(Millis, Finding)> {
@@ -298,6 +330,19 @@ impl Script {
     pub(super) fn is_answer(&self) -> bool {
         matches!(self.act, Act::Answer(_))
     }
+}
+
+/// What a client gets that asks a vendor itself.
+pub(super) struct Directly {
+    /// Until there is something to read.
+    pub(super) first_after: Option<Millis>,
+    /// None if it never ends.
+    pub(super) ends_after: Option<Millis>,
+    /// None if there is no answer.
+    pub(super) status: Option<StatusCode>,
+    pub(super) headers: HeaderMap,
+    /// Tokens of the prompt and of the answer, where that is whole.
+    pub(super) counts: Option<(u32, u32)>,
 }
 
 /// What a vendor does with an attempt, as far as it has not done it yet.

@@ -1,6 +1,6 @@
 //! What the vendors' own SDKs do with a call that failed: nearly every app retries by itself, whoever stands behind it.
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::status::StatusCode;
 
 use crate::backoff::{doubled, retry_after};
@@ -39,7 +39,7 @@ impl Sdk {
         status: Option<StatusCode>,
         headers: &HeaderMap,
     ) -> Option<Millis> {
-        let again = match headers.get(SHOULD_RETRY).map(|value| value.as_bytes()) {
+        let again = match headers.get(SHOULD_RETRY).map(HeaderValue::as_bytes) {
             Some(b"true") => true,
             Some(b"false") => false,
             _ => status.is_none_or(|status| matches!(status.as_u16(), 408 | 409 | 429 | 500..)),
@@ -57,8 +57,6 @@ impl Sdk {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::sim::BEGINNING;
 

@@ -101,7 +101,7 @@ impl Stage {
     pub(super) fn begin(config: Config, seed: u64, now: Timestamp) -> Self {
         Self {
             now,
-            vendors: (0..config.targets.len()).map(|nth| Vendor::new(seed.wrapping_add(nth as u64))).collect(),
+            vendors: (0..config.targets.len()).map(|id| Vendor::of_world(seed, TargetId(id))).collect(),
             referee: Referee::new(&config),
             gateway: Gateway::new(Arc::new(config), seed, now),
             agenda: BTreeMap::new(),

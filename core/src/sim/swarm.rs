@@ -2,7 +2,7 @@
 //!
 //! A seed settles everything. First comes a storm: vendors fail in the ways that this seed has picked, while clients come
 //! and go, and at every step the rules are checked (safety). Then everything heals, and within a stated time all must be
-//! as it should be (liveness). After TigerBeetle's VOPR, and Groce and others, "Swarm Testing" (2012): a seed leaves out
+//! as it should be (liveness). After `TigerBeetle`'s VOPR, and Groce and others, "Swarm Testing" (2012): a seed leaves out
 //! about half of the faults, because one fault often hides another.
 
 use std::collections::BTreeMap;
@@ -262,6 +262,11 @@ impl Swarm {
                 assert!(refused.retry_in <= guard.policy.open_max, "{} is open for {refused:?}", guard.name);
             }
         }
+        for route in &stage.gateway.config().routes {
+            let breakers = route.candidates.iter().map(|candidate| stage.gateway.breaker(candidate.breaker));
+            let ejected = breakers.filter(|breaker| breaker.state(stage.now) != State::Closed).count();
+            assert!(ejected <= route.ejected_max(), "{} can spare {}, not {ejected}", route.name, route.ejected_max());
+        }
     }
 
     /// What holds once a request is over.
@@ -311,8 +316,8 @@ impl Swarm {
         for (id, target) in config.targets.iter().enumerate() {
             let now = self.world.now();
             let stage = self.world.stage.borrow();
-            let state = stage.gateway.breaker(BreakerId(id)).state(now);
-            assert_eq!(state, State::Closed, "{} is {state:?} {limit} after it has healed", target.name);
+            let found = stage.gateway.breaker(BreakerId(id)).state(now);
+            assert_eq!(found, State::Closed, "{} is {found:?} {limit} after it has healed", target.name);
             let keys = config.vendors[target.vendor.0].keys.len();
             assert_eq!(stage.gateway.usable_keys(now, TargetId(id)), keys, "keys of {} still rest", target.name);
             assert_eq!(stage.referee.live(TargetId(id)), 0, "{} has attempts left over", target.name);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::profile::{Load, Profile};
 use super::script::Script;
+use crate::config::TargetId;
 use crate::rng::Rng;
 use crate::time::Timestamp;
 
@@ -42,13 +43,13 @@ impl Manner {
 }
 
 impl Vendor {
-    /// One that answers well after 50 ms.
-    pub(super) fn new(seed: u64) -> Self {
+    /// A target of the world with this seed. It answers well after 50 ms.
+    pub(super) fn of_world(seed: u64, target: TargetId) -> Self {
         Self {
             next: VecDeque::new(),
             usual: Manner::Script(Script::answer(50)),
             load: Load::default(),
-            rng: Rng::from_seed(seed),
+            rng: Rng::from_seed(seed.wrapping_add(target.0 as u64)),
             probed: None,
             probes: 0,
             attempts: 0,

@@ -37,7 +37,7 @@ const BYTES_PER_BYTE_MAX: usize = 1024;
 type Target = fn(&[u8]);
 
 /// What is tried, by name.
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 17] = [
     ("sse", streams::sse),
     ("stream-openai", |input| streams::stream(Dialect::OpenAi, input)),
     ("stream-anthropic", |input| streams::stream(Dialect::Anthropic, input)),
@@ -54,7 +54,17 @@ const TARGETS: [(&str, Target); 16] = [
     ("error", replies::error),
     ("encoders", deltas::encoders),
     ("headers", headers::headers),
+    ("swarm", swarm),
 ];
+
+/// Lives through the seed that a short input is: what a storm and its story take has nothing to do with its length.
+fn swarm(input: &[u8]) {
+    let mut seed = [0; 8];
+    let Some(bytes) = seed.get_mut(..input.len()) else { return };
+    bytes.copy_from_slice(input);
+    ALLOCATOR.set_limit(usize::MAX).expect("nothing is above it");
+    tidegate_core::sim::swarm::swarm(u64::from_le_bytes(seed)).unwrap_or_else(|wrong| panic!("{wrong}"));
+}
 
 /// Gives an input to a target, under its bound on memory.
 fn run(target: Target, input: &[u8]) {

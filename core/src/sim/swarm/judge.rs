@@ -93,18 +93,15 @@ fn judge_stream(answer: &Answer, surface: Surface) -> Result<bool, String> {
         } else if event == "[DONE]" || event["type"] == "message_stop" {
             end = Some(true);
         }
-        match surface {
-            Surface::Messages => {
-                told.text += &text(&event["delta"]["text"]);
-                told.counted = event["usage"]["output_tokens"].as_u64().or(told.counted);
-                told.finished |= event["delta"]["stop_reason"].is_string();
-            }
-            _ => {
-                told.text += &text(&event["choices"][0]["delta"]["content"]);
-                told.counted = event["usage"]["completion_tokens"].as_u64().or(told.counted);
-                told.finished |= event["choices"][0]["finish_reason"].is_string();
-            }
-        }
+        let (said, counted, reason) = if surface == Surface::Messages {
+            (&event["delta"]["text"], &event["usage"]["output_tokens"], &event["delta"]["stop_reason"])
+        } else {
+            let choice = &event["choices"][0];
+            (&choice["delta"]["content"], &event["usage"]["completion_tokens"], &choice["finish_reason"])
+        };
+        told.text += &text(said);
+        told.counted = counted.as_u64().or(told.counted);
+        told.finished |= reason.is_string();
     }
     match end {
         Some(true) => told.check(answer).map(|()| true),

@@ -22,13 +22,13 @@ pub(super) fn terms(rng: &mut Rng) -> Config {
 
 fn document(rng: &mut Rng) -> Value {
     let (mut vendors, mut models, mut names) = (Map::new(), Map::new(), Vec::new());
-    for vendor in &["a", "b", "c", "d"][..1 + below(rng, 4)] {
+    for vendor in &["a", "b", "c", "d"][..=below(rng, 4)] {
         let dialect = pick(rng, &["openai", "openai", "anthropic", "gemini"]);
         let keys: Vec<Value> =
             (0..=below(rng, 3)).map(|nth| json!({"env": format!("{}{nth}", vendor.to_uppercase())})).collect();
         let url = format!("http://{vendor}.test/v1");
         vendors.insert((*vendor).to_owned(), json!({"dialect": dialect, "base_url": url, "keys": keys}));
-        for model in &["big", "small"][..1 + below(rng, 2)] {
+        for model in &["big", "small"][..=below(rng, 2)] {
             let name = format!("{vendor}/{model}");
             let mut target = json!({"price": {"input": 1.0, "output": 2.0}, "capabilities": ["tools", "prefill"]});
             sometimes(rng, &mut target, "breaker", breaker);
@@ -37,7 +37,7 @@ fn document(rng: &mut Rng) -> Value {
             names.push(name);
         }
     }
-    let routes = ["one", "two", "three"][..1 + below(rng, 3)].iter();
+    let routes = ["one", "two", "three"][..=below(rng, 3)].iter();
     let routes: Map<_, _> = routes.map(|name| ((*name).to_owned(), route(rng, &names))).collect();
     let keep_alive = pick(rng, &["0s", "300ms", "15s"]);
     json!({
@@ -55,11 +55,13 @@ fn route(rng: &mut Rng, names: &[String]) -> Value {
     let models: Vec<String> = (0..count).map(|_| left.swap_remove(below(rng, left.len()))).collect();
     let exhausted = pick(rng, &["error", "soonest", "panic", "canned"]);
     let content_filter = pick(rng, &["return", "reroute"]);
+    // Less than one of them is refused: it would be none.
+    let ejected_max = pick(rng, &[if count > 1 { 0.5 } else { 0.0 }, 1.0, 1.0]);
     let strategy = pick(rng, &["ordered", "ordered", "latency", "inverse_latency"]);
     let stream_cut = pick(rng, &["error", "continue", "restart"]);
     let mut route = json!({
         "models": models, "strategy": strategy, "exhausted": exhausted, "content_filter": content_filter,
-        "stream_cut": stream_cut, "canned": CANNED,
+        "stream_cut": stream_cut, "canned": CANNED, "ejected_max": ejected_max,
     });
     sometimes(rng, &mut route, "breaker", breaker);
     sometimes(rng, &mut route, "hedge", hedge);
