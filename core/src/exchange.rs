@@ -43,7 +43,6 @@ use rescue::Broken;
 
 /// One client request.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the request")]
 pub struct Exchange {
     config: Arc<Config>,
     request: Request,

@@ -58,12 +58,12 @@ pub(crate) async fn a2_each_model_has_a_breaker_and_a_fallback(preset: &Preset) 
 
 pub(crate) async fn a3_the_first_that_is_up_serves(preset: &Preset) {
     let order = ["google/gemini-2.5-flash", "deepseek/deepseek-v3", "openai/gpt-4.1", "anthropic/claude-sonnet-4"];
-    for up in 0..order.len() {
+    for name in order {
         let served = preset.ask("fastest").await.expect(200);
-        assert_eq!(target(&served), order[up], "the reply says which model served: {served}");
-        let status = preset.target(order[up]).await;
+        assert_eq!(target(&served), name, "the reply says which model served: {served}");
+        let status = preset.target(name).await;
         assert!(status["total"]["mean_ms"].is_u64(), "{status}");
-        preset.order(order[up], "open").await;
+        preset.order(name, "open").await;
     }
     let refused = preset.ask("fastest").await.expect(503);
     assert_eq!(refused.json()["error"]["code"], "circuit_open", "all down is one clear error: {refused}");

@@ -67,7 +67,9 @@ impl Past {
             lived.turns.sort_unstable();
             requests.insert(RequestId(index), lived);
         }
-        deeds.iter_mut().for_each(|deeds| deeds.sort_by_key(|(at, _)| *at));
+        for deeds in &mut deeds {
+            deeds.sort_by_key(|(at, _)| *at);
+        }
         Self { requests, deeds, played: BTreeMap::new() }
     }
 

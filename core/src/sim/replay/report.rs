@@ -1,7 +1,7 @@
 //! What a replay has shown: the same decisions, or the first that differ; and what they would have come to.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
@@ -191,7 +191,7 @@ impl Report {
         let (then, now) = (&self.recorded, &self.replayed);
         let mut text = format!("{} requests\n\n{:<12}{:>14}{:>14}\n", self.requests, "", "recorded", "replayed");
         let mut row = |name: &str, then: String, now: String| {
-            text.push_str(&format!("{name:<12}{then:>14}{now:>14}\n"));
+            let _ = writeln!(text, "{name:<12}{then:>14}{now:>14}");
         };
         row("errors", then.errors.to_string(), now.errors.to_string());
         row("attempts", then.attempts.to_string(), now.attempts.to_string());
@@ -208,7 +208,7 @@ impl Report {
         let mut text = String::new();
         let mut remark = |count: u64, what: &str| {
             if count > 0 {
-                text.push_str(&format!("{count} {what}\n"));
+                let _ = writeln!(text, "{count} {what}");
             }
         };
         remark(self.guessed as u64, "attempts were not made then: each was taken to end as another at about that time");
