@@ -127,8 +127,7 @@ fn the_oldest_gives_way_and_none_is_none() {
             ask(&mut world);
             world.run();
         }
-        let kept = world.gateway().records().latest().count();
-        kept
+        world.gateway().records().latest().count()
     };
     assert_eq!((kept(0), kept(3), kept(10)), (0, 3, 5));
 }

@@ -244,7 +244,7 @@ fn a_vendors_retry_after_is_waited_for() {
     for target in ["a/m", "a/n"] {
         world.usually(target, down.clone());
     }
-    let (first_id, _) = (ask(&mut world, "chain"), world.run_for(SECOND));
+    let (first_id, ()) = (ask(&mut world, "chain"), world.run_for(SECOND));
     let _ = (ask(&mut world, "chain"), world.run_for(SECOND), first_id);
     for target in ["a/m", "a/n"] {
         world.usually(target, Script::answer(50));
@@ -455,7 +455,9 @@ proptest! {
     fn the_same_seed_and_events_give_the_same_probes(seed: u64, events in events()) {
         let run = || {
             let mut watched = Watched::new(seed);
-            events.iter().for_each(|event| watched.step(event));
+            for event in &events {
+                watched.step(event);
+            }
             watched.sent
         };
         prop_assert_eq!(run(), run());
