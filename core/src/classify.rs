@@ -9,7 +9,8 @@ use http::{HeaderMap, StatusCode};
 
 use crate::backoff::retry_after;
 use crate::breaker::Verdict;
-use crate::dialect::VendorError;
+use crate::dialect::{Reading, VendorError};
+use crate::price::Usage;
 use crate::time::{Millis, Timestamp};
 
 /// What became of an attempt.
@@ -173,6 +174,17 @@ pub fn classify_status(status: StatusCode, headers: &HeaderMap, error: &VendorEr
         408 | 409 | 425 => Outcome::HardFailure(Failure::Status(status.as_u16())),
         400..=499 => Outcome::CallerFault,
         other => Outcome::HardFailure(Failure::Status(other)),
+    }
+}
+
+/// A whole answer under a status that was a success.
+pub fn classify_answer(reading: &Reading) -> (Outcome, Option<Usage>) {
+    match reading {
+        Reading::Answer(usage) => (Outcome::Success, *usage),
+        Reading::Filtered(usage) => (Outcome::Filtered, *usage),
+        Reading::Error(error) => (classify_in_body(error), None),
+        Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
+        Reading::Malformed => (Outcome::HardFailure(Failure::Malformed), None),
     }
 }
 

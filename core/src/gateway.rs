@@ -34,6 +34,7 @@ use crate::route::Rejection;
 use crate::stats::{Begun, TargetStats};
 use crate::time::{Millis, Timestamp};
 
+pub(crate) use health::ChatProbe;
 pub(crate) use hedging::Hedging;
 use keys::{THROTTLE_MIN, vendor_headers};
 
@@ -297,9 +298,20 @@ impl Gateway {
         Ok(Permit { target, breaker: id, key, ticket, begun, slot, turn: self.turn })
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
+        self.settle_timed(now, permit, settlement, settlement.first_token)
+    }
+
+    /// The same, where `waited` is what tells how quick the target is.
+    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
+    fn settle_timed(
+        &mut self,
+        now: Timestamp,
+        permit: Permit,
+        settlement: &Settlement,
+        waited: Option<Millis>,
+    ) -> Option<Picodollars> {
         let now = self.advance(now);
         let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot, .. } = permit;
         let config = Arc::clone(&self.config);
@@ -323,7 +335,7 @@ impl Gateway {
         if let Some(transition) = transition {
             self.note_transition(breaker_id, transition);
         }
-        self.note_attempt(now, id, settlement.outcome, settlement.first_token);
+        self.note_attempt(now, id, settlement.outcome, waited);
         match settlement.outcome {
             Outcome::RateLimited(hint) => {
                 let wait = hint.unwrap_or_else(|| self.throttle_default(id));

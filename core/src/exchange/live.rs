@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::held::{Held, read_until_token};
 use crate::backoff::retry_after;
-use crate::classify::{Failure, Fault, Outcome, classify_in_body, classify_status};
+use crate::classify::{Failure, Fault, Outcome, classify_answer, classify_in_body, classify_status};
 use crate::config::Timeouts;
 use crate::dialect::sse::EventTooLarge;
 use crate::dialect::{Event as StreamEvent, Reader, Reading, Remains, Rescue, Stream, Surface, VendorError};
@@ -427,12 +427,11 @@ impl Live {
         let (reading, body) = self.terms.reader.whole(body);
         let (outcome, usage) = match reading {
             Reading::Error(error) => return error_in_body(error, None),
-            Reading::Empty => (Outcome::HardFailure(Failure::Empty), None),
             // A stream was asked for: a whole answer is not what its reader can read.
-            _ if self.terms.stream => (Outcome::HardFailure(Failure::Malformed), None),
-            Reading::Malformed => (Outcome::HardFailure(Failure::Malformed), None),
-            Reading::Filtered(usage) => (Outcome::Filtered, usage),
-            Reading::Answer(usage) => (Outcome::Success, usage),
+            reading if self.terms.stream && reading != Reading::Empty => {
+                (Outcome::HardFailure(Failure::Malformed), None)
+            }
+            reading => classify_answer(&reading),
         };
         let whole = Some(Whole::Reply { status, headers, body });
         Progress::Over(Box::new(Ended { whole, ..Ended::of(outcome, usage) }))

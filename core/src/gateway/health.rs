@@ -4,6 +4,8 @@
 //! make every probe that [`poll_probe`](Gateway::poll_probe) yields, and tell [`handle_probe`](Gateway::handle_probe) what came of
 //! each. Doing none of it costs nothing but what probes would have found out.
 
+mod chat;
+
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
@@ -23,6 +25,8 @@ const BODY_MAX: usize = 16 << 10;
 
 /// Longer than a probe's own limit by this: then its adapter has forgotten it.
 const FORGOTTEN_AFTER: Millis = Millis::from_secs(5);
+
+pub(crate) use chat::ChatProbe;
 
 impl Gateway {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None`: not before something else has happened.
@@ -57,7 +61,10 @@ impl Gateway {
                 self.prober.put_off(place, at);
                 continue;
             }
-            let probe = self.free_probe(now, place);
+            let probe = match self.prober.checks[place].kind {
+                ProbeKind::Chat => self.chat_probe(now, place),
+                ProbeKind::Models | ProbeKind::Get | ProbeKind::None => self.free_probe(now, place),
+            };
             if probe.is_none() {
                 self.prober.put_off(place, now + THROTTLE_DEFAULT);
                 continue;
@@ -74,6 +81,12 @@ impl Gateway {
         let now = self.advance(now);
         let Some(probe) = self.prober.end(id) else { return };
         let took = now.since(probe.sent_at);
+        if let Some(attempt) = probe.attempt {
+            self.settle_chat(now, *attempt, took, finding);
+            let at = self.wanted_at(now, probe.check);
+            self.prober.put_off(probe.check, at);
+            return self.prober.reckon();
+        }
         let outcome = self.outcome_of(now, probe.check, finding);
         let targets = self.prober.checks[probe.check].targets.clone();
         let verdict = outcome.map_or(Verdict::Failure, |outcome| outcome.verdict(false));
@@ -187,12 +200,12 @@ impl Gateway {
             return Timestamp::MAX;
         }
         let status = health.status(now, policy);
-        if health.is_in_trouble() && (health.is_telling() || !asked_since) {
+        if check.is_free() && health.is_in_trouble() && (health.is_telling() || !asked_since) {
             let was_well = health.is_telling() && health.probe_was_fine() == Some(true);
             if was_well { check.at_once() } else { soon }
         } else if let Some(at) = health.attempt_at().filter(|_| health.is_fresh(now, policy)) {
             usually.max(at + policy.every)
-        } else if status == Status::Unknown && check.asked_at.is_some() {
+        } else if check.is_free() && status == Status::Unknown && check.asked_at.is_some() {
             soon
         } else {
             usually
@@ -217,7 +230,7 @@ impl Gateway {
         };
         headers.remove(CONTENT_TYPE);
         let until = now + timeout;
-        let probe = self.prober.begin(place, now, until + FORGOTTEN_AFTER);
+        let probe = self.prober.begin(place, now, until + FORGOTTEN_AFTER, None);
         Some(Probe {
             id: probe,
             vendor: target.vendor,

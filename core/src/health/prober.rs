@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::classify::Fault;
 use crate::config::{Config, ProbeKind, TargetId, VendorId};
+use crate::gateway::ChatProbe;
 use crate::rng::Rng;
 use crate::time::{Millis, Timestamp};
 
@@ -117,6 +118,8 @@ pub(crate) struct UnderWay {
     pub(crate) check: usize,
     pub(crate) sent_at: Timestamp,
     pub(crate) until: Timestamp,
+    /// The attempt that it is, where it is one.
+    pub(crate) attempt: Option<Box<ChatProbe>>,
 }
 
 impl Prober {
@@ -224,7 +227,13 @@ impl Prober {
     }
 
     /// A probe goes out.
-    pub(crate) fn begin(&mut self, place: usize, now: Timestamp, until: Timestamp) -> ProbeId {
+    pub(crate) fn begin(
+        &mut self,
+        place: usize,
+        now: Timestamp,
+        until: Timestamp,
+        attempt: Option<Box<ChatProbe>>,
+    ) -> ProbeId {
         self.budget_at = self.budget_at.max(now) + SPACING;
         self.sent += 1;
         let id = ProbeId(self.sent);
@@ -232,7 +241,7 @@ impl Prober {
         check.under_way = true;
         check.asked_at = Some(now);
         check.jitter_permille = 750 + self.rng.below(501);
-        self.under_way.push(UnderWay { id, check: place, sent_at: now, until });
+        self.under_way.push(UnderWay { id, check: place, sent_at: now, until, attempt });
         id
     }
 

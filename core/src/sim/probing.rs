@@ -1,6 +1,11 @@
 //! How a world makes the gateway's probes.
 
+use http::HeaderMap;
+
 use super::stage::{Due, Stage, Turn};
+use super::wire::Wanted;
+use crate::dialect::Operation;
+use crate::drive::{Attempt, AttemptId};
 use crate::health::{Finding, Probe};
 use crate::time::Timestamp;
 
@@ -33,7 +38,20 @@ impl Stage {
             first.clone().into_iter().chain(usual).find(super::Script::is_answer).or(first)
         };
         let told = self.vendors[probe.target.0].probed.clone();
-        let found = told.or_else(theirs).and_then(|script| script.finding());
+        let found = if probe.body.is_empty() {
+            told.or_else(theirs).and_then(|script| script.finding())
+        } else {
+            let attempt = Attempt {
+                id: AttemptId(0),
+                vendor: probe.vendor,
+                target: probe.target,
+                operation: Operation::Chat,
+                headers: HeaderMap::new(),
+                body: probe.body.clone(),
+            };
+            let script = told.unwrap_or_else(|| self.vendors[probe.target.0].usual.on_the_whole());
+            script.whole_finding(&Wanted::read(&config, &attempt))
+        };
         let in_time = found.map(|(after, finding)| (self.now + after, finding)).filter(|(at, _)| *at < probe.until);
         let (at, finding) = in_time.unwrap_or((probe.until, Finding::TimedOut));
         self.plan(at, Turn::Arrival, Due::Finding(probe.id, finding));

@@ -326,6 +326,21 @@ impl Script {
         Some((self.after, finding))
     }
 
+    /// What a probe finds that asks for an answer, and after how long; none if it finds nothing.
+    pub(super) fn whole_finding(&self, wanted: &Wanted) -> Option<(Millis, Finding)> {
+        let Act::Answer(telling) = &self.act else { return self.finding() };
+        let (mut status, mut headers, mut body) = (StatusCode::OK, HeaderMap::new(), Vec::new());
+        for (at, step) in telling.whole(wanted) {
+            match step {
+                Step::Head(theirs, said) => (status, headers) = (theirs, said),
+                Step::Piece(bytes) => body.extend_from_slice(&bytes),
+                Step::Fail(fault) => return Some((self.after + at, Finding::Fault(fault))),
+                Step::End => return Some((self.after + at, Finding::Reply { status, headers, body: body.into() })),
+            }
+        }
+        None
+    }
+
     /// Whether it is an answer, however it ends.
     pub(super) fn is_answer(&self) -> bool {
         matches!(self.act, Act::Answer(_))

@@ -319,6 +319,36 @@ fn what_a_probe_carries() {
     assert!(probes.values().all(|probe| probe.method == Method::GET && probe.body.is_empty()));
 }
 
+/// A real answer is asked for where that is what tells, and it is paid for.
+#[test]
+fn a_completion_is_an_attempt_in_all_but_name() {
+    let mut world = world_with(1, |document| {
+        document["defaults"] = json!({
+            "health": {"probe": "chat", "every": "60s"}, "breaker": {"failures": 3, "open": "30s", "successes": 1},
+        });
+        document["models"]["a/m"] = json!({"price": {"input": 1.0, "output": 2.0}});
+    });
+    world.run_for(Millis::from_secs(600));
+    assert_eq!([0, 1, 2].map(|index| health(&world, index)), [Status::Healthy; 3]);
+    let probes = world.probes("a/m");
+    assert!((8..=11).contains(&probes), "one a minute for each target, and no more in any case: {probes}");
+    let now = world.now();
+    let status = serde_json::to_value(world.gateway().status(now)).unwrap();
+    assert_ne!(status["targets"][0]["cost_usd"], "0", "it is charged to the target");
+    assert_eq!(status["targets"][0]["attempts"]["successes"], probes);
+
+    world.usually("a/m", Script::answer(50).error_after(1, "server_error", "server_error"));
+    world.run_for(Millis::from_secs(300));
+    assert_eq!(health(&world, 0), Status::Unhealthy, "an error inside a 200 is none the better");
+    assert!(world.story().iter().any(|line| line.contains("open a/m")), "and its breaker hears of it");
+    world.usually("a/m", Script::answer(50));
+    world.run_for(Millis::from_secs(400));
+    assert_eq!(health(&world, 0), Status::Healthy);
+    world.usually("a/m", Script::answer(6000));
+    world.run_for(Millis::from_secs(300));
+    assert_eq!(health(&world, 0), Status::Unhealthy, "too slow is as bad as a failure");
+}
+
 /// Something that happens to a gateway.
 #[derive(Debug, Clone)]
 enum Event {
