@@ -23,6 +23,9 @@ mod text;
 pub use account::{Account, Attempt, Ending, How, PassedOver, Pause, Role};
 pub use file::{Damaged, Header, Line, Recording, fingerprint};
 
+/// How long a writer of records rests when it has written all there is.
+pub const WRITER_REST: Millis = Millis(50);
+
 /// Notes that are kept of one request. A request that is turned away more often has told its story.
 const NOTES_MAX: usize = 64;
 

@@ -11,13 +11,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_core::record::{Header, Line};
+use tidegate_core::record::{Header, Line, WRITER_REST};
 use tracing::error;
 
 use crate::app::App;
-
-/// How long the writer rests when it has written all there is.
-const REST: Duration = Duration::from_millis(50);
 
 /// Records taken from the gateway at once: it is held up for as long as copying them takes.
 const BATCH_MAX: usize = 256;
@@ -89,6 +86,6 @@ fn write(file: &mut BufWriter<File>, app: &App, stopped: &Receiver<()>) -> std::
             return Ok(());
         }
         // What ended before it was told to stop is still to be written.
-        is_over = stopped.recv_timeout(REST) != Err(RecvTimeoutError::Timeout);
+        is_over = stopped.recv_timeout(Duration::from_millis(WRITER_REST.0)) != Err(RecvTimeoutError::Timeout);
     }
 }

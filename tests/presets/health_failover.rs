@@ -26,7 +26,7 @@ pub(crate) async fn d2_fails_over_and_back(preset: &Preset) {
     let status = preset.target(FIRST).await;
     let failures = status["attempts"]["failures"].as_u64().unwrap();
     assert!(
-        (3..=5).contains(&failures),
+        (1..=5).contains(&failures),
         "an endpoint that is not well is asked last, before its breaker opens: {status}"
     );
     assert_eq!(first.count("gpt-4.1").await, 1 + failures, "and from then on nothing reaches it");

@@ -2,6 +2,7 @@
 
 use tidegate_tests::http::Reply;
 use tidegate_tests::preset::Preset;
+use tidegate_tests::wait;
 use tidegate_tests::world::{chat, streamed};
 
 fn target(reply: &Reply) -> &str {
@@ -36,6 +37,12 @@ pub(crate) async fn e3_drills(preset: &Preset) {
         ("deepseek", "deepseek-v3-0324"),
         ("anthropic", "claude-sonnet-4-20250514"),
     ];
+    // A key that another drill had throttled rests for a while yet.
+    wait::until("the first choice", async || {
+        let served = preset.ask("assistant").await.expect(200);
+        (target(&served) == "openai/gpt-4.1").then_some(())
+    })
+    .await;
     let (vendor, model) = MODELS[0];
     preset.vendor(vendor).answers(model, 503).await;
     let served = preset.ask("assistant").await.expect(200);
