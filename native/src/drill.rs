@@ -141,7 +141,7 @@ fn claims_table(days: &[Day], claims: &[Claim]) -> String {
             let cheaper = claim.cheaper_permille.map_or("?".to_owned(), |cheaper| format!("{} %", tenths(cheaper)));
             let faster = claim
                 .faster_permille
-                .map_or("?".to_owned(), |times| format!("{}.{}x", times / 1000, times % 1000 / 100));
+                .map_or("?".to_owned(), |times| format!("{}.{}x", (times + 50) / 1000, (times + 50) % 1000 / 100));
             let _ = writeln!(text, "{who:<58} {fewer:>11} {cheaper:>9} {faster:>7}");
         }
         text.push('\n');
