@@ -12,6 +12,7 @@ use http::header::AUTHORIZATION;
 
 use super::RequestId;
 use super::answer::Answer;
+use super::referee::Asked;
 use super::stage::Stage;
 use super::wire::Wanted;
 use crate::dialect::headers::{X_API_KEY, X_GOOG_API_KEY};
@@ -62,7 +63,7 @@ impl Port for SimPort {
         let script = stage.script(self.id, attempt.target);
         let play = script.play(now, attempt.id, &wanted);
         stage.arrive(self.id, play);
-        stage.referee.sent(now, attempt.target, self.id, attempt.id);
+        stage.referee.sent(now, attempt.target, Asked::Attempt(self.id, attempt.id));
         let client = stage.client(self.id);
         client.live.push((attempt.id, attempt.target));
         (client.record.sent, client.record.last_sent_at) = (client.record.sent + 1, now);
@@ -73,7 +74,7 @@ impl Port for SimPort {
         let live = &mut stage.client(self.id).live;
         if let Some(place) = live.iter().position(|(live, _)| *live == attempt) {
             let (_, target) = live.remove(place);
-            stage.referee.ended(target, self.id, attempt);
+            stage.referee.ended(target, Asked::Attempt(self.id, attempt));
             stage.tell_cancel(self.id, target);
         }
     }
@@ -130,7 +131,7 @@ impl Future for Waiting<'_> {
                 let (attempt, target) = client.live[place];
                 if matches!(event, Event::End { .. } | Event::Fail { .. }) {
                     client.live.remove(place);
-                    stage.referee.ended(target, id, attempt);
+                    stage.referee.ended(target, Asked::Attempt(id, attempt));
                 }
                 stage.tell_event(id, target, &event);
             }

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 
+use super::referee::Asked;
 use super::stage::{Due, Stage, Turn};
 use super::wire::Wanted;
 use crate::dialect::Operation;
@@ -20,6 +21,8 @@ impl Stage {
         self.now = self.now.max(now);
         self.gateway.handle_timeout(self.now);
         while let Some(probe) = self.gateway.poll_probe() {
+            // A breaker that lets it through says so before it is sent.
+            self.tell_notices();
             self.probe(&probe);
         }
         self.tell_notices();
@@ -49,11 +52,12 @@ impl Stage {
                 headers: HeaderMap::new(),
                 body: probe.body.clone(),
             };
+            self.referee.sent(self.now, probe.target, Asked::Probe(probe.id));
             let script = told.unwrap_or_else(|| self.vendors[probe.target.0].usual.on_the_whole());
             script.whole_finding(&Wanted::read(&config, &attempt))
         };
         let in_time = found.map(|(after, finding)| (self.now + after, finding)).filter(|(at, _)| *at < probe.until);
         let (at, finding) = in_time.unwrap_or((probe.until, Finding::TimedOut));
-        self.plan(at, Turn::Arrival, Due::Finding(probe.id, finding));
+        self.plan(at, Turn::Arrival, Due::Finding(probe.target, probe.id, finding));
     }
 }

@@ -6,6 +6,7 @@ use super::RequestId;
 use crate::breaker::{ORDER_MAX, Trip};
 use crate::config::{BreakerPolicy, Config, Guard, TargetId};
 use crate::drive::AttemptId;
+use crate::health::ProbeId;
 use crate::notice::Notice;
 use crate::time::{Millis, Timestamp};
 
@@ -14,7 +15,7 @@ pub(super) struct Referee {
     /// By [`BreakerId`](crate::config::BreakerId).
     breakers: Vec<Watch>,
     /// By [`TargetId`]: attempts under way.
-    live: Vec<Vec<(RequestId, AttemptId)>>,
+    live: Vec<Vec<Asked>>,
     /// By [`TargetId`]: attempts that have been sent, and how many had been when a breaker of it opened for the first time
     /// since the last [`mark`](Self::mark).
     sent: Vec<u64>,
@@ -42,7 +43,16 @@ enum Light {
         until: Timestamp,
     },
     /// With the probes under way, and until when each holds its place.
-    Amber(Vec<(RequestId, AttemptId, Timestamp)>),
+    Amber(Vec<(Asked, Timestamp)>),
+}
+
+/// What a target is asked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// An attempt that a client's request makes.
+    Attempt(RequestId, AttemptId),
+    /// A probe that is an attempt in all but name.
+    Probe(ProbeId),
 }
 
 /// What one request has led to.
@@ -106,10 +116,10 @@ impl Referee {
         watch.light = light;
     }
 
-    pub(super) fn sent(&mut self, now: Timestamp, target: TargetId, request: RequestId, attempt: AttemptId) {
+    pub(super) fn sent(&mut self, now: Timestamp, target: TargetId, asked: Asked) {
         let live = &mut self.live[target.0];
-        assert!(!live.contains(&(request, attempt)), "each attempt is sent once");
-        live.push((request, attempt));
+        assert!(!live.contains(&asked), "each attempt is sent once");
+        live.push(asked);
         self.sent[target.0] += 1;
         let mut guards: Vec<&mut Watch> = self.breakers.iter_mut().filter(|watch| watch.target == target).collect();
         let [watch] = &mut guards[..] else {
@@ -122,8 +132,8 @@ impl Referee {
             Light::Green => {}
             Light::Red { .. } => panic!("{} is asked though its breaker is open", watch.name),
             Light::Amber(probes) => {
-                probes.retain(|(_, _, until)| *until > now);
-                probes.push((request, attempt, now + watch.lease));
+                probes.retain(|(_, until)| *until > now);
+                probes.push((asked, now + watch.lease));
                 let (live, most) = (probes.len(), watch.policy.probes.max(1));
                 assert!(live <= most as usize, "{live} probes at {}, where {most} may be", watch.name);
             }
@@ -131,11 +141,11 @@ impl Referee {
     }
 
     /// An attempt has ended, or nobody waits for it any more.
-    pub(super) fn ended(&mut self, target: TargetId, request: RequestId, attempt: AttemptId) {
-        self.live[target.0].retain(|live| *live != (request, attempt));
+    pub(super) fn ended(&mut self, target: TargetId, asked: Asked) {
+        self.live[target.0].retain(|live| *live != asked);
         for watch in self.breakers.iter_mut().filter(|watch| watch.target == target) {
             if let Light::Amber(probes) = &mut watch.light {
-                probes.retain(|(of, nth, _)| (*of, *nth) != (request, attempt));
+                probes.retain(|(probe, _)| *probe != asked);
             }
         }
     }

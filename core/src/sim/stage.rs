@@ -9,7 +9,7 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::answer::Answer;
-use super::referee::{Record, Referee};
+use super::referee::{Asked, Record, Referee};
 use super::replay::Past;
 use super::script::{Play, Script};
 use super::vendor::Vendor;
@@ -56,7 +56,7 @@ pub(super) enum Turn {
 
 pub(super) enum Due {
     /// What a probe found reaches the gateway.
-    Finding(ProbeId, Finding),
+    Finding(TargetId, ProbeId, Finding),
     /// The next of a vendor's doing reaches a request.
     Arrival(RequestId, Play),
     /// A request's wait is over.
@@ -163,8 +163,9 @@ impl Stage {
             let ((at, ..), due) = entry.remove_entry();
             let id = match due {
                 Due::Arrival(id, _) | Due::Wake(id) | Due::Leave(id) => id,
-                Due::Finding(probe, finding) => {
+                Due::Finding(target, probe, finding) => {
                     self.now = self.now.max(at);
+                    self.referee.ended(target, Asked::Probe(probe));
                     self.gateway.handle_probe(self.now, probe, &finding);
                     self.attend(at);
                     continue;
@@ -319,7 +320,7 @@ impl Stage {
         client.record.ended_at = Some(now);
         client.inbox.clear();
         for (attempt, target) in std::mem::take(&mut client.live) {
-            self.referee.ended(target, id, attempt);
+            self.referee.ended(target, Asked::Attempt(id, attempt));
         }
     }
 }
