@@ -4,10 +4,11 @@ use super::hedge;
 use super::names::check_name;
 use super::policies::{self, Policies};
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
+use crate::config::route::share_of;
 use crate::config::values::{choice, permille, text};
 use crate::config::{
     After, BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy,
-    Target, TargetId, share_of,
+    Target, TargetId,
 };
 use crate::dialect::Rescue;
 
