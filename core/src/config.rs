@@ -19,6 +19,7 @@ mod error;
 mod policy;
 mod reader;
 mod route;
+mod store;
 mod units;
 mod values;
 
@@ -32,6 +33,7 @@ pub use policy::{
     Window,
 };
 pub use route::{After, Candidate, ContentFilter, Exhausted, Parameters, Route, Strategy};
+pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
 pub use units::duration;
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Each target's own breaker, in the order of the targets, then those of routes; [`BreakerId`] indexes it.
     pub breakers: Vec<Guard>,
+    /// What outlives the process; `None`: nothing does.
+    pub store: Option<StorePolicy>,
     /// Everything a client may put in `model`: routes, `vendor/model`, aliases, and bare model names that are unique.
     pub names: BTreeMap<String, Name>,
 }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock;
+use crate::store::Store;
 
 /// The shared state of a running server.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct App {
     pub(crate) started_at: Timestamp,
     // A plain mutex: it is held for one decision, never across an await, and then it is the fastest there is.
     gateway: Mutex<Gateway>,
+    /// What outlives the process, if anything does.
+    pub(crate) store: Option<Store>,
     /// By [`VendorId`]: connections are a vendor's.
     clients: Vec<reqwest::Client>,
     /// By [`TargetId`] and [`Operation`].
@@ -33,14 +36,17 @@ pub struct App {
 }
 
 impl App {
-    /// Builds the clients. Fails on a base URL that the HTTP client cannot use, or without any TLS roots.
+    /// Builds the clients and opens the store. Fails on a base URL that the HTTP client cannot use, without any TLS roots,
+    /// or on a store that cannot be used.
     pub fn new(config: Config, seed: u64) -> Result<Self, String> {
         let config = Arc::new(config);
         let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
+        let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| error.to_string())?;
         let started_at = clock::now();
         let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, started_at));
-        Ok(Self { config, started_at, gateway, clients, urls, asleep_until: AtomicU64::new(0), wake: Notify::new() })
+        let asleep_until = AtomicU64::new(0);
+        Ok(Self { config, started_at, gateway, store, clients, urls, asleep_until, wake: Notify::new() })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.

@@ -17,6 +17,7 @@ mod review;
 pub mod sandbox;
 mod server;
 mod setup;
+mod store;
 
 pub use app::App;
 pub use cli::Cli;

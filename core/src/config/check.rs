@@ -14,6 +14,7 @@ mod parameters;
 mod policies;
 mod routes;
 mod server;
+mod store;
 mod targets;
 mod vendors;
 
@@ -35,7 +36,7 @@ pub(super) fn check(
 }
 
 fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
-    reader.root(document).table(&["alerts", "store", "shared"], |root| {
+    reader.root(document).table(&["alerts", "shared"], |root| {
         let (defaults, retry_share_permille) = policies::defaults(root);
         let vendors = vendors::read(root, &defaults);
         let (targets, mut breakers) = targets::read(root, &vendors);
@@ -44,7 +45,8 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let anonymous = root.named("clients").is_empty();
         let server = server::read(root, anonymous);
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
+        let store = store::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
-        Config { server, retry_share_permille, clients, vendors, targets, routes, breakers, names }
+        Config { server, retry_share_permille, clients, vendors, targets, routes, breakers, store, names }
     })
 }

@@ -155,7 +155,6 @@ fn json_has_the_same_errors_by_key_alone() {
 #[test]
 fn what_later_versions_will_have_is_told_from_a_slip() {
     let text = r#"
-store = { kind = "memory" }
 shared = { redis = { env = "R" } }
 [alerts]
 failures = 3
@@ -178,7 +177,7 @@ budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 13, "{errors}");
+    assert_eq!(errors.iter().count(), 12, "{errors}");
 }
 
 #[test]
@@ -613,5 +612,23 @@ fn a_limit_on_concurrency_that_contradicts_itself_is_refused() {
     ] {
         let errors = errors_of(&small(&format!("[defaults.concurrency]\n{more}\n")));
         assert!(errors.contains(problem), "{more}: {errors}");
+    }
+}
+
+#[test]
+fn a_store_is_kept_only_where_the_config_says_so() {
+    assert_eq!(load(SMALL).store, None);
+    let store = load(&small("store = { kind = \"sqlite\" }")).store.unwrap();
+    assert_eq!((store.kind, store.path.as_str()), (StoreKind::Sqlite, "tidegate.db"));
+    assert_eq!((store.flush, store.lines_max, store.keep), (Millis(200), 10_000, Millis::from_secs(90 * 24 * 3600)));
+    for (wrong, problem) in [
+        ("{}", "store: `kind` is missing. Add kind = \"sqlite\"."),
+        ("{ kind = \"redis\" }", "store.kind: not one of the choices. Known here: `memory`, `sqlite`."),
+        ("{ kind = \"sqlite\", path = \"\" }", "store.path: no file has this name. Write a path"),
+        ("{ kind = \"sqlite\", flush = \"1ms\" }", "store.flush: out of range. It may be from 10ms to 1m."),
+        ("{ kind = \"sqlite\", keep = \"1h\" }", "store.keep: out of range. It may be from 1d to"),
+    ] {
+        let errors = errors_of(&small(&format!("store = {wrong}")));
+        assert!(errors.contains(problem), "{wrong}: {errors}");
     }
 }

@@ -83,6 +83,7 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "hedge": { "share": 0.007 },
             }),
         ),
+        ("store", json!({ "kind": "memory", "path": "other.db", "flush": "7s", "lines_max": 777, "keep": "7d" })),
         ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
         ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),
         ("clients/*/key", json!({ "env": "OTHER" })),
