@@ -103,6 +103,7 @@ fn decide(gateway: &mut Gateway, now: Timestamp) {
         first_token: Some(Millis(200)),
         took: Millis(900),
         usage: Some(Usage { input: 17, output: 18, ..Usage::default() }),
+        weight: None,
         retry_after: None,
         remaining: None,
         malformed: 0,

@@ -307,6 +307,8 @@ impl Exchange {
             first_token: live.first_token_at.map(|at| at.since(live.sent_at)),
             took: self.now.since(live.sent_at),
             usage: ended.usage,
+            // What a vendor is given that goes on with a stream is more than the client's request.
+            weight: self.request.weighed().filter(|_| self.broken.is_none()),
             retry_after: ended.retry_after,
             remaining: live.remaining,
             malformed: live.malformed(),

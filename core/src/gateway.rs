@@ -24,6 +24,7 @@ use crate::breaker::{Breaker, Order, State, Ticket, Transition};
 use crate::classify::Outcome;
 use crate::concurrency::{Claim, Limiter, Slot};
 use crate::config::{BreakerId, Candidate, Config, KeyId, Target, TargetId};
+use crate::dialect::Request;
 use crate::health::{Health, Prober};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
@@ -33,6 +34,7 @@ use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::stats::{Begun, TargetStats};
 use crate::time::{Millis, Timestamp};
+use crate::tokens::{Calibration, Estimate, Weight};
 
 pub(crate) use health::ChatProbe;
 pub(crate) use hedging::Hedging;
@@ -86,6 +88,7 @@ struct TargetState {
     /// Until when each key is throttled here, by [`KeyId`].
     gates: Vec<Timestamp>,
     spending: Spending,
+    tokens: Calibration,
 }
 
 #[derive(Debug)]
@@ -136,6 +139,8 @@ pub struct Settlement {
     pub took: Millis,
     /// What the vendor counted.
     pub usage: Option<Usage>,
+    /// What the request weighs, where anybody asked.
+    pub weight: Option<Weight>,
     /// The vendor's own hint.
     pub retry_after: Option<Millis>,
     /// What the vendor said is left to the key.
@@ -168,6 +173,7 @@ impl Gateway {
             stats: TargetStats::new(),
             gates: vec![Timestamp(0); config.vendors[target.vendor.0].keys.len()],
             spending: Spending::default(),
+            tokens: Calibration::default(),
         });
         let breakers = config.breakers.iter().map(|guard| BreakerState {
             breaker: Breaker::new(),
@@ -300,6 +306,10 @@ impl Gateway {
 
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
+        if let (Outcome::Success, Some(usage)) = (settlement.outcome, settlement.usage) {
+            let dialect = self.config.vendor_of(permit.target).dialect;
+            self.targets[permit.target.0].tokens.note(settlement.weight.as_ref(), dialect, usage);
+        }
         self.settle_timed(now, permit, settlement, settlement.first_token)
     }
 
@@ -358,6 +368,13 @@ impl Gateway {
             }
             _ => None,
         }
+    }
+
+    /// How many tokens a request will come to at a target. Whoever needs it asks for [`Request::weight`] first, where the
+    /// gateway is not yet held: that is the part that takes time.
+    pub fn estimate(&self, id: TargetId, request: &Request) -> Estimate {
+        let dialect = self.config.vendor_of(id).dialect;
+        self.targets[id.0].tokens.estimate(request.weight(), dialect, request.is_chat())
     }
 
     /// Spends one retry of the process-wide budget, if it can be afforded.

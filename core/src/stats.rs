@@ -212,6 +212,7 @@ mod tests {
             first_token: first_token.map(Millis),
             took: Millis(took),
             usage: None,
+            weight: None,
             retry_after: None,
             remaining: None,
             malformed: 0,

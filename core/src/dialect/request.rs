@@ -18,6 +18,7 @@ use super::chat::{self, Json};
 use super::fields::Fields;
 use super::prepare::{finish_object, write_member};
 use super::{BadRequest, Dialect, Operation, Surface, anthropic, openai};
+use crate::tokens::{self, Weight};
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -47,6 +48,7 @@ pub struct Request {
     usage_edit: Option<Edit>,
     // Boxed: most requests never read it, and all of them are moved about.
     chat: OnceCell<Box<Result<chat::Request, BadRequest>>>,
+    weight: OnceCell<Weight>,
 }
 
 /// What a request asks of the gateway itself, by name.
@@ -154,6 +156,7 @@ impl Request {
             model_at,
             usage_edit,
             chat: OnceCell::new(),
+            weight: OnceCell::new(),
             body,
         })
     }
@@ -204,6 +207,16 @@ impl Request {
         };
         let chat: &Result<_, _> = self.chat.get_or_init(|| Box::new(read()));
         chat.as_ref().map_err(Clone::clone)
+    }
+
+    /// What its text weighs. Reads all of it when it is first asked for.
+    pub fn weight(&self) -> &Weight {
+        self.weight.get_or_init(|| tokens::weigh(&self.body))
+    }
+
+    /// What its text weighs, if anybody has asked.
+    pub fn weighed(&self) -> Option<Weight> {
+        self.weight.get().copied()
     }
 
     /// The same request, but for a vendor that is to go on from this beginning of its answer. White space at its end is left

@@ -56,6 +56,7 @@ pub(super) fn settlement(outcome: Outcome) -> Settlement {
         first_token: None,
         took: Millis(100),
         usage: None,
+        weight: None,
         retry_after: None,
         remaining: None,
         malformed: 0,

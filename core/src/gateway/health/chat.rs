@@ -72,6 +72,7 @@ impl Gateway {
             first_token: None,
             took,
             usage,
+            weight: None,
             retry_after,
             remaining: None,
             malformed: 0,

@@ -106,6 +106,7 @@ fn settlement(outcome: Outcome, first_token: Option<Millis>, took: Millis) -> Se
         first_token,
         took,
         usage: None,
+        weight: None,
         retry_after: None,
         malformed: 0,
         quarantine: Millis::ZERO,
