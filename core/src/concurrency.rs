@@ -32,9 +32,9 @@ mod tests;
 
 pub use claim::{Claim, Priority};
 pub use slots::Slot;
+pub(crate) use slots::Slots;
 
 use queue::Queue;
-use slots::Slots;
 
 /// How long an attempt is taken to last before one has been seen to end.
 const SERVICE_ASSUMED: Millis = Millis(1000);

@@ -29,8 +29,8 @@ mod tests;
 pub use crate::dialect::{DefaultParameters, Dialect};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use policy::{
-    BreakerPolicy, ConcurrencyPolicy, Guard, HealthPolicy, HedgeAfter, HedgePolicy, ProbeKind, RetryPolicy, Timeouts,
-    Window,
+    BreakerPolicy, BudgetPolicy, ConcurrencyPolicy, Guard, HealthPolicy, HedgeAfter, HedgePolicy, Limits, ProbeKind,
+    RetryPolicy, Timeouts, Window,
 };
 pub use route::{After, Candidate, ContentFilter, Exhausted, Parameters, Route, Strategy};
 pub use store::{StoreKind, StorePolicy};
@@ -127,6 +127,10 @@ pub struct Client {
     pub key: Secret,
     /// Routes it may use; `None` is all, and every target.
     pub routes: Option<Vec<RouteId>>,
+    /// What it may use.
+    pub limits: Limits,
+    /// What it may spend; `None` is any amount.
+    pub budget: Option<BudgetPolicy>,
 }
 
 /// `[vendors.NAME]`.
@@ -156,6 +160,17 @@ pub struct Key {
     pub name: String,
     /// `None` for a vendor that asks for no key.
     pub secret: Option<Secret>,
+    /// What may be used of it, by all of its vendor's models together.
+    pub limits: Limits,
+    /// How often it is drawn among those that can be used. Where no key of a vendor has one, the first is used.
+    pub weight: Option<u32>,
+}
+
+impl Key {
+    /// That of a vendor which asks for none.
+    fn none() -> Self {
+        Self { name: "none".to_owned(), secret: None, limits: Limits::default(), weight: None }
+    }
 }
 
 /// `[models."vendor/model"]`: the unit that a breaker guards, all routes together but for those that have one of their own.
@@ -189,6 +204,8 @@ pub struct Target {
     pub retry: RetryPolicy,
     /// How many attempts may be under way at once; `None`: any number.
     pub concurrency: Option<ConcurrencyPolicy>,
+    /// What it may be asked for in a minute, with all keys together.
+    pub limits: Limits,
 }
 
 impl Config {

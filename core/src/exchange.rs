@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+mod allowing;
 mod answering;
 mod choosing;
 mod ending;
@@ -35,6 +36,7 @@ use crate::record::{Attempted, How, Notes};
 use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
+use allowing::Admission;
 use choosing::Walk;
 use hedge::Hedge;
 use keep_alive::{COMMENT, KeepAlive};
@@ -78,6 +80,8 @@ pub struct Exchange {
     aside: Vec<(Box<Live>, Box<Ended>)>,
     // === What its record is made of, beside what it needs itself ===
     client: Option<usize>,
+    /// How the client's own limits stand to it.
+    admission: Admission,
     hints: Option<Box<Hints>>,
     notes: Notes,
     how: How,
@@ -159,6 +163,7 @@ impl Exchange {
             has_hedged: false,
             aside: Vec::new(),
             client: None,
+            admission: Admission::default(),
             hints: None,
             notes: Notes::default(),
             how: How::Answered,
@@ -184,14 +189,14 @@ impl Exchange {
             State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
             State::Attempting(live) => Action::Wait(live.until().min(self.hedge.until()).min(self.keep_alive.due_at())),
             State::Pausing(until) => Action::Wait((*until).min(self.keep_alive.due_at())),
-            State::Over if !self.is_filed => Action::Consult,
+            State::Over if !self.is_filed || self.admission.hold.is_some() => Action::Consult,
             State::Over => Action::Finish,
         }
     }
 
     /// Whether everything is settled: dropping the exchange loses nothing.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over) && self.aside.is_empty() && self.is_filed
+        matches!(self.state, State::Over) && self.aside.is_empty() && self.is_filed && self.admission.hold.is_none()
     }
 
     /// Takes in what has happened. Events of an attempt that is no longer under way change nothing.
@@ -231,6 +236,7 @@ impl Exchange {
             State::Choosing => self.choose(gateway),
             other => self.state = other,
         }
+        self.let_out(gateway);
         self.file(gateway);
     }
 

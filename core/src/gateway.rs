@@ -12,6 +12,7 @@ mod ejection;
 mod health;
 mod hedging;
 mod keys;
+mod limits;
 mod ranking;
 mod rescues;
 mod sharing;
@@ -39,6 +40,8 @@ use crate::tokens::{Calibration, Estimate, Weight};
 pub(crate) use health::ChatProbe;
 pub(crate) use hedging::Hedging;
 use keys::{THROTTLE_MIN, vendor_headers};
+pub(crate) use limits::used;
+use limits::{Held, Limiting};
 
 /// Notices kept for an adapter that is slow to take them.
 const NOTICES_MAX: usize = 1024;
@@ -59,6 +62,7 @@ pub struct Gateway {
     quarantines: Vec<Vec<Timestamp>>,
     /// What is sent with each key, by vendor and [`KeyId`]: made once, cloned cheaply.
     headers: Vec<Vec<HeaderMap>>,
+    limits: Limiting,
     retries: RetryBudget,
     /// By [`RouteId`](crate::config::RouteId).
     hedging: Vec<Hedging>,
@@ -123,6 +127,8 @@ pub struct Permit {
     begun: Begun,
     /// Where attempts under way are counted.
     slot: Option<Slot>,
+    /// What it has taken of limits.
+    held: Option<Box<Held>>,
     turn: u64,
 }
 
@@ -186,6 +192,7 @@ impl Gateway {
             breakers: breakers.collect(),
             quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
             headers: config.vendors.iter().map(vendor_headers).collect(),
+            limits: Limiting::new(&config),
             retries: RetryBudget::new(config.retry_share_permille),
             hedging: vec![Hedging::default(); config.routes.len()],
             rescued: vec![0; config.routes.len()],
@@ -273,7 +280,8 @@ impl Gateway {
     /// Whether this claimant's attempt would be admitted. Changes nothing.
     pub fn would_admit_claim(&self, now: Timestamp, candidate: &Candidate, claim: &Claim) -> Result<(), Rejection> {
         let now = self.now.max(now);
-        let key = self.usable_key(now, candidate.target)?;
+        let key = self.usable_key(now, candidate.target, &claim.need)?;
+        self.has_room(now, candidate.target, &claim.need)?;
         let policy = &self.config.guard(candidate.breaker).policy;
         self.breaker(candidate.breaker).would_admit(now, policy).map_err(breaker_open)?;
         self.has_slot(now, candidate.target, key, claim)
@@ -289,7 +297,8 @@ impl Gateway {
     ) -> Result<Permit, Rejection> {
         let now = self.advance(now);
         let &Candidate { target, breaker: id, .. } = candidate;
-        let key = self.usable_key(now, target)?;
+        let key = self.usable_key(now, target, &claim.need)?;
+        self.has_room(now, target, &claim.need)?;
         self.has_slot(now, target, key, claim)?;
         let policy = &self.config.guard(id).policy;
         let state = &mut self.breakers[id.0];
@@ -298,10 +307,11 @@ impl Gateway {
         // Taken last: an attempt that the breaker refuses has no slot to give back.
         let slot = state.limiter.as_mut().map(|limiter| limiter.take(now, claim));
         let begun = state.stats.begin(now);
+        let held = self.take_room(now, target, key, claim);
         if let Some(transition) = transition {
             self.note_transition(id, transition);
         }
-        Ok(Permit { target, breaker: id, key, ticket, begun, slot, turn: self.turn })
+        Ok(Permit { target, breaker: id, key, ticket, begun, slot, held, turn: self.turn })
     }
 
     /// Takes in what came of an attempt, and says what it cost where that is known.
@@ -323,7 +333,7 @@ impl Gateway {
         waited: Option<Millis>,
     ) -> Option<Picodollars> {
         let now = self.advance(now);
-        let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot, .. } = permit;
+        let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot, held, .. } = permit;
         let config = Arc::clone(&self.config);
         let (target, policy) = (config.target(id), &config.guard(breaker_id).policy);
         let slow = settlement.first_token.is_some_and(|took| took > policy.slow_first_token);
@@ -357,7 +367,7 @@ impl Gateway {
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }
-        match settlement.outcome {
+        let cost = match settlement.outcome {
             Outcome::Success => self.charge(id, target, settlement.usage),
             _ if settlement.usage.is_some() => self.charge(id, target, settlement.usage),
             Outcome::Neutral => {
@@ -367,7 +377,11 @@ impl Gateway {
                 None
             }
             _ => None,
+        };
+        if let Some(held) = held {
+            self.settle_room(now, id, key, *held, settlement, cost);
         }
+        cost
     }
 
     /// How many tokens a request will come to at a target. Whoever needs it asks for [`Request::weight`] first, where the

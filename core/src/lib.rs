@@ -8,7 +8,7 @@
 //!
 //! A request comes in through [`api`], which lets it in and reads its body with [`dialect`]; [`route`] plans who may
 //! answer, as far as the client's own [`hints`] allow; an [`exchange`] carries the plan out, driven by the one loop in [`mod@drive`]; each attempt is admitted and settled
-//! by the [`gateway`], which all requests share: [`breaker`], [`health`], [`concurrency`], [`stats`], [`tokens`], [`rank`], [`backoff`], keys and [`notice`]s. What became of
+//! by the [`gateway`], which all requests share: [`breaker`], [`health`], [`concurrency`], [`limit`], [`stats`], [`tokens`], [`rank`], [`backoff`], keys and [`notice`]s. What became of
 //! an attempt is told by [`classify`], what it cost by [`price`], what the client hears by [`reply`]. [`status`] and
 //! [`explain`] show it to people; [`keeper`] is what many gateways know together. In [`sim`], a world with a virtual clock
 //! and scripted vendors, all of it can be watched.
@@ -32,6 +32,7 @@ pub mod gathered;
 pub mod health;
 pub mod hints;
 pub mod keeper;
+pub mod limit;
 pub mod notice;
 pub mod price;
 pub mod quota;

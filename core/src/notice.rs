@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::breaker::Trip;
 use crate::health::Status;
+use crate::price::Picodollars;
 use crate::time::Millis;
 
 /// Something happened.
@@ -117,6 +118,15 @@ pub enum Notice {
         /// How many.
         count: u32,
     },
+    /// A client has spent the share of its budget that operators are told of. Said once in each period.
+    BudgetNearlySpent {
+        /// Which.
+        client: String,
+        /// What it has spent in this period.
+        spent: Picodollars,
+        /// What it may spend.
+        limit: Picodollars,
+    },
     /// An answer's cost is not known, since its target has no price. Said once per target.
     PriceUnknown {
         /// The target.
@@ -171,6 +181,9 @@ impl fmt::Display for Notice {
                 write!(f, "{request_id}: the stream that {from} broke off was brought to its end by {to} ({how})")
             }
             Self::EventsSkipped { target, count } => write!(f, "{target}: {count} unreadable stream events left out"),
+            Self::BudgetNearlySpent { client, spent, limit } => {
+                write!(f, "client {client} has spent ${spent} of its ${limit}")
+            }
             Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),
             Self::Lost { count } => write!(f, "{count} notices were dropped, the oldest first"),
         }

@@ -5,6 +5,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::backoff::{go_duration, rfc3339, rfc3339_of};
 use crate::dialect::Dialect;
+use crate::limit::{Dimension, Room};
 use crate::time::{Millis, Timestamp};
 
 /// The headers in which vendors tell their quotas, for adapters to which headers are dear.
@@ -91,6 +92,38 @@ pub fn told(quota: HeaderMap, vendor: Dialect, client: Dialect, now: Timestamp) 
     headers
 }
 
+/// What a client has left of the limits that it has here, in its own dialect.
+pub(crate) fn of_client(room: [(Dimension, Option<Room>); 2], client: Dialect, now: Timestamp) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (dimension, room) in room {
+        let (Some(room), Some(dimension)) = (room, word(dimension)) else { continue };
+        let reset = match client {
+            Dialect::Anthropic => rfc3339_of(now + room.reset_in_ms),
+            Dialect::OpenAi | Dialect::Gemini => seconds(room.reset_in_ms),
+        };
+        let figures = [room.limit.to_string(), room.remaining.to_string(), reset];
+        for (figure, text) in FIGURES.into_iter().zip(figures) {
+            let name = HeaderName::from_bytes(name(client, dimension, figure).as_bytes());
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&text)) {
+                headers.insert(name, value);
+            }
+        }
+    }
+    headers
+}
+
+fn word(dimension: Dimension) -> Option<&'static str> {
+    match dimension {
+        Dimension::Requests => Some("requests"),
+        Dimension::Tokens => Some("tokens"),
+        Dimension::Concurrency => None,
+    }
+}
+
+fn seconds(Millis(wait): Millis) -> String {
+    format!("{}.{:03}s", wait / 1000, wait % 1000)
+}
+
 fn name(dialect: Dialect, dimension: &str, figure: &str) -> String {
     match dialect {
         Dialect::Anthropic => format!("anthropic-ratelimit-{dimension}-{figure}"),
@@ -101,10 +134,7 @@ fn name(dialect: Dialect, dimension: &str, figure: &str) -> String {
 /// `OpenAI` says in how long, as Go writes it; Anthropic says when.
 fn reset(text: &str, vendor: Dialect, now: Timestamp) -> Option<String> {
     match vendor {
-        Dialect::Anthropic => {
-            let Millis(wait) = now.until(rfc3339(text)?);
-            Some(format!("{}.{:03}s", wait / 1000, wait % 1000))
-        }
+        Dialect::Anthropic => Some(seconds(now.until(rfc3339(text)?))),
         Dialect::OpenAi | Dialect::Gemini => Some(rfc3339_of(now + go_duration(text)?)),
     }
 }

@@ -10,6 +10,7 @@ use crate::config::{
 };
 use crate::dialect::Rescue;
 use crate::hints::{Hints, Sort};
+use crate::limit::Dimension;
 use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
 use crate::time::Millis;
@@ -88,6 +89,20 @@ pub enum Rejection {
         /// Until the first of them may be used again.
         retry_in_ms: Millis,
     },
+    /// All of its vendor's keys, or itself, are at a limit that the configuration sets.
+    AtLimit {
+        /// What there is no room for.
+        limit: Dimension,
+        /// Until there is.
+        retry_in_ms: Millis,
+    },
+    /// What it is expected to cost is more than the client's budget has left.
+    OverBudget {
+        /// Until the budget's next period.
+        retry_in_ms: Millis,
+    },
+    /// What it costs is not known, and the client has a budget to keep.
+    Unpriced,
     /// Its vendor refuses all keys.
     NoCredential {
         /// Until the first of them is tried again.
@@ -113,6 +128,11 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// Whether it will pass by itself, since it is about how much was asked for in how short a time.
+    pub fn is_throttling(&self) -> bool {
+        matches!(self, Self::RateLimited { .. } | Self::AtLimit { .. })
+    }
+
     /// When the candidate may be asked again; `None` where this request never may.
     pub fn retry_in(&self) -> Option<Millis> {
         match self {
@@ -120,6 +140,8 @@ impl Rejection {
             | Self::Resting { retry_in_ms }
             | Self::Busy { retry_in_ms }
             | Self::RateLimited { retry_in_ms }
+            | Self::AtLimit { retry_in_ms, .. }
+            | Self::OverBudget { retry_in_ms }
             | Self::NoCredential { retry_in_ms } => Some(*retry_in_ms),
             Self::ContextTooSmall
             | Self::Filtered
@@ -127,6 +149,7 @@ impl Rejection {
             | Self::NoRescue
             | Self::NotWanted
             | Self::TooDear
+            | Self::Unpriced
             | Self::Unsupported { .. } => None,
         }
     }

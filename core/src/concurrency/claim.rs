@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Need;
 use crate::time::{Millis, Timestamp};
 
 /// How urgent a request is, from 1, the most urgent, to 5.
@@ -45,6 +46,8 @@ pub struct Claim {
     pub place: Option<u64>,
     /// How long its attempt holds the slot if its end is never told.
     pub lasts: Millis,
+    /// What it takes of the limits on what is used.
+    pub need: Need,
 }
 
 /// What is in front of what: smaller comes first.
@@ -52,8 +55,13 @@ pub(super) type Rank = (Priority, Timestamp, u64);
 
 impl Claim {
     /// Whoever comes after all others.
-    pub const LAST: Self =
-        Self { priority: Priority::LAST, deadline: Timestamp::MAX, place: None, lasts: Millis::ZERO };
+    pub const LAST: Self = Self {
+        priority: Priority::LAST,
+        deadline: Timestamp::MAX,
+        place: None,
+        lasts: Millis::ZERO,
+        need: Need { input: 0, output: 0, client: None, draw: 0 },
+    };
 
     /// Among equals, who waits already comes before who does not.
     pub(super) fn rank(&self) -> Rank {

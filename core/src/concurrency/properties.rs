@@ -118,7 +118,7 @@ impl Model {
             Event::Ask { priority, deadline, lasts } => {
                 let priority = Priority::numbered(*priority).expect("one of five");
                 let deadline = self.now + Millis(1 + deadline);
-                self.ask(Claim { priority, deadline, place: None, lasts: Millis(*lasts) }, false);
+                self.ask(Claim { priority, deadline, lasts: Millis(*lasts), ..Claim::LAST }, false);
             }
             Event::Look(which) if !self.waiting.is_empty() => {
                 let Waiter { claim, look_at, has_place } = self.waiting.swap_remove(which.index(self.waiting.len()));
@@ -206,8 +206,8 @@ fn run(capacity: u64, service: u64, start: u32, seed: u64) -> Outcome {
                 let fresh = Claim {
                     priority: Priority::default(),
                     deadline: now + Millis(60_000),
-                    place: None,
                     lasts: Millis(60_000),
+                    ..Claim::LAST
                 };
                 let claim = waiting.filter(|claim: &Claim| now < claim.deadline).unwrap_or(fresh);
                 if limiter.check(now, &policy, KEY, &claim).is_ok() {

@@ -17,19 +17,19 @@ pub struct Slot {
 /// Slots that are taken, the first to run out first. No more than the largest limit: who has run out is swept away
 /// before the next is let in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Slots {
+pub(crate) struct Slots {
     taken: BTreeSet<(Timestamp, u64)>,
     issued: u64,
 }
 
 impl Slots {
     /// How many are taken and have not run out.
-    pub(super) fn taken(&self, now: Timestamp) -> u64 {
+    pub(crate) fn taken(&self, now: Timestamp) -> u64 {
         let over = self.taken.range(..=(now, u64::MAX)).count();
         (self.taken.len() - over) as u64
     }
 
-    pub(super) fn take(&mut self, now: Timestamp, lasts: Millis, generation: u64) -> Slot {
+    pub(crate) fn take(&mut self, now: Timestamp, lasts: Millis, generation: u64) -> Slot {
         self.sweep(now);
         self.issued = self.issued.wrapping_add(1);
         let slot = Slot { expires: now + lasts, number: self.issued, taken_at: now, generation };
@@ -38,7 +38,7 @@ impl Slots {
     }
 
     /// False if it has been given back before, or has run out and been swept away.
-    pub(super) fn give_back(&mut self, slot: Slot) -> bool {
+    pub(crate) fn give_back(&mut self, slot: Slot) -> bool {
         self.taken.remove(&(slot.expires, slot.number))
     }
 

@@ -16,7 +16,7 @@ fn fixed(limit: u32) -> ConcurrencyPolicy {
 
 fn claim(priority: u64, deadline: u64) -> Claim {
     let priority = Priority::numbered(priority).unwrap();
-    Claim { priority, deadline: NOW + Millis(deadline), place: None, lasts: Millis(60_000) }
+    Claim { priority, deadline: NOW + Millis(deadline), lasts: Millis(60_000), ..Claim::LAST }
 }
 
 fn at(ms: u64) -> Timestamp {

@@ -9,6 +9,7 @@ use super::{Config, ConfigErrors};
 mod clients;
 mod health;
 mod hedge;
+mod limits;
 mod names;
 mod parameters;
 mod policies;

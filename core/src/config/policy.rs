@@ -1,6 +1,7 @@
 //! Policies: tables that may stand under `[defaults]`, a vendor, a model or a route, the nearest winning key by key.
 
 use super::{RouteId, TargetId};
+use crate::price::Picodollars;
 use crate::time::Millis;
 
 /// `[*.timeouts]`: each limit its own.
@@ -162,4 +163,26 @@ pub enum ProbeKind {
     Get,
     /// Nothing: only clients' requests tell.
     None,
+}
+
+/// `rpm`, `tpm` and `concurrency` of a client, a key or a model: what may be used. `None` is any amount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Tokens a minute, of input and output together.
+    pub tpm: Option<u32>,
+    /// Requests under way at once.
+    pub concurrency: Option<u32>,
+}
+
+/// `clients.NAME.budget`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetPolicy {
+    /// What may be spent in a period.
+    pub limit: Picodollars,
+    /// How long that is, counted from the Unix epoch: a period of a day is a day in UTC.
+    pub period: Millis,
+    /// The share of it that operators are told of when it has been spent, in 1/1000. Default 800.
+    pub soft_permille: u32,
 }

@@ -161,7 +161,7 @@ failures = 3
 [vendors.v]
 dialect = "anthropic"
 base_url = "https://example.com"
-keys = [{ env = "K", rpm = 1, tpm = 1, weight = 1 }]
+keys = [{ env = "K" }]
 [models."v/m"]
 strengths = ["code"]
 [routes.r]
@@ -169,15 +169,41 @@ strategy = "weighted"
 models = ["v/m"]
 exhausted = "queue"
 tasks.general.normal = ["v/m"]
-[clients.c]
-key = { env = "C" }
-rpm = 1
-tpm = 1
-budget = { usd = 1.0, per = "1d" }
 "#;
     let errors = Config::from_toml(text, "t", &all_set).unwrap_err();
     assert!(errors.iter().all(|error| error.problem.ends_with("not supported by this version yet")), "{errors}");
-    assert_eq!(errors.iter().count(), 12, "{errors}");
+    assert_eq!(errors.iter().count(), 6, "{errors}");
+}
+
+#[test]
+fn limits_are_found_where_they_stand_and_models_have_them_from_the_defaults() {
+    let config = load(
+        r#"
+defaults.rpm = 100
+vendors.v = { dialect = "openai", base_url = "https://v.test", keys = [{ env = "K", rpm = 500, tpm = 150_000, concurrency = 20, weight = 2 }] }
+models."v/m" = { tpm = 7 }
+models."v/n" = { rpm = 9 }
+clients.c = { key = { env = "C" }, rpm = 1, concurrency = 2, budget = { usd = 0.25, per = "1h" } }
+"#,
+    );
+    let key = &config.vendors[0].keys[0];
+    assert_eq!(key.limits, Limits { rpm: Some(500), tpm: Some(150_000), concurrency: Some(20) });
+    assert_eq!(key.weight, Some(2));
+    assert_eq!(config.targets[0].limits, Limits { rpm: Some(100), tpm: Some(7), concurrency: None });
+    assert_eq!(config.targets[1].limits, Limits { rpm: Some(9), tpm: None, concurrency: None });
+    assert_eq!(config.clients[0].limits, Limits { rpm: Some(1), tpm: None, concurrency: Some(2) });
+    let (limit, period) = (Picodollars(250_000_000_000), Millis::from_secs(3600));
+    assert_eq!(config.clients[0].budget, Some(BudgetPolicy { limit, period, soft_permille: 800 }));
+    for (wrong, problem) in [
+        ("defaults.rpm = 0", "defaults.rpm: out of range. It may be from 1 to 4294967295."),
+        ("defaults.concurrency = 5", "must be a table"),
+        (r#"clients.c = { key = { env = "C" }, budget = { usd = 0, per = "1d" } }"#, "budget.usd: out of range"),
+        (r#"clients.c = { key = { env = "C" }, budget = { usd = 1, per = "1s" } }"#, "budget.per: out of range"),
+        (r#"clients.c = { key = { env = "C" }, budget = { usd = 1 } }"#, "`per` is missing"),
+    ] {
+        let errors = errors_of(&small(wrong));
+        assert!(errors.contains(problem), "{wrong}: {errors}");
+    }
 }
 
 #[test]

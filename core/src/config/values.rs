@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::document::Value;
-use super::reader::{Field, Refusal, did_you_mean};
+use super::reader::{Field, Refusal, Table, did_you_mean};
 use super::units::{self, DecimalFault};
 use crate::price::Picodollars;
 use crate::secret::Secret;
@@ -98,6 +98,18 @@ pub(super) fn price(field: &Field<'_>) -> Result<Picodollars, Refusal> {
     }
 }
 
+/// An amount of money in USD, of at most ten million and at least a millionth.
+pub(super) fn usd(field: &Field<'_>) -> Result<Picodollars, Refusal> {
+    const REMEDY: &str = "Write USD with at most six decimals, from 0.000001 to 10_000_000, such as 50.0.";
+    const MILLIONTHS_MAX: u64 = 10_000_000_000_000;
+    let Value::Number(text) = field.value() else { return Err(field.wanted("a number", REMEDY)) };
+    match units::decimal(text, 6) {
+        Ok(millionths @ 1..=MILLIONTHS_MAX) => Ok(Picodollars(millionths * 1_000_000)),
+        Ok(_) | Err(DecimalFault::OutOfRange) => Err(Refusal::new("out of range", REMEDY)),
+        Err(DecimalFault::TooFine) => Err(Refusal::new("finer than a millionth of a dollar", REMEDY)),
+    }
+}
+
 /// One of `choices`. Those of `later` are known, but this version does not have them.
 pub(super) fn choice<T: Copy>(choices: &[(&str, T)], later: &[&str]) -> impl Fn(&Field<'_>) -> Result<T, Refusal> {
     move |field| {
@@ -128,11 +140,18 @@ pub(super) fn variable_name<'a>(field: &Field<'a>) -> Result<&'a str, Refusal> {
     Err(Refusal::new("not the name of an environment variable", remedy))
 }
 
-/// The name and the value of the variable in `{ env = "NAME" }`; `later` are keys that may join `env` one day.
-pub(super) fn variable<'a>(field: &Field<'a>, later: &[&str]) -> Option<(&'a str, String)> {
-    let name = field.table(later, |table| table.required("env", "\"NAME\"", variable_name))??;
+/// The name and the value of the variable in `{ env = "NAME" }`.
+pub(super) fn variable<'a>(field: &Field<'a>) -> Option<(&'a str, String)> {
+    variable_with(field, |_| ()).map(|(name, value, ())| (name, value))
+}
+
+/// The same, and what `more` reads of the keys that stand beside `env`.
+fn variable_with<'a, T>(field: &Field<'a>, more: impl FnOnce(&mut Table<'a>) -> T) -> Option<(&'a str, String, T)> {
+    let read = field.table(&[], |table| (table.required("env", "\"NAME\"", variable_name), more(table)));
+    let (name, more) = read?;
+    let name = name?;
     field.read(|field| match field.variable(name) {
-        Some(value) if !value.is_empty() => Ok((name, value)),
+        Some(value) if !value.is_empty() => Ok((name, value, more)),
         _ => {
             let remedy = format!("Set it, on the edge with `wrangler secret put {name}`.");
             Err(Refusal::new(format!("the environment variable {name} is not set, or empty"), remedy))
@@ -141,12 +160,21 @@ pub(super) fn variable<'a>(field: &Field<'a>, later: &[&str]) -> Option<(&'a str
 }
 
 /// A secret of at least `length_min` characters, with the name of the variable it comes from.
-pub(super) fn secret<'a>(field: &Field<'a>, later: &[&str], length_min: usize) -> Option<(&'a str, Secret)> {
+pub(super) fn secret<'a>(field: &Field<'a>, length_min: usize) -> Option<(&'a str, Secret)> {
+    secret_with(field, length_min, |_| ()).map(|(name, secret, ())| (name, secret))
+}
+
+/// The same, and what `more` reads of the keys that stand beside `env`.
+pub(super) fn secret_with<'a, T>(
+    field: &Field<'a>,
+    length_min: usize,
+    more: impl FnOnce(&mut Table<'a>) -> T,
+) -> Option<(&'a str, Secret, T)> {
     field.read(|field| match field.value() {
         Value::Text(_) => Err(inline_secret()),
         _ => Ok(()),
     })?;
-    let (name, value) = variable(field, later)?;
+    let (name, value, more) = variable_with(field, more)?;
     field.read(|_| {
         // Keys travel in headers: what cannot stand there was pasted or exported wrongly.
         if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -157,7 +185,7 @@ pub(super) fn secret<'a>(field: &Field<'a>, later: &[&str], length_min: usize) -
             let problem = format!("{name} looks cut off: a key here has at least {length_min} characters");
             return Err(Refusal::new(problem, format!("Set {name} again, to the whole key.")));
         }
-        Ok((name, Secret::new(value)))
+        Ok((name, Secret::new(value), more))
     })
 }
 

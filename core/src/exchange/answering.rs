@@ -96,11 +96,13 @@ impl Exchange {
         if let Some(target) = target {
             headers.insert(reply::TARGET, header_value(&self.config.target(target).name));
             headers.extend(self.dropped().map(|names| (reply::DROPPED, names)));
-            if !self.quota.is_empty() {
+            if !self.quota.is_empty() && self.admission.told.is_empty() {
                 let (theirs, ours) = (self.config.vendor_of(target).dialect, self.request.surface.dialect());
                 headers.extend(quota::told(self.quota.clone(), theirs, ours, self.now));
             }
         }
+        // A client with limits of its own paces itself by those: the vendor's are shared with others.
+        headers.extend(self.admission.told.clone());
         headers.insert(reply::ATTEMPTS, HeaderValue::from(self.begun));
         reply::name_request(headers, &self.request_id);
     }

@@ -74,6 +74,9 @@ impl Exchange {
         if self.gone {
             return self.leave_queue(gateway);
         }
+        if !self.let_in(gateway) {
+            return;
+        }
         if self.is_out_of_budget() {
             return self.give_up(gateway);
         }
@@ -92,7 +95,7 @@ impl Exchange {
                 Err(rejection) => rejection,
             };
             let throttled_for = match rejection {
-                Rejection::RateLimited { retry_in_ms } => Some(retry_in_ms),
+                Rejection::RateLimited { retry_in_ms } | Rejection::AtLimit { retry_in_ms, .. } => Some(retry_in_ms),
                 _ => None,
             };
             self.pass_over(index, rejection);
@@ -157,7 +160,7 @@ impl Exchange {
         {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
-        gateway.would_admit_claim(self.now, candidate, &self.claim(index))
+        gateway.would_admit_claim(self.now, candidate, &self.claim(gateway, index))
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -211,7 +214,7 @@ impl Exchange {
         let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
-        let claim = self.claim(ready.candidate);
+        let claim = self.claim(gateway, ready.candidate);
         let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN, &claim)?;
         let terms = Terms {
             stream: self.request.stream,
@@ -296,10 +299,11 @@ impl Exchange {
 
     /// Until the first of those that are throttled may be asked, if an attempt then still fits.
     fn soonest_gate(&self, gateway: &Gateway) -> Option<Millis> {
-        let throttled = self.walk.rejections.iter().filter(|(_, why)| matches!(why, Rejection::RateLimited { .. }));
+        let throttled = self.walk.rejections.iter().filter(|(_, why)| why.is_throttling());
         let waits = throttled.map(|(index, _)| {
             // Asked anew: time has passed since they were passed over.
-            let now_said = gateway.would_admit(self.now, &self.plan.candidates[*index]).err();
+            let claim = self.claim(gateway, *index);
+            let now_said = gateway.would_admit_claim(self.now, &self.plan.candidates[*index], &claim).err();
             now_said.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().filter(|wait| self.fits(*wait))

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::allowing::{over_budget, unpriced};
 use super::live::{Ended, Live};
 use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
@@ -120,8 +121,14 @@ impl Exchange {
             let message = format!("The time for this request ran out before a target of `{model}` could be asked.");
             return ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout", message);
         }
-        if all(|rejection| matches!(rejection, Rejection::RateLimited { .. })) {
+        if all(Rejection::is_throttling) {
             return throttled();
+        }
+        if all(|rejection| matches!(rejection, Rejection::Unpriced)) {
+            return unpriced(model);
+        }
+        if all(|rejection| matches!(rejection, Rejection::OverBudget { .. } | Rejection::Unpriced)) {
+            return over_budget();
         }
         if rejections.iter().any(|(_, rejection)| matches!(rejection, Rejection::Busy { .. })) {
             return overloaded(model);
@@ -175,8 +182,8 @@ impl Exchange {
 
     /// When a candidate may be used again: what the client's `Retry-After` says.
     fn soonest(&self, gateway: &Gateway) -> Millis {
-        let waits = self.plan.candidates.iter().map(|candidate| {
-            let rejection = gateway.would_admit(self.now, candidate).err();
+        let waits = self.plan.candidates.iter().enumerate().map(|(index, candidate)| {
+            let rejection = gateway.would_admit_claim(self.now, candidate, &self.claim(gateway, index)).err();
             rejection.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });
         waits.min().unwrap_or(Millis::ZERO)
@@ -195,7 +202,8 @@ impl Exchange {
 }
 
 fn throttled() -> ApiError {
-    let message = "Every vendor that could serve this request throttles it. Come back when Retry-After says.";
+    let message = "Every vendor that could serve this request throttles it, or has been asked for as much as this gateway may \
+                   ask it for. Come back when Retry-After says.";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded", message)
 }
 

@@ -22,7 +22,12 @@ impl Exchange {
 
     /// The request as a candidate takes it.
     pub(super) fn write_for(&self, index: usize) -> Result<Ready, Unfit> {
-        let target = self.config.target(self.plan.candidates[index].target);
+        let id = self.plan.candidates[index].target;
+        let target = self.config.target(id);
+        if self.weighs_tokens(id) {
+            // Here, where the gateway is not held: reading all of a long conversation takes time.
+            self.request.weight();
+        }
         let vendor = &self.config.vendors[target.vendor.0];
         let request = self.asked();
         let prepared = prepare(request, vendor, target, self.plan.parameters)?;

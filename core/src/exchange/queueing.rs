@@ -21,14 +21,15 @@ pub(super) struct Place {
 
 impl Exchange {
     /// What it asks a candidate for a slot with.
-    pub(super) fn claim(&self, index: usize) -> Claim {
+    pub(super) fn claim(&self, gateway: &Gateway, index: usize) -> Claim {
         let candidate = &self.plan.candidates[index];
-        Claim { lasts: candidate.timeouts.total + LEASE_MARGIN, ..self.claim_on(candidate.target) }
+        let (lasts, need) = (candidate.timeouts.total + LEASE_MARGIN, self.need(gateway, candidate.target));
+        Claim { lasts, need, ..self.claim_on(candidate.target) }
     }
 
     fn claim_on(&self, target: TargetId) -> Claim {
         let place = self.walk.place.filter(|place| place.target == target).map(|place| place.number);
-        Claim { priority: self.plan.priority, deadline: self.deadline(), place, lasts: Millis::ZERO }
+        Claim { priority: self.plan.priority, deadline: self.deadline(), place, ..Claim::LAST }
     }
 
     /// Whether a candidate has been asked in this lap, which a wait for a slot does not end: to ask it again would be a
@@ -47,7 +48,7 @@ impl Exchange {
         busy.sort_by_key(|(retry_in, index)| (Some(self.plan.candidates[*index].target) != here, *retry_in, *index));
         for (_, index) in busy {
             let target = self.plan.candidates[index].target;
-            let (now, claim) = (self.now, self.claim(index));
+            let (now, claim) = (self.now, self.claim(gateway, index));
             let Some((look_at, number)) = gateway.wait_for_slot(now, target, &claim, self.rng()) else { continue };
             if here != Some(target) {
                 self.leave_queue(gateway);

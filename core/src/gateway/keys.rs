@@ -7,7 +7,9 @@ use super::{Gateway, Permit};
 use crate::config::{Key, KeyId, Target, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
+use crate::limit::Need;
 use crate::notice::Notice;
+use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::time::{Millis, Timestamp};
 
@@ -25,31 +27,45 @@ impl Gateway {
 
     /// How many of a target's keys can be used now, for status pages.
     pub(crate) fn usable_keys(&self, now: Timestamp, id: TargetId) -> usize {
-        self.key_rests(now, id).filter(|(_, rest)| rest.is_none()).count()
+        self.key_rests(now, id, &Need::default()).filter(|(_, rest)| rest.is_none()).count()
     }
 
-    /// The first key, in the config's order, that is neither refused by its vendor nor throttled on this target.
-    pub(super) fn usable_key(&self, now: Timestamp, id: TargetId) -> Result<KeyId, Rejection> {
+    /// A key that is neither refused by its vendor, nor throttled on this target, nor at a limit of its own: the first in
+    /// the config's order, or one drawn by their weights where they have any.
+    pub(super) fn usable_key(&self, now: Timestamp, id: TargetId, need: &Need) -> Result<KeyId, Rejection> {
+        let keys = &self.config.vendor_of(id).keys;
+        let has_weights = keys.iter().any(|key| key.weight.is_some());
+        if has_weights && let Some(key) = self.drawn_key(now, id, need) {
+            return Ok(key);
+        }
         let mut rejection: Option<Rejection> = None;
-        for (key, rest) in self.key_rests(now, id) {
+        for (key, rest) in self.key_rests(now, id, need) {
             let Some(rest) = rest else { return Ok(key) };
-            // A throttled key comes back by itself: that is the better news of the two.
-            rejection = Some(match (rejection, rest) {
-                (None, rest) => rest,
-                (Some(Rejection::RateLimited { retry_in_ms: a }), Rejection::RateLimited { retry_in_ms: b }) => {
-                    Rejection::RateLimited { retry_in_ms: a.min(b) }
-                }
-                (Some(Rejection::NoCredential { retry_in_ms: a }), Rejection::NoCredential { retry_in_ms: b }) => {
-                    Rejection::NoCredential { retry_in_ms: a.min(b) }
-                }
-                (Some(throttled @ Rejection::RateLimited { .. }), _) | (_, throttled) => throttled,
+            // What comes back by itself is better news than what its vendor refuses, and soon better than late.
+            let badness = |why: &Rejection| (matches!(why, Rejection::NoCredential { .. }), why.retry_in());
+            rejection = Some(match rejection {
+                Some(better) if badness(&better) <= badness(&rest) => better,
+                _ => rest,
             });
         }
         Err(rejection.expect("a vendor has at least one key"))
     }
 
+    /// One of the keys that can be used, in proportion to their weights. `None`: there is none.
+    fn drawn_key(&self, now: Timestamp, id: TargetId, need: &Need) -> Option<KeyId> {
+        let keys = &self.config.vendor_of(id).keys;
+        let usable = || self.key_rests(now, id, need).filter(|(_, rest)| rest.is_none()).map(|(key, _)| key);
+        let weight = |key: KeyId| u64::from(keys[key.0].weight.unwrap_or(1));
+        let mut point = Rng::from_seed(need.draw).below(usable().map(weight).sum());
+        usable().find(|key| {
+            let is_here = point < weight(*key);
+            point = point.saturating_sub(weight(*key));
+            is_here
+        })
+    }
+
     /// Each key of a target, and why it cannot be used now.
-    fn key_rests(&self, now: Timestamp, id: TargetId) -> impl Iterator<Item = (KeyId, Option<Rejection>)> {
+    fn key_rests(&self, now: Timestamp, id: TargetId, need: &Need) -> impl Iterator<Item = (KeyId, Option<Rejection>)> {
         let quarantines = &self.quarantines[self.config.target(id).vendor.0];
         let gates = &self.targets[id.0].gates;
         quarantines.iter().zip(gates).enumerate().map(move |(key, (quarantine, gate))| {
@@ -58,7 +74,7 @@ impl Gateway {
             } else if *gate > now {
                 Some(Rejection::RateLimited { retry_in_ms: now.until(*gate) })
             } else {
-                None
+                self.key_limit(now, id, KeyId(key), need)
             };
             (KeyId(key), rest)
         })

@@ -4,6 +4,7 @@ use super::{Gateway, Permit, Settlement};
 use crate::classify::Outcome;
 use crate::concurrency::{Claim, Load, Slot, Told};
 use crate::config::{KeyId, TargetId};
+use crate::limit::Need;
 use crate::rng::Rng;
 use crate::route::Rejection;
 use crate::time::Timestamp;
@@ -19,7 +20,7 @@ impl Gateway {
         rng: &mut Rng,
     ) -> Option<(Timestamp, u64)> {
         let now = self.advance(now);
-        let key = self.usable_key(now, id).ok()?;
+        let key = self.usable_key(now, id, &claim.need).ok()?;
         let policy = self.config.target(id).concurrency.as_ref()?;
         self.targets[id.0].limiter.as_mut()?.wait(now, policy, key, claim, rng)
     }
@@ -36,7 +37,7 @@ impl Gateway {
         let policy = self.config.target(id).concurrency.as_ref()?;
         let now = self.now.max(now);
         let limiter = self.targets[id.0].limiter.as_ref()?;
-        Some(limiter.load(now, policy, self.usable_key(now, id).ok()))
+        Some(limiter.load(now, policy, self.usable_key(now, id, &Need::default()).ok()))
     }
 
     pub(super) fn has_slot(&self, now: Timestamp, id: TargetId, key: KeyId, claim: &Claim) -> Result<(), Rejection> {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{Account, Attempt, Ending, How, Role};
 use crate::backoff::rfc3339_of;
+use crate::limit::Dimension;
 use crate::price::Usage;
 use crate::route::Rejection;
 use crate::time::Millis;
@@ -102,6 +103,13 @@ fn reason(why: &Rejection) -> String {
         Rejection::Resting { .. } => "it has failed this request, and rests",
         Rejection::Busy { .. } => "as much is under way there as it bears",
         Rejection::RateLimited { .. } => "it is throttled",
+        Rejection::AtLimit { limit: Dimension::Requests, .. } => "its requests a minute are used up",
+        Rejection::AtLimit { limit: Dimension::Tokens, .. } => "its tokens a minute are used up",
+        Rejection::AtLimit { limit: Dimension::Concurrency, .. } => {
+            "as much is under way with its keys as they may bear"
+        }
+        Rejection::OverBudget { .. } => "it costs more than the client's budget has left",
+        Rejection::Unpriced => "nobody knows what it costs, and the client has a budget",
         Rejection::NoCredential { .. } => "its vendor refuses all keys",
         Rejection::ContextTooSmall => "its context is too small",
         Rejection::Filtered => "its filter has stopped this request",

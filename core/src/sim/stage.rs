@@ -282,6 +282,7 @@ impl Stage {
                 Notice::KeyThrottled { target, key, for_ms } => format!("throttle {target} {key} {}", for_ms.0),
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
                 Notice::StreamRescued { from, to, how, .. } => format!("rescued {from} {to} {how}"),
+                Notice::BudgetNearlySpent { client, spent, .. } => format!("budget {client} {spent}"),
                 Notice::Lost { count } => format!("lost {count}"),
                 Notice::FailedOver { .. }
                 | Notice::Hedged { .. }

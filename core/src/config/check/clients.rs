@@ -1,5 +1,6 @@
 //! `[clients.NAME]`: who may call.
 
+use super::limits;
 use super::names::check_name;
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
 use crate::config::values::{secret, text};
@@ -28,11 +29,13 @@ pub(super) fn read(root: &mut Table<'_>, routes: &[Route], admin_key: Option<&Se
 
 fn client(name: &str, field: &Field<'_>, routes: &[Route]) -> Option<Client> {
     check_name(field, name);
-    field.table(&["rpm", "tpm", "budget"], |table| {
+    field.table(&[], |table| {
         let key = table.required("key", "{ env = \"NAME\" }", |field| Ok(field.clone()));
         let routes = table.field("routes").map(|field| allowed(&field, routes));
-        let (_, key) = secret(&key?, &[], KEY_LENGTH_MIN)?;
-        Some(Client { name: name.to_owned(), key, routes })
+        let limits = limits::read(table);
+        let budget = table.table("budget", &[], limits::budget).flatten();
+        let (_, key) = secret(&key?, KEY_LENGTH_MIN)?;
+        Some(Client { name: name.to_owned(), key, routes, limits, budget })
     })?
 }
 

@@ -4,11 +4,12 @@
 use std::ops::RangeInclusive;
 
 use super::health::health;
+use super::limits;
 use crate::config::defaults::{CONNECT, RETRY_SHARE_PERMILLE};
 use crate::config::document::Value;
 use crate::config::reader::{Field, Refusal, Table};
 use crate::config::values::{duration, integer, permille};
-use crate::config::{BreakerPolicy, ConcurrencyPolicy, HealthPolicy, RetryPolicy, Timeouts, Window};
+use crate::config::{BreakerPolicy, ConcurrencyPolicy, HealthPolicy, Limits, RetryPolicy, Timeouts, Window};
 use crate::time::Millis;
 
 /// What holds for a target, before its own tables are read.
@@ -20,6 +21,7 @@ pub(super) struct Policies {
     pub(super) breaker: BreakerPolicy,
     pub(super) concurrency: Option<ConcurrencyPolicy>,
     pub(super) health: HealthPolicy,
+    pub(super) limits: Limits,
 }
 
 /// Longer than a day is a slip of the unit.
@@ -36,6 +38,7 @@ pub(super) fn built_in() -> Policies {
         breaker: BreakerPolicy::default(),
         concurrency: None,
         health: HealthPolicy::default(),
+        limits: Limits::default(),
     }
 }
 
@@ -53,6 +56,7 @@ pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
             breaker: breaker(table, base.breaker),
             concurrency: concurrency(table, None),
             health: health(table, &base.health),
+            limits: limits::per_minute(table, base.limits),
         }
     });
     (read.unwrap_or(base), share)
@@ -68,6 +72,7 @@ pub(super) fn vendor(table: &mut Table<'_>, base: &Policies) -> Policies {
         breaker: breaker(table, base.breaker),
         concurrency: concurrency(table, base.concurrency),
         health: health(table, &base.health),
+        limits: base.limits,
     }
 }
 
@@ -80,6 +85,7 @@ pub(super) fn model(table: &mut Table<'_>, base: &Policies) -> Policies {
         breaker: breaker(table, base.breaker),
         concurrency: concurrency(table, base.concurrency),
         health: health(table, &base.health),
+        limits: limits::per_minute(table, base.limits),
     }
 }
 

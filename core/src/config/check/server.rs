@@ -27,7 +27,7 @@ pub(super) fn read(root: &mut Table<'_>, anonymous: bool) -> Server {
         connections_max: server.read("connections_max", integer(1..=1_000_000)).unwrap_or(base.connections_max),
         drain: server.read("drain", duration(Millis::ZERO..=HOUR)).unwrap_or(base.drain),
         records: server.read("records", integer(0..=100_000)).unwrap_or(base.records),
-        admin_key: server.field("admin_key").and_then(|key| secret(&key, &[], KEY_LENGTH_MIN)).map(|(_, key)| key),
+        admin_key: server.field("admin_key").and_then(|key| secret(&key, KEY_LENGTH_MIN)).map(|(_, key)| key),
     });
     read.unwrap_or_default()
 }

@@ -57,6 +57,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             health: policies.health,
             retry: policies.retry,
             concurrency: policies.concurrency,
+            limits: policies.limits,
         };
         (target, policies.breaker)
     })

@@ -2,17 +2,21 @@
 
 use http::Uri;
 
+use super::limits;
 use super::names::check_name;
 use super::parameters;
 use super::policies::{self, Policies};
 use super::server::is_loopback;
 use crate::config::document::Value;
 use crate::config::reader::{Field, Refusal, Table};
-use crate::config::values::{choice, secret, text, variable};
+use crate::config::values::{choice, integer, secret_with, text, variable};
 use crate::config::{Dialect, Key, Vendor};
 
 /// Vendors' keys are longer than this; a shorter one was cut off when it was copied.
 const KEY_LENGTH_MIN: usize = 20;
+
+/// A key that is drawn ten thousand times as often as another might as well be the only one.
+const WEIGHT_MAX: u32 = 10_000;
 
 const URL_EXAMPLE: &str = "\"https://api.openai.com/v1\"";
 
@@ -41,7 +45,7 @@ fn vendor(name: &str, field: &Field<'_>, defaults: &Policies) -> Option<(Vendor,
             name: name.to_owned(),
             dialect: dialect.unwrap_or(Dialect::OpenAi),
             base_url: base_url.map(|(url, _)| url).unwrap_or_default(),
-            keys: if keys.is_empty() { vec![Key { name: "none".to_owned(), secret: None }] } else { keys },
+            keys: if keys.is_empty() { vec![Key::none()] } else { keys },
             connect: policies.connect,
             unsupported,
             rename,
@@ -55,11 +59,12 @@ fn keys(field: &Field<'_>, local: bool) -> Vec<Key> {
     let length_min = if local { 1 } else { KEY_LENGTH_MIN };
     let mut keys: Vec<Key> = Vec::new();
     for item in field.items().unwrap_or_default() {
-        let Some((name, secret)) = secret(&item, &["rpm", "tpm", "weight"], length_min) else { continue };
+        let more = |table: &mut Table<'_>| (limits::read(table), table.read("weight", integer(1..=WEIGHT_MAX)));
+        let Some((name, secret, (limits, weight))) = secret_with(&item, length_min, more) else { continue };
         if keys.iter().any(|key| key.name == name) {
             item.refuse_key(format!("{name} stands here twice"), "Remove one of them.");
         }
-        keys.push(Key { name: name.to_owned(), secret: Some(secret) });
+        keys.push(Key { name: name.to_owned(), secret: Some(secret), limits, weight });
     }
     keys
 }
@@ -67,7 +72,7 @@ fn keys(field: &Field<'_>, local: bool) -> Vec<Key> {
 /// The URL at `field`, without a slash at the end, and whether it leads to this machine without encryption.
 fn base_url(field: &Field<'_>) -> Option<(String, bool)> {
     let written = match field.value() {
-        Value::Table(_) => variable(field, &[])?.1,
+        Value::Table(_) => variable(field)?.1,
         _ => field.read(text)?.to_owned(),
     };
     field.read(|_| check_url(&written))

@@ -57,8 +57,9 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "rename": { "other": "another" }, "concurrency": { "start": 7 },
             }),
         ),
+        ("defaults", json!({ "rpm": 7, "tpm": 7 })),
         ("concurrency", json!({ "start": 7, "min": 2, "max": 77, "queue": 7, "decrease_to": 0.7 })),
-        ("keys/*", json!({ "env": "OTHER" })),
+        ("keys/*", json!({ "env": "OTHER", "rpm": 7, "tpm": 7, "concurrency": 7, "weight": 7 })),
         ("admin_key", json!({ "env": "OTHER" })),
         (
             "models/*",
@@ -67,7 +68,7 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "health": { "healthy": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
                 "default_parameters": { "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 },
-                "concurrency": { "start": 7 },
+                "concurrency": { "start": 7 }, "rpm": 7, "tpm": 7,
             }),
         ),
         ("default_parameters", json!({ "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 })),
@@ -85,7 +86,14 @@ fn cases() -> Vec<(&'static str, Value)> {
         ),
         ("store", json!({ "kind": "memory", "path": "other.db", "flush": "7s", "lines_max": 777, "keep": "7d" })),
         ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
-        ("clients/*", json!({ "key": { "env": "OTHER" }, "routes": ["fast"] })),
+        (
+            "clients/*",
+            json!({
+                "key": { "env": "OTHER" }, "routes": ["fast"], "rpm": 7, "tpm": 7, "concurrency": 7,
+                "budget": { "usd": 7.0, "per": "7d" },
+            }),
+        ),
+        ("budget", json!({ "usd": 7.0, "per": "7d", "soft": 0.7 })),
         ("clients/*/key", json!({ "env": "OTHER" })),
     ]
 }
