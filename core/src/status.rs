@@ -7,6 +7,7 @@ use crate::concurrency::Load;
 use crate::config::{BreakerId, Candidate, RouteId, TargetId};
 use crate::gateway::{Gateway, Hedging, state_name};
 use crate::health::Status as Health;
+use crate::limit::{Allowance, Room};
 use crate::stats::{Latency, Tally};
 use crate::time::{Millis, Timestamp};
 
@@ -24,6 +25,41 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// In the order of their names.
     pub routes: Vec<RouteStatus>,
+    /// Those that have limits, in the order of their names.
+    pub clients: Vec<ClientStatus>,
+}
+
+/// A client, and what it has left.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClientStatus {
+    /// Its name.
+    pub client: String,
+    /// What it has left of its limits.
+    pub limits: LimitStatus,
+    /// What it has left of its money; absent where it has no budget.
+    pub budget: Option<BudgetStatus>,
+}
+
+/// What there is left of limits; absent where there is none.
+#[derive(Debug, Clone, Serialize)]
+pub struct LimitStatus {
+    /// Of requests a minute.
+    pub requests: Option<Room>,
+    /// Of tokens a minute.
+    pub tokens: Option<Room>,
+    /// Requests under way, and how many may be.
+    pub under_way: Option<(u64, u64)>,
+}
+
+/// What there is left of a budget, in USD.
+#[derive(Debug, Clone, Serialize)]
+pub struct BudgetStatus {
+    /// What may be spent in a period.
+    pub limit_usd: String,
+    /// What has been in the present one.
+    pub spent_usd: String,
+    /// What is set aside for requests under way.
+    pub set_aside_usd: String,
 }
 
 /// One target.
@@ -53,6 +89,8 @@ pub struct TargetStatus {
     pub keys_usable: usize,
     /// Keys configured.
     pub keys: usize,
+    /// What is left of its own limits, with all keys together.
+    pub limits: LimitStatus,
 }
 
 /// A breaker.
@@ -122,6 +160,7 @@ impl Gateway {
             ready: self.is_ready(),
             targets: (0..config.targets.len()).map(|index| self.target_status(now, TargetId(index))).collect(),
             routes: (0..config.routes.len()).map(|index| self.route_status(now, RouteId(index))).collect(),
+            clients: (0..config.clients.len()).filter_map(|index| self.client_status(now, index)).collect(),
         }
     }
 
@@ -146,6 +185,22 @@ impl Gateway {
             hedges_won: won,
             streams_rescued: self.rescued(id),
         }
+    }
+
+    /// `None`: it may use what it likes.
+    fn client_status(&self, now: Timestamp, index: usize) -> Option<ClientStatus> {
+        let (allowance, budget) = self.client_limits(index);
+        let budget = budget.map(|budget| BudgetStatus {
+            limit_usd: budget.limit().to_string(),
+            spent_usd: budget.spent(now).to_string(),
+            set_aside_usd: budget.earmarked(now).to_string(),
+        });
+        let is_limited = budget.is_some() || !allowance.is_unlimited();
+        is_limited.then(|| ClientStatus {
+            client: self.config().clients[index].name.clone(),
+            limits: LimitStatus::of(allowance, now),
+            budget,
+        })
     }
 
     /// What an order has led to: the reply of `POST /admin/breakers`.
@@ -189,7 +244,15 @@ impl Gateway {
             unpriced: spending.unpriced,
             keys_usable: self.usable_keys(now, id),
             keys: self.config().vendor_of(id).keys.len(),
+            limits: LimitStatus::of(self.target_limits(id), now),
         }
+    }
+}
+
+impl LimitStatus {
+    fn of(allowance: &Allowance, now: Timestamp) -> Self {
+        let [(_, requests), (_, tokens)] = allowance.room(now);
+        Self { requests, tokens, under_way: allowance.under_way(now) }
     }
 }
 

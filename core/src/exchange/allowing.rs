@@ -30,9 +30,8 @@ impl Exchange {
         let Some(client) = self.client.filter(|_| !std::mem::replace(&mut self.admission.is_settled, true)) else {
             return true;
         };
-        let limits = self.config.clients[client].limits;
         let first = self.plan.candidates[0].target;
-        let tokens = limits.tpm.map_or(0, |_| gateway.estimate(first, &self.request).total());
+        let tokens = if self.weighs_tokens(first) { gateway.estimate(first, &self.request).total() } else { 0 };
         let longest = self.plan.candidates.iter().map(|candidate| candidate.timeouts.total).max();
         let lasts = self.plan.retry.deadline + longest.unwrap_or_default() + LEASE_MARGIN;
         let admitted = gateway.let_in(self.now, client, tokens, lasts);

@@ -8,6 +8,7 @@ use crate::dialect::Surface;
 use crate::sim::{RequestId, Script, World};
 use crate::time::Millis;
 
+mod allowing;
 mod breaker;
 mod dialects;
 mod exhausted;

@@ -149,6 +149,17 @@ impl Gateway {
         self.limits.clients[client].allowance.room(self.now.max(now))
     }
 
+    /// A client's limits, for status pages.
+    pub(crate) fn client_limits(&self, client: usize) -> (&Allowance, Option<&Budget>) {
+        let ClientState { allowance, budget } = &self.limits.clients[client];
+        (allowance, budget.as_ref())
+    }
+
+    /// A target's own limits, for status pages.
+    pub(crate) fn target_limits(&self, id: TargetId) -> &Allowance {
+        &self.limits.targets[id.0]
+    }
+
     /// Adds what a client spent before this gateway began, in the period that began at `period_start`: a ledger knows.
     /// A client or a period that is no longer there changes nothing.
     pub fn restore_spent(&mut self, now: Timestamp, client: &str, period_start: Timestamp, spent: Picodollars) {

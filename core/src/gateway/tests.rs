@@ -7,11 +7,13 @@ use super::keys::THROTTLE_DEFAULT;
 use super::*;
 use crate::breaker::Trip;
 use crate::classify::Failure;
+use crate::concurrency::Claim;
+use crate::config::Candidate;
 use crate::dialect::{Request, Surface};
 use crate::explain::Inquiry;
 use crate::hints::Hints;
 use crate::keeper::{Keeper, Open, View};
-use crate::route;
+use crate::route::{self, Rejection};
 
 mod ejection;
 
