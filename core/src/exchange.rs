@@ -15,6 +15,7 @@ mod allowing;
 mod answering;
 mod choosing;
 mod ending;
+mod estimating;
 mod exhausted;
 mod hedge;
 mod held;

@@ -26,6 +26,8 @@ pub const SDK_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The answer is the route's own text: nobody could be asked.
 pub const CANNED: HeaderName = HeaderName::from_static("x-tidegate-canned");
+/// The count of tokens is the gateway's own estimate: no vendor that could be asked counts them.
+pub const ESTIMATED: HeaderName = HeaderName::from_static("x-tidegate-estimated");
 /// Parameters of the request that the target has no form for, and that were left out.
 pub const DROPPED: HeaderName = HeaderName::from_static("x-tidegate-dropped");
 /// Whether the client should try again by itself: the SDKs obey it before any rule of their own.

@@ -137,7 +137,7 @@ const ANTHROPIC_ONCE: [&str; 14] = [
     "gemini::thinking",
     "gemini::thinking_stream",
     "many_at_once",
-    "openai::count_tokens_is_refused",
+    "openai::count_tokens_is_estimated",
     "openai::thinking_is_no_obstacle",
     "request_id",
     "unknown_model",

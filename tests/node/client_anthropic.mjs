@@ -177,12 +177,13 @@ const vendorCases = {
   count_tokens$anthropic: countsTokens,
   count_tokens$gemini: countsTokens,
 
-  // A vendor of chat completions counts no tokens, and a guess would be taken for a count.
-  async count_tokens_is_refused$openai(client, { route }) {
+  // A vendor of chat completions counts no tokens: the gateway estimates them, and says so.
+  async count_tokens_is_estimated$openai(client, { route }) {
     const count = client.messages.countTokens({ model: route, messages: user(question) });
-    const { error } = await raised(Anthropic.BadRequestError, count);
-    assert.match(error.error.message, /count_tokens/);
-    return error.error.message;
+    const { data, response } = await count.withResponse();
+    assert.equal(response.headers.get("x-tidegate-estimated"), "true");
+    assert.ok(data.input_tokens > 5, JSON.stringify(data));
+    return data.input_tokens;
   },
 
   // A request that the vendor finds at fault is the caller's own error, with the vendor's own words.

@@ -35,6 +35,9 @@ impl Exchange {
         if let Some(refusal) = self.refusal.take() {
             return self.tell(refusal);
         }
+        if self.say_estimate(gateway) {
+            return;
+        }
         let error = self.failure(gateway);
         if error.status == StatusCode::BAD_REQUEST || !self.say_canned() {
             self.refuse(&error, self.tried.last().map(|ending| ending.target));
