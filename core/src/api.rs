@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::explain::Inquiry;
 use crate::gateway::Gateway;
 use crate::hints::{self, Hints, retry_count};
+use crate::ledger::{self, About, Query};
 use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Plan};
 use crate::time::{Millis, Timestamp};
@@ -31,6 +32,8 @@ pub struct Incoming<'a> {
     pub method: &'a Method,
     /// Its path, without the query.
     pub path: &'a str,
+    /// Its query, without the question mark; empty if it has none.
+    pub query: &'a str,
     /// Its headers, or those of them that [`read_headers`] names.
     pub headers: &'a HeaderMap,
     /// Where it came from, where the platform tells; the worker's does not.
@@ -54,6 +57,8 @@ pub enum Reception {
     Reply(Box<Reply>),
     /// Read the body, up to [`Awaited::body_max`] bytes.
     Body(Box<Awaited>),
+    /// Have the ledger's database answer. The body, if any, is not wanted.
+    Query(Box<Query>),
 }
 
 /// A request that has been let in, and whose body is awaited.
@@ -105,6 +110,7 @@ enum Endpoint<'a> {
     Status,
     Records,
     Record(&'a str),
+    Ledger(About),
     Body(Call),
 }
 
@@ -134,6 +140,11 @@ impl Gateway {
             Endpoint::Status => Reply::json(StatusCode::OK, &self.status(now)),
             Endpoint::Records => self.list_records(),
             Endpoint::Record(id) => self.tell_record(id)?,
+            Endpoint::Ledger(_) if config.store.is_none() => return Err(ledger::off().into()),
+            Endpoint::Ledger(about) => {
+                let query = Query::read(about, incoming.query, request_id.to_owned())?;
+                return Ok(Reception::Query(Box::new(query)));
+            }
             Endpoint::Models => {
                 let client = client.map(|index| &config.clients[index]);
                 Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
@@ -293,6 +304,8 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/readyz" | "/health/readiness", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
         ("/admin/requests", _) => (Endpoint::Records, Method::GET),
+        ("/admin/ledger", _) => (Endpoint::Ledger(About::Sums), Method::GET),
+        ("/admin/ledger/lines", _) => (Endpoint::Ledger(About::Lines), Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
         ("/admin/breakers", _) => (Endpoint::Body(Call::Admin(AdminCall::Breakers)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
@@ -314,7 +327,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
 
 /// A part of a path without its percent escapes: the SDKs write the slash of `vendor/model` as `%2F`. What does not decode
 /// to text stays as it is, and is no model's name.
-fn decoded(text: &str) -> Cow<'_, str> {
+pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
@@ -338,7 +351,7 @@ fn unknown_path(path: &str) -> ApiError {
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
          /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /healthz, GET /readyz, \
-         GET /admin/status, GET /admin/requests, POST /admin/explain, POST /admin/breakers."
+         GET /admin/status, GET /admin/requests, GET /admin/ledger, POST /admin/explain, POST /admin/breakers."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }
@@ -352,14 +365,16 @@ fn authorize(
     let token = token(incoming.headers);
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
-        Endpoint::Status | Endpoint::Records | Endpoint::Record(_) | Endpoint::Body(Call::Admin(_)) => {
-            match &config.server.admin_key {
-                Some(key) if key.matches(token) => Ok(None),
-                Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
-                None if is_local(incoming) => Ok(None),
-                None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
-            }
-        }
+        Endpoint::Status
+        | Endpoint::Records
+        | Endpoint::Record(_)
+        | Endpoint::Ledger(_)
+        | Endpoint::Body(Call::Admin(_)) => match &config.server.admin_key {
+            Some(key) if key.matches(token) => Ok(None),
+            Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),
+            None if is_local(incoming) => Ok(None),
+            None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
+        },
         Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";

@@ -298,7 +298,7 @@ impl Exchange {
         }
         let parting = (live.is_committed() || self.broken.is_some()).then(|| self.part(&mut live, ended.outcome));
         self.quota = live.quota;
-        let cost = gateway.settle(self.now, live.permit, &settlement);
+        let cost = gateway.settle_for(self.now, live.permit, &settlement, &self.cause(live.id));
         self.note_cost(cost);
         match parting {
             _ if self.gone => self.state = State::Over,

@@ -18,6 +18,7 @@ mod ranking;
 mod rescues;
 mod sharing;
 mod slots;
+mod spending;
 
 use http::HeaderMap;
 
@@ -25,9 +26,10 @@ use crate::backoff::RetryBudget;
 use crate::breaker::{Breaker, Order, State, Ticket, Transition};
 use crate::classify::Outcome;
 use crate::concurrency::{Limiter, Slot};
-use crate::config::{BreakerId, Config, KeyId, Target, TargetId};
+use crate::config::{BreakerId, Config, KeyId, TargetId};
 use crate::dialect::Request;
 use crate::health::{Health, Prober};
+use crate::ledger::{Cause, Ledger};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
 use crate::quota::Remaining;
@@ -42,6 +44,7 @@ pub(crate) use hedging::Hedging;
 use keys::{THROTTLE_MIN, vendor_headers};
 pub(crate) use limits::used;
 use limits::{Held, Limiting};
+pub(crate) use spending::Spending;
 
 /// Notices kept for an adapter that is slow to take them.
 const NOTICES_MAX: usize = 1024;
@@ -77,6 +80,8 @@ pub struct Gateway {
     /// Turns that exchanges have had.
     turn: u64,
     records: Records,
+    /// None where nothing is stored.
+    ledger: Option<Ledger>,
     /// The number of the latest order that the keeper told of; `None` until it has told anything.
     obeyed: Option<u64>,
     /// When to ask the keeper again.
@@ -104,15 +109,6 @@ struct BreakerState {
     unreported: bool,
     /// What an operator has ordered since then.
     order: Option<Order>,
-}
-
-/// What a target's answers have cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Spending {
-    /// The sum of what is known.
-    pub(crate) known: Picodollars,
-    /// Answers whose cost is not.
-    pub(crate) unpriced: u64,
 }
 
 /// The right to one attempt at a target with a key. To be settled, whatever comes of it.
@@ -204,6 +200,7 @@ impl Gateway {
             prober: Prober::new(&config, seed, now),
             turn: 0,
             records: Records::new(config.server.records),
+            ledger: config.store.as_ref().map(|store| Ledger::new(store.lines_max, store.flush)),
             obeyed: None,
             view_due: now + sharing::VIEW_EVERY,
             now,
@@ -255,11 +252,22 @@ impl Gateway {
 
     /// Takes in what came of an attempt, and says what it cost where that is known.
     pub fn settle(&mut self, now: Timestamp, permit: Permit, settlement: &Settlement) -> Option<Picodollars> {
+        self.settle_for(now, permit, settlement, &Cause::default())
+    }
+
+    /// The same, for the ledger's sake by whom it was asked for.
+    pub fn settle_for(
+        &mut self,
+        now: Timestamp,
+        permit: Permit,
+        settlement: &Settlement,
+        cause: &Cause<'_>,
+    ) -> Option<Picodollars> {
         if let (Outcome::Success, Some(usage)) = (settlement.outcome, settlement.usage) {
             let dialect = self.config.vendor_of(permit.target).dialect;
             self.targets[permit.target.0].tokens.note(settlement.weight.as_ref(), dialect, usage);
         }
-        self.settle_timed(now, permit, settlement, settlement.first_token)
+        self.settle_timed(now, permit, settlement, settlement.first_token, cause)
     }
 
     /// The same, where `waited` is what tells how quick the target is.
@@ -270,6 +278,7 @@ impl Gateway {
         permit: Permit,
         settlement: &Settlement,
         waited: Option<Millis>,
+        cause: &Cause<'_>,
     ) -> Option<Picodollars> {
         let now = self.advance(now);
         let Permit { target: id, breaker: breaker_id, key, ticket, begun, slot, held, .. } = permit;
@@ -306,17 +315,7 @@ impl Gateway {
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }
-        let cost = match settlement.outcome {
-            Outcome::Success => self.charge(id, target, settlement.usage),
-            _ if settlement.usage.is_some() => self.charge(id, target, settlement.usage),
-            Outcome::Neutral => {
-                // Whoever is dropped in the middle has its work paid for; nobody says how much.
-                let spending = &mut self.targets[id.0].spending;
-                spending.unpriced = spending.unpriced.saturating_add(1);
-                None
-            }
-            _ => None,
-        };
+        let cost = self.bill(now, id, key, settlement, cause);
         if let Some(held) = held {
             self.settle_room(now, id, key, *held, settlement, cost);
         }
@@ -401,22 +400,6 @@ impl Gateway {
     fn advance(&mut self, now: Timestamp) -> Timestamp {
         self.now = self.now.max(now);
         self.now
-    }
-
-    /// What an answer cost. Without a price, or without the vendor's count, that is unknown, which is not nothing.
-    fn charge(&mut self, id: TargetId, target: &Target, usage: Option<Usage>) -> Option<Picodollars> {
-        let spending = &mut self.targets[id.0].spending;
-        if let (Some(price), Some(usage)) = (target.price, usage)
-            && let Some(cost) = price.cost(usage)
-        {
-            spending.known = spending.known.plus(cost);
-            return Some(cost);
-        }
-        spending.unpriced = spending.unpriced.saturating_add(1);
-        if target.price.is_none() && spending.unpriced == 1 {
-            self.notify(Notice::PriceUnknown { target: target.name.clone() });
-        }
-        None
     }
 
     fn note_transition(&mut self, id: BreakerId, transition: Transition) {

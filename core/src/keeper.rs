@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::breaker::{ORDER_MAX, Order, Snapshot, State};
+use crate::ledger;
 use crate::time::{Millis, Timestamp};
 
 /// Version of the stored form; a store of another version is not read.
@@ -44,6 +45,22 @@ pub struct Report {
     pub sequence: u64,
     /// The breakers that tripped or recovered.
     pub changes: Vec<Change>,
+    /// Lines of the ledger to be stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<Lines>,
+}
+
+/// Lines of the ledger on their way to where they are stored. They are told again until that is known; each is stored once all
+/// the same, by its request and attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lines {
+    /// The lines, the oldest first.
+    pub entries: Vec<ledger::Entry<'static>>,
+    /// What the gateway is to be told once they are stored: see [`Gateway::lines_kept`](crate::gateway::Gateway::lines_kept).
+    pub until: u64,
+    /// How long they are kept.
+    pub keep_ms: Millis,
 }
 
 /// A breaker that changed.
@@ -225,7 +242,7 @@ mod tests {
 
     fn report(reporter: u64, sequence: u64, state: State, remaining: u64) -> Report {
         let breaker = Snapshot { state, remaining_ms: Millis(remaining), trips: 1, ..Snapshot::default() };
-        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker, order: None }] }
+        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker, order: None }], lines: None }
     }
 
     fn open(remaining: u64) -> View {

@@ -32,6 +32,7 @@ pub mod gathered;
 pub mod health;
 pub mod hints;
 pub mod keeper;
+pub mod ledger;
 pub mod limit;
 pub mod notice;
 pub mod price;

@@ -132,6 +132,11 @@ pub enum Notice {
         /// The target.
         target: String,
     },
+    /// More attempts ended than were written to the ledger: their lines were dropped, the newest.
+    LinesLost {
+        /// How many, since this was said last.
+        count: u64,
+    },
     /// More happened than was taken: this many notices were dropped, the oldest first.
     Lost {
         /// How many.
@@ -185,6 +190,9 @@ impl fmt::Display for Notice {
                 write!(f, "client {client} has spent ${spent} of its ${limit}")
             }
             Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),
+            Self::LinesLost { count } => {
+                write!(f, "{count} lines of the ledger are lost: they came faster than the store took them")
+            }
             Self::Lost { count } => write!(f, "{count} notices were dropped, the oldest first"),
         }
     }

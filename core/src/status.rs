@@ -25,6 +25,9 @@ pub struct Status {
     pub targets: Vec<TargetStatus>,
     /// In the order of their names.
     pub routes: Vec<RouteStatus>,
+    /// Absent where none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerStatus>,
     /// Those that have limits, in the order of their names.
     pub clients: Vec<ClientStatus>,
 }
@@ -60,6 +63,15 @@ pub struct BudgetStatus {
     pub spent_usd: String,
     /// What is set aside for requests under way.
     pub set_aside_usd: String,
+}
+
+/// The ledger on its way to where it is stored.
+#[derive(Debug, Clone, Serialize)]
+pub struct LedgerStatus {
+    /// Lines that are yet to be stored.
+    pub waiting: usize,
+    /// Lines that were dropped since the start, because they came faster than they were stored.
+    pub lost: u64,
 }
 
 /// One target.
@@ -161,6 +173,7 @@ impl Gateway {
             targets: (0..config.targets.len()).map(|index| self.target_status(now, TargetId(index))).collect(),
             routes: (0..config.routes.len()).map(|index| self.route_status(now, RouteId(index))).collect(),
             clients: (0..config.clients.len()).filter_map(|index| self.client_status(now, index)).collect(),
+            ledger: self.ledger_counts().map(|(waiting, lost)| LedgerStatus { waiting, lost }),
         }
     }
 

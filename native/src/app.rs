@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::store::Store;
+use crate::store::ledger::Ledger;
 
 /// The shared state of a running server.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct App {
     gateway: Mutex<Gateway>,
     /// What outlives the process, if anything does.
     pub(crate) store: Option<Store>,
+    /// There is one where there is a store.
+    pub(crate) ledger: Option<Ledger>,
     /// By [`VendorId`]: connections are a vendor's.
     clients: Vec<reqwest::Client>,
     /// By [`TargetId`] and [`Operation`].
@@ -43,10 +46,11 @@ impl App {
         let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
         let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| error.to_string())?;
+        let ledger = store.as_ref().map(Ledger::open).transpose().map_err(|error| error.to_string())?;
         let started_at = clock::now();
         let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, started_at));
         let asleep_until = AtomicU64::new(0);
-        Ok(Self { config, started_at, gateway, store, clients, urls, asleep_until, wake: Notify::new() })
+        Ok(Self { config, started_at, gateway, store, ledger, clients, urls, asleep_until, wake: Notify::new() })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.

@@ -22,6 +22,7 @@ use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
 use crate::server;
 use crate::setup::{self, Setup};
+use crate::store::ledger::Writer;
 
 /// The file that `check` reads when none is named.
 const CONFIG_DEFAULT: &str = "tidegate.toml";
@@ -65,6 +66,7 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
     let mut stop = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let seed = RandomState::new().hash_one(address);
     let app = Arc::new(App::new(config, seed)?);
+    let ledger = Writer::start(&app)?;
     let recorder = options.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
     say(&greeting(&app, &address.to_string(), &remarks));
     let shutdown = async move {
@@ -74,7 +76,7 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
         }
     };
     let is_drained = server::run(listener, app, shutdown).await;
-    drop((recorder, sandbox));
+    drop((recorder, ledger, sandbox));
     Ok(if is_drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -16,12 +16,15 @@ use tidegate_core::api::{Awaited, Incoming, Next, Reception};
 use tidegate_core::drive::drive;
 use tidegate_core::exchange::Exchange;
 use tidegate_core::gathered::Gathered;
+use tidegate_core::ledger::Query;
 use tidegate_core::reply::Reply;
+use tracing::error;
 
 use crate::app::App;
 use crate::clock;
 use crate::outlet::{Answer, Driving, Outlet, StreamBody};
 use crate::port::NativePort;
+use crate::store::ledger;
 
 /// The body of a response.
 pub(crate) enum ReplyBody {
@@ -36,11 +39,17 @@ pub(crate) async fn handle(
     request: Request<Received>,
 ) -> Result<Response<ReplyBody>, Infallible> {
     let (head, body) = request.into_parts();
-    let incoming =
-        Incoming { method: &head.method, path: head.uri.path(), headers: &head.headers, peer: Some(peer.ip()) };
+    let incoming = Incoming {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or(""),
+        headers: &head.headers,
+        peer: Some(peer.ip()),
+    };
     let now = clock::now();
     let awaited = match app.with_gateway(|gateway| gateway.receive(now, &incoming)) {
         Reception::Reply(reply) => return Ok(whole(*reply)),
+        Reception::Query(query) => return Ok(whole(ask_ledger(app, *query).await)),
         Reception::Body(awaited) => *awaited,
     };
     let body = match read_body(&app, body, &awaited).await {
@@ -53,6 +62,22 @@ pub(crate) async fn handle(
         Next::Errand(errand) => whole(app.with_gateway(|gateway| gateway.run(now, *errand))),
         Next::Exchange(exchange) => carry_out(app, exchange).await,
     })
+}
+
+/// Has the ledger answer, with all that has come to an end by now.
+async fn ask_ledger(app: Arc<App>, query: Query) -> Reply {
+    let statement = query.statement().clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let (store, ledger) = app.store.as_ref().zip(app.ledger.as_ref())?;
+        ledger.flush(&app);
+        let asked =
+            store.reader().and_then(|reader| ledger::ask(&reader, &statement).map_err(|why| store.unusable(why)));
+        asked.map_err(|error| error!("the ledger cannot be read: {error}")).ok()
+    });
+    match asked.await {
+        Ok(Some(rows)) => query.answer(&rows),
+        Ok(None) | Err(_) => query.failed(),
+    }
 }
 
 /// Runs the exchange until the client can be answered; what is left of a stream runs as its body is read.

@@ -7,6 +7,8 @@
 //! The journal is a write-ahead log: readers and the writer do not wait for each other, and a process that is killed in the
 //! middle of a commit leaves a database that is whole, without that commit.
 
+pub(crate) mod ledger;
+
 use std::fmt;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -120,6 +122,11 @@ impl Store {
             return Err(StoreError::Newer { place: self.place.to_string(), subject: subject.name, taken, known });
         }
         Ok(connection)
+    }
+
+    /// What went wrong, with the store's name.
+    pub(crate) fn unusable(&self, why: rusqlite::Error) -> StoreError {
+        self.place.unusable(why)
     }
 
     /// A connection that cannot write.

@@ -75,21 +75,21 @@ impl From {
 
     fn ask(&self, gateway: &mut Gateway, path: &str) -> Reception {
         let Self { method, peer, headers } = self;
-        gateway.receive(NOW, &Incoming { method, path, headers, peer: *peer })
+        gateway.receive(NOW, &Incoming { method, path, query: "", headers, peer: *peer })
     }
 
     /// The status of the reply at once, or 0 if the body is wanted.
     fn status(&self, gateway: &mut Gateway, path: &str) -> u16 {
         match self.ask(gateway, path) {
             Reception::Reply(reply) => reply.status.as_u16(),
-            Reception::Body(_) => 0,
+            Reception::Body(_) | Reception::Query(_) => 0,
         }
     }
 
     fn reply(&self, gateway: &mut Gateway, path: &str) -> Reply {
         match self.ask(gateway, path) {
             Reception::Reply(reply) => *reply,
-            Reception::Body(_) => panic!("{path} wants a body"),
+            Reception::Body(_) | Reception::Query(_) => panic!("{path} is not answered at once"),
         }
     }
 
@@ -97,6 +97,7 @@ impl From {
         match self.ask(gateway, path) {
             Reception::Body(awaited) => awaited.read(NOW, Bytes::copy_from_slice(body.as_bytes())),
             Reception::Reply(reply) => panic!("{path} is answered at once: {reply:?}"),
+            Reception::Query(_) => panic!("{path} wants no body"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::Rescue;
 use crate::dialect::chat::Abilities;
 use crate::price::Picodollars;
 

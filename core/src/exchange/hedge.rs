@@ -217,7 +217,7 @@ impl Exchange {
             let (index, target) = (live.candidate, live.permit.target);
             self.tried.push(self.ending(&live, &ended));
             let settlement = self.settlement(&live, &ended);
-            let cost = gateway.settle(self.now, live.permit, &settlement);
+            let cost = gateway.settle_for(self.now, live.permit, &settlement, &self.cause(live.id));
             self.note_cost(cost);
             self.note_ending(index, target, *ended, cost);
         }

@@ -3,8 +3,10 @@
 use super::live::{Ended, Live};
 use super::{Exchange, State};
 use crate::config::Candidate;
+use crate::drive::AttemptId;
 use crate::gateway::Gateway;
 use crate::hints::Hints;
+use crate::ledger::Cause;
 use crate::price::Picodollars;
 use crate::record::{Attempted, How, Record};
 use crate::route::Rejection;
@@ -32,6 +34,12 @@ impl Exchange {
         if let Some(index) = self.plan.candidates.iter().position(named) {
             self.walk.spent.push((index, why.clone()));
         }
+    }
+
+    /// On whose behalf an attempt is made.
+    pub(super) fn cause(&self, attempt: AttemptId) -> Cause<'_> {
+        let (client, route) = (self.client, self.plan.route);
+        Cause { request_id: &self.request_id, attempt: attempt.0, client, route, probe: false }
     }
 
     /// How an attempt ended. What it cost is known once it is settled.

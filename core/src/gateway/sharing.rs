@@ -6,7 +6,7 @@
 use super::Gateway;
 use crate::breaker::{Order, State, Transition};
 use crate::config::{BreakerId, TargetId};
-use crate::keeper::{Change, Ordered, Report, View};
+use crate::keeper::{Change, Lines, Ordered, Report, View};
 use crate::time::{Millis, Timestamp};
 
 /// A gateway with traffic hears of what others found, and of orders, at least this often; half of it at the earliest, so that
@@ -31,9 +31,21 @@ impl Gateway {
         }
     }
 
-    /// What the keeper should be told, if anything has changed since it was told last.
+    /// What the keeper should be told, if anything has changed since it was told last or lines are to be stored.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
+        let lines = self.due_lines(now, false);
+        self.report(now, lines)
+    }
+
+    /// The same with all lines that wait, as far as one report carries them: before the ledger is asked for.
+    pub fn poll_lines(&mut self, now: Timestamp) -> Option<Report> {
+        let now = self.advance(now);
+        let lines = self.due_lines(now, true);
+        self.report(now, lines)
+    }
+
+    fn report(&mut self, now: Timestamp, lines: Option<Lines>) -> Option<Report> {
         let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
         let changes = unreported.map(|(guard, state)| {
             state.unreported = false;
@@ -45,11 +57,11 @@ impl Gateway {
             Change { target: guard.name.clone(), breaker, order }
         });
         let changes: Vec<Change> = changes.collect();
-        if changes.is_empty() {
+        if changes.is_empty() && lines.is_none() {
             return None;
         }
         self.reports += 1;
-        Some(Report { reporter: self.reporter, sequence: self.reports, changes })
+        Some(Report { reporter: self.reporter, sequence: self.reports, changes, lines })
     }
 
     /// Whether to ask the keeper what it knows: it was not heard of for a while. Says so once each time.

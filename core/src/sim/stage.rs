@@ -131,10 +131,11 @@ impl Stage {
     ) -> Result<Box<Exchange>, Box<Reply>> {
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         let peer = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let incoming = Incoming { method: &Method::POST, path: surface.path(), headers: &headers, peer };
+        let incoming = Incoming { method: &Method::POST, path: surface.path(), query: "", headers: &headers, peer };
         let awaited = match self.gateway.receive(self.now, &incoming) {
             Reception::Reply(reply) => return Err(reply),
             Reception::Body(awaited) => awaited,
+            Reception::Query(_) => unreachable!("clients ask for completions"),
         };
         match awaited.read(self.now, body) {
             Next::Exchange(exchange) => Ok(exchange),
@@ -283,6 +284,7 @@ impl Stage {
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
                 Notice::StreamRescued { from, to, how, .. } => format!("rescued {from} {to} {how}"),
                 Notice::BudgetNearlySpent { client, spent, .. } => format!("budget {client} {spent}"),
+                Notice::LinesLost { count } => format!("lines lost {count}"),
                 Notice::Lost { count } => format!("lost {count}"),
                 Notice::FailedOver { .. }
                 | Notice::Hedged { .. }

@@ -15,6 +15,7 @@ use crate::dialect::chat::Stamp;
 use crate::dialect::{Reader, Request, Surface, prepare};
 use crate::gateway::{Gateway, Permit, Settlement};
 use crate::health::{Finding, Probe};
+use crate::ledger::Cause;
 use crate::price::Usage;
 use crate::time::{Millis, Timestamp};
 
@@ -78,7 +79,10 @@ impl Gateway {
             malformed: 0,
             quarantine: self.config.target(permit.target).retry.quarantine,
         };
-        self.settle_timed(now, permit, &settlement, Some(took));
+        // A name of its own, as a request's: lines are told apart by it.
+        let request_id = if self.config.store.is_some() { self.request_id() } else { String::new() };
+        let cause = Cause { request_id: &request_id, probe: true, ..Cause::default() };
+        self.settle_timed(now, permit, &settlement, Some(took), &cause);
     }
 }
 

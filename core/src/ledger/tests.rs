@@ -1,0 +1,1 @@
+//! Lines waiting for where they are stored.
