@@ -82,7 +82,7 @@ fn what_is_left_out_has_the_defaults_the_example_shows() {
     let vendor = config.vendor_of(TargetId(0));
     assert_eq!((vendor.unsupported.len(), vendor.rename.len()), (0, 0));
     assert_eq!(vendor.base_url, "https://api.example.com/v1");
-    assert_eq!(vendor.keys, [Key { name: "none".into(), secret: None }]);
+    assert_eq!(vendor.keys, [Key::none()]);
 }
 
 #[test]
