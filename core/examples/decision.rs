@@ -25,7 +25,7 @@ use tidegate_core::exchange::Exchange;
 use tidegate_core::gateway::{Gateway, Settlement};
 use tidegate_core::hints::Hints;
 use tidegate_core::price::Usage;
-use tidegate_core::route;
+use tidegate_core::route::{self, Asker};
 use tidegate_core::time::{Millis, Timestamp};
 
 const ROUNDS: usize = 21;
@@ -118,7 +118,7 @@ fn exchange(config: &Arc<Config>, gateway: &mut Gateway, asked: &'static str, ki
     let id = gateway.request_id();
     gateway.note_request(now);
     let request = Request::read(Surface::Chat, Bytes::from_static(asked.as_bytes())).expect("a sound request");
-    let plan = route::plan(config, None, &request.model, &Hints::default()).expect("a route of the config");
+    let plan = route::plan(config, Asker::default(), &request.model, &Hints::default()).expect("a route of the config");
     let mut exchange = Exchange::new(Arc::clone(config), now, id, request, plan);
     let attempt = AttemptId(0);
     let head = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(kind))]);

@@ -22,7 +22,7 @@ use crate::gateway::Gateway;
 use crate::hints::{self, Hints, retry_count};
 use crate::ledger::{self, About, Query};
 use crate::reply::{ApiError, Reply, name_request, quoted};
-use crate::route::{self, Plan};
+use crate::route::{self, Asker, Plan};
 use crate::time::{Millis, Timestamp};
 
 /// The head of a request, as it came in.
@@ -150,8 +150,8 @@ impl Gateway {
                 Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
             }
             Endpoint::Model(id) => {
+                route::plan(&config, Asker { client, ..Asker::default() }, &id, &Hints::default())?;
                 let client = client.map(|index| &config.clients[index]);
-                route::plan(&config, client, &id, &Hints::default())?;
                 let owner = route::models(&config, client).find(|(name, _)| *name == id).map_or("", |(_, owner)| owner);
                 Reply::json(StatusCode::OK, &model_object(&id, owner))
             }
@@ -230,10 +230,13 @@ impl Awaited {
     }
 
     fn plan(&self, surface: Surface, body: Bytes) -> Result<(Plan, Request, Hints), Box<ApiError>> {
-        let client = self.client.map(|index| &self.config.clients[index]);
         let mut request = Request::read(surface, body)?;
-        let hints = Hints::read(&self.hints, &request.controls)?;
-        let plan = route::plan(&self.config, client, &request.model, &hints)?;
+        let mut hints = Hints::read(&self.hints, &request.controls)?;
+        if self.config.goes_by_tags {
+            hints.tags.extend(request.tags());
+        }
+        let asker = Asker { client: self.client, kind: surface.into() };
+        let plan = route::plan(&self.config, asker, &request.model, &hints)?;
         request.wants_usage |= hints.wants_usage;
         Ok((plan, request, hints))
     }

@@ -32,7 +32,10 @@ pub use policy::{
     BreakerPolicy, BudgetPolicy, ConcurrencyPolicy, Guard, HealthPolicy, HedgeAfter, HedgePolicy, Limits, ProbeKind,
     RetryPolicy, Timeouts, Window,
 };
-pub use route::{After, Candidate, ContentFilter, Exhausted, Parameters, Route, Strategy};
+pub use route::{
+    After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, Strategy,
+    Tasks, When,
+};
 pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
 pub use units::duration;
@@ -54,6 +57,8 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// Routes in the order of their names; [`RouteId`] indexes it.
     pub routes: Vec<Route>,
+    /// Whether any route goes by what a client has marked a request with.
+    pub goes_by_tags: bool,
     /// Each target's own breaker, in the order of the targets, then those of routes; [`BreakerId`] indexes it.
     pub breakers: Vec<Guard>,
     /// What outlives the process; `None`: nothing does.
@@ -248,7 +253,7 @@ impl Config {
 
     /// A target as it is used when called by its own name.
     pub fn candidate(&self, id: TargetId) -> Candidate {
-        Candidate { target: id, breaker: id.into(), timeouts: self.target(id).timeouts }
+        Candidate { target: id, breaker: id.into(), timeouts: self.target(id).timeouts, weight: 1 }
     }
 
     /// The breaker with this id.

@@ -136,7 +136,14 @@ enum Said {
 
 impl Exchange {
     /// A request that has been read and planned. `request_id` comes from [`Gateway::request_id`].
-    pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, plan: Plan) -> Self {
+    pub fn new(config: Arc<Config>, now: Timestamp, request_id: String, request: Request, mut plan: Plan) -> Self {
+        let mut rng = None;
+        if plan.canary.is_some() {
+            plan.draw_canary(rng.insert(draws_of(&request_id)));
+        }
+        if plan.ranking.is_none() {
+            plan.put_canary_first();
+        }
         // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
         let state = if plan.ranking.is_some() { State::Choosing } else { State::Preparing(0) };
         let is_filed = config.server.records == 0;
@@ -149,7 +156,7 @@ impl Exchange {
             now,
             started_at: now,
             state,
-            rng: None,
+            rng,
             actions: VecDeque::new(),
             walk: Walk::default(),
             prepared: None,
@@ -380,12 +387,17 @@ impl Exchange {
 
     /// Its own draws: they follow from its name alone, whatever else goes on.
     fn rng(&mut self) -> &mut Rng {
-        self.rng.get_or_insert_with(|| Rng::from_name(0, &self.request_id))
+        self.rng.get_or_insert_with(|| draws_of(&self.request_id))
     }
 
     fn deadline(&self) -> Timestamp {
         self.started_at + self.plan.retry.deadline
     }
+}
+
+/// A request's own draws.
+fn draws_of(request_id: &str) -> Rng {
+    Rng::from_name(0, request_id)
 }
 
 /// What an event means to the attempt under way; nothing if it is another attempt's.

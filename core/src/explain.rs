@@ -6,7 +6,7 @@ use crate::config::{Config, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
 use crate::health::Status;
-use crate::route::{Plan, Rejection};
+use crate::route::{Plan, RankBy, Rejection, Way};
 use crate::time::Timestamp;
 
 /// What would become of a request now.
@@ -14,10 +14,25 @@ use crate::time::Timestamp;
 pub struct Explanation {
     /// The route that its `model` names, if it names one.
     pub route: Option<String>,
+    /// How the route came to these candidates: `usual`, `condition 1` or `general, normal`.
+    pub way: String,
+    /// What they are ranked by, where the route says so; `None`: they stand in their order.
+    pub strategy: Option<&'static str>,
+    /// Who is asked before all of them by a share of the requests.
+    pub canary: Option<Drawn>,
     /// The first target that would be asked; `None` if nobody can be.
     pub target: Option<String>,
     /// Every candidate, in the order in which they would be asked.
     pub candidates: Vec<Considered>,
+}
+
+/// Who goes first by chance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drawn {
+    /// Its name.
+    pub target: String,
+    /// How often, in 1/1000.
+    pub share_permille: u32,
 }
 
 /// What is to be explained.
@@ -82,6 +97,19 @@ impl Gateway {
         let candidates: Vec<_> = candidates.into_iter().map(|(_, considered)| considered).collect();
         Explanation {
             route: plan.route.map(|id| config.routes[id.0].name.clone()),
+            way: match &plan.way {
+                Way::Usual => "usual".to_owned(),
+                Way::Condition(nth) => format!("condition {}", nth + 1),
+                Way::Task { row, column } => format!("{row}, {}", column.name()),
+            },
+            strategy: plan.ranking.and_then(|ranking| match ranking.by {
+                RankBy::Strategy(strategy) => Some(strategy.name()),
+                RankBy::Sort(_) => None,
+            }),
+            canary: plan.canary.map(|canary| Drawn {
+                target: config.target(canary.candidate.target).name.clone(),
+                share_permille: canary.share_permille,
+            }),
             target: candidates.iter().find(|candidate| candidate.taken).map(|candidate| candidate.target.clone()),
             candidates,
         }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
-use crate::config::Parameters;
+use crate::config::{Column, Parameters};
 use crate::dialect::{BadRequest, Controls};
 use crate::price::{Picodollars, Price};
 use crate::time::Millis;
@@ -49,6 +49,12 @@ pub struct Hints {
     pub backoff: Option<Millis>,
     /// How urgent it is.
     pub priority: Option<Priority>,
+    /// What it is about.
+    pub task: Option<String>,
+    /// Whether the answer is to be good or soon.
+    pub column: Option<Column>,
+    /// What the client marks it with.
+    pub tags: Vec<String>,
     /// The usage is to be told at the end of a stream.
     pub wants_usage: bool,
 }
@@ -93,8 +99,8 @@ impl Hints {
 
     /// How much text the client made up for them, each name with what it takes to hold it.
     pub(crate) fn text_bytes(&self) -> usize {
-        let lists = [&self.fallbacks, &self.order, &self.ignore].into_iter().chain(&self.only);
-        lists.flatten().map(|name| size_of::<String>() + name.len()).sum()
+        let lists = [&self.fallbacks, &self.order, &self.ignore, &self.tags].into_iter().chain(&self.only);
+        lists.flatten().chain(&self.task).map(|name| size_of::<String>() + name.len()).sum()
     }
 }
 
@@ -117,6 +123,30 @@ impl Sort {
             _ => None,
         }
     }
+}
+
+/// What is said of a request's priority, as who goes first where there is a queue, and as a column of a table of tasks. A
+/// number stands for the former, 1 being the most urgent, and a word for the latter; each implies the other. A word that is
+/// not known is `normal`: apps have words of their own.
+fn priority_named(text: &str) -> Option<(Priority, Column)> {
+    if text.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        let column = Column::named(text).unwrap_or_default();
+        let number = if column == Column::Normal { 3 } else { 2 };
+        return Priority::numbered(number).map(|priority| (priority, column));
+    }
+    match text.as_bytes() {
+        [digit @ b'0'..=b'9'] => priority_numbered(u64::from(digit - b'0')),
+        _ => None,
+    }
+}
+
+fn priority_numbered(number: u64) -> Option<(Priority, Column)> {
+    let column = match number {
+        1 | 2 => Column::High,
+        4 | 5 => Column::Fast,
+        _ => Column::Normal,
+    };
+    Priority::numbered(number).map(|priority| (priority, column))
 }
 
 fn parameters_named(name: &str) -> Option<Parameters> {

@@ -22,6 +22,8 @@ pub struct Standing {
     pub faded: Millis,
     /// Attempts under way.
     pub pending: u32,
+    /// Its weight on the route.
+    pub weight: u32,
 }
 
 /// Kinds of candidates, in the order in which they are asked whatever they take.
@@ -59,10 +61,10 @@ pub fn order(standings: &[Standing], strategy: Strategy, rng: &mut Rng) -> Vec<u
             }
         }
         Strategy::InverseLatency => {
-            order.sort_by_key(|place| standings[*place].tier);
-            for tier in order.chunk_by_mut(|a, b| standings[*a].tier == standings[*b].tier) {
-                draw_by_weight(standings, tier, rng);
-            }
+            draw_by_tiers(&mut order, |place| standings[place].tier, |place| standings[place].inverse(), rng);
+        }
+        Strategy::Weighted => {
+            draw_by_tiers(&mut order, |place| standings[place].rated(), |place| standings[place].weight.into(), rng);
         }
     }
     order
@@ -75,7 +77,10 @@ pub fn favour(standings: &[Standing], strategy: Strategy) -> Vec<usize> {
         Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier >= Tier::Unwell),
         Strategy::Latency => order.sort_by_key(|place| (standings[*place].tier, standings[*place].load())),
         Strategy::InverseLatency => {
-            order.sort_by_key(|place| (standings[*place].tier, Reverse(standings[*place].weight())));
+            order.sort_by_key(|place| (standings[*place].tier, Reverse(standings[*place].inverse())));
+        }
+        Strategy::Weighted => {
+            order.sort_by_key(|place| (standings[*place].rated(), Reverse(standings[*place].weight)));
         }
     }
     order
@@ -118,8 +123,13 @@ impl Standing {
         self.faded.0.saturating_add(1).saturating_mul(u64::from(self.pending) + 1)
     }
 
+    /// Its tier where its operator has rated it: nobody need find out what it takes.
+    fn rated(&self) -> Tier {
+        if self.tier == Tier::OnTrial { Tier::Well } else { self.tier }
+    }
+
     /// `1 / (latency + 1)`, in any unit.
-    fn weight(&self) -> u64 {
+    fn inverse(&self) -> u64 {
         (1 << 32) / self.expected.0.saturating_add(1)
     }
 }
@@ -154,12 +164,19 @@ fn better_of_two(standings: &[Standing], order: &[usize], rng: &mut Rng) -> Opti
     Some(if other < size && load(other) < load(one) { other } else { one })
 }
 
+/// Draws all of `places`, those of the first tier first.
+fn draw_by_tiers(places: &mut [usize], tier: impl Fn(usize) -> Tier, weight: impl Fn(usize) -> u64, rng: &mut Rng) {
+    places.sort_by_key(|place| tier(*place));
+    for places in places.chunk_by_mut(|a, b| tier(*a) == tier(*b)) {
+        draw_by_weight(places, &weight, rng);
+    }
+}
+
 /// Draws all of `places` one by one, each in proportion to its weight among those that are left.
-fn draw_by_weight(standings: &[Standing], places: &mut [usize], rng: &mut Rng) {
-    let mut left: u64 = places.iter().map(|place| standings[*place].weight()).sum();
+fn draw_by_weight(places: &mut [usize], weight: impl Fn(usize) -> u64, rng: &mut Rng) {
+    let mut left: u64 = places.iter().map(|place| weight(*place)).sum();
     for first in 0..places.len() {
         let mut drawn = rng.below(left);
-        let weight = |place: usize| standings[place].weight();
         let nth = places[first..].iter().position(|place| {
             let hit = drawn < weight(*place);
             drawn = drawn.saturating_sub(weight(*place));

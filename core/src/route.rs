@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
 use crate::config::{
-    After, Candidate, Client, Config, ContentFilter, Exhausted, Name, Parameters, RetryPolicy, RouteId, Strategy,
-    TargetId,
+    After, Canary, Candidate, Choice, Client, Column, Config, ContentFilter, Exhausted, Kind, Name, Parameters,
+    RetryPolicy, Route, RouteId, Strategy, TargetId, When,
 };
 use crate::dialect::Rescue;
 use crate::hints::{Hints, Sort};
 use crate::limit::Dimension;
 use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
+use crate::rng::Rng;
 use crate::time::Millis;
 
 /// A long list in an error helps nobody.
@@ -23,12 +24,16 @@ const LISTED_MAX: usize = 30;
 pub struct Plan {
     /// The route that the name stood for, if it was one.
     pub route: Option<RouteId>,
+    /// How the route came to these candidates.
+    pub way: Way,
     /// In the order of preference.
     pub candidates: Vec<Candidate>,
     /// Those that the client's hints leave out, and why.
     pub excluded: Vec<(TargetId, Rejection)>,
     /// By what they are to be ranked when they are asked; `None`: they stand in their order.
     pub ranking: Option<Ranking>,
+    /// Who may be asked before all of them, by chance.
+    pub canary: Option<Canary>,
     /// The request's budget.
     pub retry: RetryPolicy,
     /// What to do with an answer that the vendor's filter stopped.
@@ -43,6 +48,32 @@ pub struct Plan {
     pub priority: Priority,
     /// How another vendor goes on with a stream that breaks off while the client reads it; `None`: it ends in an error.
     pub stream_cut: Option<Rescue>,
+}
+
+/// Who asks, and what for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asker {
+    /// Index into the config's clients; `None` where it has none.
+    pub client: Option<usize>,
+    /// What kind of answer is wanted.
+    pub kind: Kind,
+}
+
+/// How a route comes to the candidates of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Nothing leads elsewhere.
+    #[default]
+    Usual,
+    /// By the condition of this number, from zero.
+    Condition(usize),
+    /// By its table of tasks.
+    Task {
+        /// The row: the request's task, or `general`.
+        row: String,
+        /// The column.
+        column: Column,
+    },
 }
 
 /// By what candidates are ranked once they are to be asked, which is when it is known.
@@ -155,14 +186,30 @@ impl Rejection {
     }
 }
 
+impl Plan {
+    /// Draws whether the canary goes first.
+    pub(crate) fn draw_canary(&mut self, rng: &mut Rng) {
+        self.canary = self.canary.filter(|canary| rng.below(1000) < u64::from(canary.share_permille));
+    }
+
+    /// Has the canary asked before all others, if it has been drawn.
+    pub(crate) fn put_canary_first(&mut self) {
+        if let Some(Canary { candidate, .. }) = self.canary.take() {
+            self.candidates.retain(|known| known.target != candidate.target);
+            self.candidates.insert(0, candidate);
+        }
+    }
+}
+
 /// The plan for a request that names `model`. Errors are for the caller.
-pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints) -> Result<Plan, Box<ApiError>> {
+pub fn plan(config: &Config, asker: Asker, model: &str, hints: &Hints) -> Result<Plan, Box<ApiError>> {
+    let client = asker.client.map(|index| &config.clients[index]);
     let (name, suffix) = resolve(config, client, model)?;
-    let mut plan = named(config, name);
+    let mut plan = named(config, name, asker, hints);
     for fallback in hints.fallbacks.iter().filter(|fallback| *fallback != model) {
         // Who asks for a fallback that is not there would find out when it is needed.
         let (name, _) = resolve(config, client, fallback)?;
-        for more in named(config, name).candidates {
+        for more in named(config, name, asker, hints).candidates {
             if plan.candidates.iter().all(|known| known.target != more.target) {
                 plan.candidates.push(more);
             }
@@ -177,6 +224,9 @@ pub fn plan(config: &Config, client: Option<&Client>, model: &str, hints: &Hints
         Some(sort) => Some(Ranking { by: RankBy::Sort(sort), first: plan.candidates.len(), only_best: false }),
         None => plan.ranking.filter(|_| hints.order.is_empty()),
     };
+    // A client that says whom to ask first is not for trying things out.
+    let has_say = sort.is_some() || !hints.order.is_empty() || hints.no_fallbacks;
+    plan.canary = plan.canary.filter(|canary| !has_say && left_out(config, hints, &canary.candidate).is_none());
     choose_among(config, &mut plan, hints, sort);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
@@ -207,15 +257,19 @@ fn resolve(config: &Config, client: Option<&Client>, model: &str) -> Result<(Nam
 }
 
 /// The plan for a name, as the config has it.
-fn named(config: &Config, name: Name) -> Plan {
+fn named(config: &Config, name: Name, asker: Asker, hints: &Hints) -> Plan {
     match name {
         Name::Route(id) => {
             let route = &config.routes[id.0];
+            let (way, choice) = choose(route, asker, hints);
+            let canary = route.choices.canary.filter(|_| !matches!(way, Way::Condition(_)));
             Plan {
                 route: Some(id),
-                candidates: route.candidates.clone(),
+                way,
+                candidates: choice.candidates.clone(),
                 excluded: Vec::new(),
-                ranking: by_strategy(route.strategy, route.candidates.len()),
+                ranking: by_strategy(choice.strategy, choice.candidates.len()),
+                canary,
                 retry: route.retry,
                 content_filter: route.content_filter,
                 parameters: route.parameters,
@@ -229,9 +283,11 @@ fn named(config: &Config, name: Name) -> Plan {
             let target = config.target(id);
             Plan {
                 route: None,
+                way: Way::Usual,
                 candidates: vec![config.candidate(id)],
                 excluded: Vec::new(),
                 ranking: None,
+                canary: None,
                 retry: target.retry,
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
@@ -244,6 +300,31 @@ fn named(config: &Config, name: Name) -> Plan {
     }
 }
 
+/// Whom a route asks for a request, and why them.
+fn choose<'r>(route: &'r Route, asker: Asker, hints: &Hints) -> (Way, &'r Choice) {
+    let choices = &route.choices;
+    if let Some(nth) = choices.when.iter().position(|when| holds(when, asker, hints)) {
+        return (Way::Condition(nth), &choices.when[nth].choice);
+    }
+    match &choices.tasks {
+        None => (Way::Usual, &choices.usual),
+        Some(tasks) => {
+            let column = hints.column.unwrap_or_default();
+            let (row, choice) = tasks.choice(hints.task.as_deref().unwrap_or_default(), column);
+            (Way::Task { row: row.to_owned(), column }, choice)
+        }
+    }
+}
+
+/// Whether a condition of a route holds.
+fn holds(when: &When, asker: Asker, hints: &Hints) -> bool {
+    let by = |clients: &Vec<usize>| asker.client.is_some_and(|asking| clients.contains(&asking));
+    let marked = |tags: &Vec<String>| hints.tags.iter().any(|tag| tags.contains(tag));
+    when.clients.as_ref().is_none_or(by)
+        && when.tags.as_ref().is_none_or(marked)
+        && when.kinds.as_ref().is_none_or(|kinds| kinds.contains(&asker.kind))
+}
+
 fn by_strategy(strategy: Strategy, first: usize) -> Option<Ranking> {
     let by = RankBy::Strategy(strategy);
     (strategy != Strategy::Ordered).then_some(Ranking { by, first, only_best: false })
@@ -251,22 +332,13 @@ fn by_strategy(strategy: Strategy, first: usize) -> Option<Ranking> {
 
 /// Leaves out whom the client does not want, and puts the rest in the order that it asks for.
 fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<Sort>) {
-    let vendor = |candidate: &Candidate| config.vendor_of(candidate.target).name.as_str();
-    let place = |list: &[String], candidate: &Candidate| list.iter().position(|name| name == vendor(candidate));
     let Plan { candidates, excluded, ranking, .. } = plan;
     let (mut nth, ranked) = (0, ranking.map_or(0, |ranking| ranking.first));
     candidates.retain(|candidate| {
         nth += 1;
-        let unwanted = hints.only.as_ref().is_some_and(|only| place(only, candidate).is_none())
-            || place(&hints.ignore, candidate).is_some();
-        let price = config.target(candidate.target).price;
-        let too_dear = !hints.max_price.allows(price);
-        if unwanted {
-            excluded.push((candidate.target, Rejection::NotWanted));
-        } else if too_dear {
-            excluded.push((candidate.target, Rejection::TooDear));
-        }
-        let is_left = !unwanted && !too_dear;
+        let rejection = left_out(config, hints, candidate);
+        let is_left = rejection.is_none();
+        excluded.extend(rejection.map(|why| (candidate.target, why)));
         if let Some(ranking) = ranking.as_mut().filter(|_| !is_left && nth <= ranked) {
             ranking.first -= 1;
         }
@@ -279,13 +351,29 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<So
         };
         plan.candidates.sort_by_key(price);
     }
-    plan.candidates.sort_by_key(|candidate| place(&hints.order, candidate).unwrap_or(usize::MAX));
+    plan.candidates.sort_by_key(|candidate| vendors_place(config, &hints.order, candidate).unwrap_or(usize::MAX));
     if hints.no_fallbacks {
         match &mut plan.ranking {
             Some(ranking) => ranking.only_best = true,
             None => plan.candidates.truncate(1),
         }
     }
+}
+
+/// Why a client's hints leave a candidate out, if they do.
+fn left_out(config: &Config, hints: &Hints, candidate: &Candidate) -> Option<Rejection> {
+    let place = |list: &[String]| vendors_place(config, list, candidate);
+    let unwanted = hints.only.as_ref().is_some_and(|only| place(only).is_none()) || place(&hints.ignore).is_some();
+    if unwanted {
+        Some(Rejection::NotWanted)
+    } else {
+        (!hints.max_price.allows(config.target(candidate.target).price)).then_some(Rejection::TooDear)
+    }
+}
+
+/// Where in a list the candidate's vendor stands.
+fn vendors_place(config: &Config, list: &[String], candidate: &Candidate) -> Option<usize> {
+    list.iter().position(|name| *name == config.vendor_of(candidate.target).name)
 }
 
 /// Limits can only become tighter: the config's protect more than this one client.
@@ -345,163 +433,4 @@ fn unknown_model(config: &Config, client: Option<&Client>, model: &str) -> ApiEr
 }
 
 #[cfg(all(test, feature = "toml"))]
-mod tests {
-    use super::*;
-    use crate::hints::MaxPrice;
-
-    fn config(models: usize) -> Config {
-        let models: String =
-            (0..models).flat_map(|nth| ["[models.\"v/m".to_owned(), format!("{nth:03}\"]\n")]).collect();
-        let document = format!(
-            "[vendors.v]\ndialect = \"openai\"\nbase_url = \"http://v.test/v1\"\n{models}\
-             [routes.chain]\nmodels = [\"v/m001\", \"v/m000\"]\n[routes.chain.retry]\nattempts = 2\n[aliases]\nfirst = \"v/m000\"\n"
-        );
-        Config::from_toml(&document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn targets(plan: &Plan) -> Vec<usize> {
-        plan.candidates.iter().map(|candidate| candidate.target.0).collect()
-    }
-
-    #[test]
-    fn a_route_is_its_candidates_in_order_under_its_own_rules() {
-        let config = config(2);
-        let plan = plan(&config, None, "chain", &Hints::default()).unwrap();
-        assert_eq!((plan.route, targets(&plan)), (Some(RouteId(0)), vec![1, 0]));
-        assert_eq!(plan.retry.attempts, 2);
-    }
-
-    #[test]
-    fn a_target_is_itself_alone_by_any_of_its_names() {
-        let config = config(2);
-        for name in ["v/m000", "m000", "first"] {
-            let plan = plan(&config, None, name, &Hints::default()).unwrap();
-            assert_eq!((plan.route, targets(&plan)), (None, vec![0]), "{name}");
-            assert_eq!(plan.retry, config.targets[0].retry, "{name}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_name_is_told_the_known_ones_within_reason() {
-        let error = plan(&config(100), None, &"x".repeat(10_000), &Hints::default()).unwrap_err();
-        assert_eq!((error.status, error.param), (StatusCode::NOT_FOUND, Some("model")));
-        assert_eq!(error.code.as_deref(), Some("model_not_found"));
-        assert!(error.message.len() < 600, "{}", error.message);
-        assert!(
-            error.message.ends_with(", and 172 more."),
-            "a hundred targets by two names, a route, an alias: {}",
-            error.message
-        );
-    }
-
-    #[test]
-    fn names_are_matched_exactly() {
-        for name in ["", "Chain", "chain ", "v/m000/", "v"] {
-            assert!(plan(&config(2), None, name, &Hints::default()).is_err(), "{name:?}");
-        }
-    }
-
-    /// Two vendors: `a` is dear and knows its price, `b` is cheap, `c` knows none.
-    fn market() -> Config {
-        let document = r#"
-            [vendors.a]
-            dialect = "openai"
-            base_url = "http://a.test/v1"
-            [vendors.b]
-            dialect = "openai"
-            base_url = "http://b.test/v1"
-            [vendors.c]
-            dialect = "openai"
-            base_url = "http://c.test/v1"
-            [models."a/m"]
-            price = { input = 3.0, output = 15.0 }
-            [models."b/m"]
-            price = { input = 1.0, output = 5.0 }
-            [models."c/m"]
-            [models."c/spare"]
-            [routes.all]
-            models = ["a/m", "b/m", "c/m"]
-        "#;
-        Config::from_toml(document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
-    }
-
-    fn order(model: &str, hints: &Hints) -> Vec<String> {
-        let config = market();
-        let plan = plan(&config, None, model, hints).unwrap_or_else(|error| panic!("{}", error.message));
-        plan.candidates.iter().map(|candidate| config.target(candidate.target).name.clone()).collect()
-    }
-
-    fn list(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_client_chooses_among_what_there_is() {
-        let hints = Hints::default;
-        assert_eq!(order("all", &Hints { order: list(&["c", "b"]), ..hints() }), ["c/m", "b/m", "a/m"]);
-        assert_eq!(order("all", &Hints { only: Some(list(&["b", "nobody"])), ..hints() }), ["b/m"]);
-        assert_eq!(order("all", &Hints { ignore: list(&["a"]), ..hints() }), ["b/m", "c/m"]);
-        assert_eq!(order("all", &Hints { no_fallbacks: true, ..hints() }), ["a/m"]);
-        assert_eq!(order("all", &Hints { sort: Some(Sort::Price), ..hints() }), ["b/m", "a/m", "c/m"]);
-        assert_eq!(order("all:floor", &hints()), ["b/m", "a/m", "c/m"]);
-        let cap = MaxPrice { input: Some(Picodollars(2_000_000)), output: None };
-        assert_eq!(order("all", &Hints { max_price: cap, ..hints() }), ["b/m"]);
-    }
-
-    #[test]
-    fn fallbacks_come_after_what_was_asked_for_and_nobody_twice() {
-        let hints = Hints { fallbacks: list(&["a/m", "c/spare", "all"]), ..Hints::default() };
-        assert_eq!(order("b/m", &hints), ["b/m", "a/m", "c/spare", "c/m"]);
-        let unknown = Hints { fallbacks: list(&["nowhere"]), ..Hints::default() };
-        assert_eq!(plan(&market(), None, "b/m", &unknown).unwrap_err().status, StatusCode::NOT_FOUND);
-    }
-
-    #[test]
-    fn a_strategy_ranks_its_own_route_and_a_client_outranks_it() {
-        let mut config = market();
-        config.routes[0].strategy = Strategy::Latency;
-        let ranking = |hints: &Hints| plan(&config, None, "all", hints).unwrap().ranking;
-        let by_latency = |first, only_best| Ranking { by: RankBy::Strategy(Strategy::Latency), first, only_best };
-        let hints = Hints::default;
-        assert_eq!(ranking(&hints()), Some(by_latency(3, false)));
-        assert_eq!(ranking(&Hints { fallbacks: list(&["c/spare"]), ..hints() }), Some(by_latency(3, false)));
-        assert_eq!(ranking(&Hints { ignore: list(&["a"]), ..hints() }), Some(by_latency(2, false)));
-        let best = Hints { no_fallbacks: true, ..hints() };
-        assert_eq!(ranking(&best), Some(by_latency(3, true)), "the best is not known yet");
-        assert_eq!(ranking(&Hints { order: list(&["b"]), ..hints() }), None);
-        assert_eq!(ranking(&Hints { sort: Some(Sort::Price), ..hints() }), None);
-        let by_client = Ranking { by: RankBy::Sort(Sort::Throughput), first: 3, only_best: false };
-        assert_eq!(ranking(&Hints { sort: Some(Sort::Throughput), ..hints() }), Some(by_client));
-        assert_eq!(plan(&market(), None, "all", &hints()).unwrap().ranking, None, "in the config's order");
-    }
-
-    #[test]
-    fn limits_become_tighter_and_never_wider() {
-        let tight =
-            Hints { timeout: Some(Millis(70)), first_token: Some(Millis(50)), attempts: Some(1), ..Hints::default() };
-        let tight = plan(&market(), None, "all", &tight).unwrap();
-        assert_eq!((tight.retry.deadline, tight.retry.attempts), (Millis(70), 1));
-        assert!(tight.candidates.iter().all(|candidate| candidate.timeouts.first_token == Millis(50)));
-        let wide = Hints { timeout: Some(Millis(u64::MAX)), attempts: Some(99), ..Hints::default() };
-        let usual = plan(&market(), None, "all", &Hints::default()).unwrap();
-        assert_eq!(plan(&market(), None, "all", &wide).unwrap().retry, usual.retry);
-        let none = Hints { attempts: Some(0), ..Hints::default() };
-        assert_eq!(plan(&market(), None, "all", &none).unwrap().retry.attempts, 1);
-    }
-
-    #[test]
-    fn what_leaves_nobody_is_told_why() {
-        let hints = Hints {
-            only: Some(list(&["c"])),
-            max_price: MaxPrice { input: Some(Picodollars(1)), output: None },
-            ..Hints::default()
-        };
-        let error = plan(&market(), None, "all", &hints).unwrap_err();
-        assert_eq!(error.status, StatusCode::BAD_REQUEST);
-        assert!(
-            error.message.contains("a/m is not wanted") && error.message.contains("c/m costs more"),
-            "{}",
-            error.message
-        );
-    }
-}
+mod tests;

@@ -187,7 +187,8 @@ impl Gateway {
             breaker: self.breaker_status(now, candidate.breaker),
         });
         let breakers = breakers.collect();
-        let order = self.favour(now, &route.candidates, route.strategy);
+        let usual = &route.choices.usual;
+        let order = self.favour(now, &usual.candidates, usual.strategy);
         let &Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),

@@ -53,3 +53,13 @@ pub(crate) async fn inverse_latency_probes_first(world: &World) {
     let by_a = by(world, "drawn", "a/drawn-1", 40).await;
     assert!((1..40).contains(&by_a), "both have their share: {by_a} of 40");
 }
+
+pub(crate) async fn weights_are_shares(world: &World) {
+    // Fewer than 15 or more than 40 of 40 come by chance once in a million runs.
+    let by_a = by(world, "weighed", "a/weighed-1", 40).await;
+    assert!((16..40).contains(&by_a), "three in four: {by_a} of 40");
+    world.a.answers("weighed-1", 503).await;
+    let explained = world.admin(Request::post("/admin/explain", &question("weighed"))).await.expect(200).json();
+    assert_eq!(explained["strategy"], "weighted", "{explained}");
+    assert_eq!(by(world, "weighed", "b/weighed-2", 5).await, 5, "whoever is drawn first, the other takes over");
+}

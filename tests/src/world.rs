@@ -12,7 +12,7 @@ use crate::vendors::{Vendor, Vendors};
 pub const CONFORMANCE: &str = "conformance.toml";
 /// Opens every model.
 pub const CLIENT_KEY: &str = "client-key-for-everything";
-/// Opens the route `guests` alone.
+/// Opens the routes `guests` and `forked` alone.
 pub const GUEST_KEY: &str = "client-key-for-one-route";
 /// Opens the routes of the official clients.
 pub const SDK_KEY: &str = "client-key-for-the-sdks";

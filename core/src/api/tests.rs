@@ -309,7 +309,11 @@ fn a_dry_run_says_who_would_be_asked() {
     let explained = json_of(&reply);
     let candidate = |target: &str| json!({"target": target, "taken": true, "health": "unknown", "rejected": null});
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
-    assert_eq!(explained, json!({"route": "default", "target": "a/gpt-x", "candidates": candidates}));
+    let expected = json!({
+        "route": "default", "way": "usual", "strategy": null, "canary": null, "target": "a/gpt-x",
+        "candidates": candidates,
+    });
+    assert_eq!(explained, expected);
 }
 
 /// The reply to an order, whether it was refused or done.

@@ -14,14 +14,6 @@ impl Priority {
     /// The least urgent.
     pub const LAST: Self = Self(5);
 
-    /// Reads `1` to `5`.
-    pub fn named(text: &str) -> Option<Self> {
-        match text.as_bytes() {
-            [digit @ b'1'..=b'5'] => Some(Self(digit - b'0')),
-            _ => None,
-        }
-    }
-
     /// One of 1 to 5.
     pub fn numbered(number: u64) -> Option<Self> {
         u8::try_from(number).ok().filter(|number| (1..=5).contains(number)).map(Self)

@@ -6,6 +6,7 @@ use super::document::Node;
 use super::reader::Reader;
 use super::{Config, ConfigErrors};
 
+mod choices;
 mod clients;
 mod health;
 mod hedge;
@@ -48,6 +49,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
         let store = store::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
-        Config { server, retry_share_permille, clients, vendors, targets, routes, breakers, store, names }
+        let goes_by_tags = routes.iter().any(|route| route.choices.when.iter().any(|when| when.tags.is_some()));
+        Config { server, retry_share_permille, clients, vendors, targets, routes, goes_by_tags, breakers, store, names }
     })
 }

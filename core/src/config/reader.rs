@@ -124,6 +124,19 @@ impl<'a> Field<'a> {
         Refusal::new(format!("must be {kind}, not {}", self.node.kind()), remedy)
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.node.value, Value::Table(_))
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
+    /// Reports that its value is wrong, though it can be read.
+    pub(super) fn refuse_value(&self, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.reader.report(self.node.at, &self.path, Refusal::new(problem, remedy));
+    }
+
     /// Reports that its key, rather than its value, is wrong.
     pub(super) fn refuse_key(&self, problem: impl Into<String>, remedy: impl Into<String>) {
         self.reader.report(self.key_at, &self.path, Refusal::new(problem, remedy));

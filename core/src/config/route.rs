@@ -1,19 +1,21 @@
 //! Routes: whom a request that names one may be sent to, in which order, and what becomes of it otherwise.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{BreakerId, HedgePolicy, RetryPolicy, TargetId, Timeouts};
-use crate::dialect::Rescue;
+use crate::dialect::{Rescue, Surface};
 
 /// `[routes.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// What clients put in `model`.
     pub name: String,
-    /// By what they are ranked.
-    pub strategy: Strategy,
-    /// In the order of preference; at least one, none twice.
+    /// Everyone that a request on it may be sent to, none twice, those of `usual` first.
     pub candidates: Vec<Candidate>,
+    /// Whom it asks, by what a request is.
+    pub choices: Choices,
     /// How often a request on this route is tried.
     pub retry: RetryPolicy,
     /// When a slow attempt is hedged; `None`: never.
@@ -47,6 +49,149 @@ pub(super) fn share_of(count: usize, permille: u32) -> usize {
     count.saturating_mul(permille) / 1000
 }
 
+/// Whom a route asks, by what a request is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choices {
+    /// Where nothing else applies.
+    pub usual: Choice,
+    /// By what a request is about, with `strategy = "task"`.
+    pub tasks: Option<Tasks>,
+    /// Whom some requests lead to instead: the first condition that holds counts.
+    pub when: Vec<When>,
+    /// Who is asked first by some of the requests that no condition leads elsewhere.
+    pub canary: Option<Canary>,
+}
+
+/// Candidates, and what they are ranked by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// By what they are ranked.
+    pub strategy: Strategy,
+    /// In the order of preference; at least one, none twice.
+    pub candidates: Vec<Candidate>,
+}
+
+/// One of `[[routes.NAME.when]]`. Of what is there, all must hold; of each list, one is enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct When {
+    /// Indexes into the config's clients.
+    pub clients: Option<Vec<usize>>,
+    /// What the client has marked the request with.
+    pub tags: Option<Vec<String>>,
+    /// What is asked for.
+    pub kinds: Option<Vec<Kind>>,
+    /// Whom that leads to.
+    pub choice: Choice,
+}
+
+/// `routes.NAME.canary`: a share of the requests asks this candidate first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canary {
+    /// Who is tried out.
+    pub candidate: Candidate,
+    /// So many of a thousand requests.
+    pub share_permille: u32,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// An answer, in whichever API.
+    #[default]
+    Chat,
+    /// Vectors.
+    Embeddings,
+    /// How many tokens a prompt has.
+    CountTokens,
+}
+
+impl From<Surface> for Kind {
+    fn from(surface: Surface) -> Self {
+        match surface {
+            Surface::Embeddings => Self::Embeddings,
+            Surface::CountTokens => Self::CountTokens,
+            Surface::Chat | Surface::Completions | Surface::Responses | Surface::Messages => Self::Chat,
+        }
+    }
+}
+
+impl Choices {
+    /// Everyone whom any of them names, those of the usual one first.
+    pub(super) fn models(&mut self) -> Vec<TargetId> {
+        let mut models = Vec::new();
+        for candidate in self.candidates_mut() {
+            if !models.contains(&candidate.target) {
+                models.push(candidate.target);
+            }
+        }
+        models
+    }
+
+    /// Makes their candidates the route's, but for their weights.
+    pub(super) fn fit(&mut self, of_route: &[Candidate]) {
+        for candidate in self.candidates_mut() {
+            if let Some(fitting) = of_route.iter().find(|known| known.target == candidate.target) {
+                *candidate = Candidate { weight: candidate.weight, ..*fitting };
+            }
+        }
+    }
+
+    fn candidates_mut(&mut self) -> impl Iterator<Item = &mut Candidate> {
+        let tasks = self.tasks.iter_mut().flat_map(|tasks| tasks.0.values_mut().flatten());
+        let when = self.when.iter_mut().map(|when| &mut when.choice);
+        let choices = [&mut self.usual].into_iter().chain(tasks).chain(when);
+        let canary = self.canary.iter_mut().map(|canary| &mut canary.candidate);
+        choices.flat_map(|choice| &mut choice.candidates).chain(canary)
+    }
+}
+
+/// `routes.NAME.tasks`: a row for each task, a choice in each of its columns. There is always a row for `general`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tasks(pub(super) BTreeMap<String, [Choice; Column::COUNT]>);
+
+/// A column of a route's table of tasks: what clients call a priority.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Column {
+    /// An answer soon.
+    Fast,
+    /// Neither of the two.
+    #[default]
+    Normal,
+    /// An answer that is as good as can be.
+    High,
+}
+
+impl Column {
+    pub(super) const COUNT: usize = 3;
+
+    /// All of them, as the config calls them.
+    pub(super) const NAMED: [(&'static str, Self); Self::COUNT] =
+        [("fast", Self::Fast), ("normal", Self::Normal), ("high", Self::High)];
+
+    /// By its name in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, column)| *column)
+    }
+
+    /// As the config calls it.
+    pub fn name(self) -> &'static str {
+        Self::NAMED[self as usize].0
+    }
+}
+
+impl Tasks {
+    /// The row that is for every task without one of its own.
+    pub const GENERAL: &str = "general";
+
+    /// The row that a task has, and whom it names.
+    pub fn choice(&self, task: &str, column: Column) -> (&str, &Choice) {
+        let row = self.0.get_key_value(task).or_else(|| self.0.get_key_value(Self::GENERAL));
+        let (name, row) = row.expect("a table has a general row, or it is refused");
+        (name, &row[column as usize])
+    }
+}
+
 /// A target as a route uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
@@ -56,18 +201,37 @@ pub struct Candidate {
     pub breaker: BreakerId,
     /// Its limits in time on this route.
     pub timeouts: Timeouts,
+    /// How often it is drawn, against the others. Default 1.
+    pub weight: u32,
 }
 
-/// `routes.NAME.strategy`: which candidate is asked first.
+/// `routes.NAME.strategy`: which candidate is asked first. A table of tasks is none of them: each of its lists is ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
     /// The first in the config's order that can serve.
     #[default]
     Ordered,
+    /// Drawn at random, in proportion to their weights.
+    Weighted,
     /// The one that is expected to answer sooner, of two drawn at random.
     Latency,
     /// Drawn at random, in proportion to 1 / (latency + 1).
     InverseLatency,
+}
+
+impl Strategy {
+    /// All of them, as the config calls them.
+    pub(super) const NAMED: [(&'static str, Self); 4] = [
+        ("ordered", Self::Ordered),
+        ("weighted", Self::Weighted),
+        ("latency", Self::Latency),
+        ("inverse_latency", Self::InverseLatency),
+    ];
+
+    /// As the config calls it.
+    pub fn name(self) -> &'static str {
+        Self::NAMED[self as usize].0
+    }
 }
 
 /// `routes.NAME.after`: candidates of the route that are asked next where an attempt has failed in this way.

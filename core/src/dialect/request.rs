@@ -46,6 +46,8 @@ pub struct Request {
     model_at: Range<usize>,
     /// What makes a stream report its usage, if anything must change.
     usage_edit: Option<Edit>,
+    /// Where the value of `metadata` stands in `body`.
+    metadata_at: Option<Range<usize>>,
     // Boxed: most requests never read it, and all of them are moved about.
     chat: OnceCell<Box<Result<chat::Request, BadRequest>>>,
     weight: OnceCell<Weight>,
@@ -73,6 +75,8 @@ struct Envelope<'a> {
     stream_options: Option<&'a RawValue>,
     #[serde(borrow, default)]
     n: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    metadata: Option<&'a RawValue>,
     // Whether any of CONTROLS is there.
     #[serde(borrow, default, deserialize_with = "present")]
     models: Option<&'a RawValue>,
@@ -155,6 +159,7 @@ impl Request {
             forwarded: HeaderMap::new(),
             model_at,
             usage_edit,
+            metadata_at: envelope.metadata.map(|metadata| place(&body, metadata)),
             chat: OnceCell::new(),
             weight: OnceCell::new(),
             body,
@@ -164,6 +169,19 @@ impl Request {
     /// The client's body, less what was meant for the gateway.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// What the client has marked it with, beside the gateway's own hints: `metadata.tags`, as `LiteLLM` has it, or
+    /// `metadata.tag`, for APIs in which metadata are texts.
+    pub fn tags(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Metadata {
+            tags: Option<Vec<String>>,
+            tag: Option<String>,
+        }
+        let metadata = self.metadata_at.as_ref().and_then(|at| self.body.get(at.clone()));
+        let read = metadata.and_then(|metadata| serde_json::from_slice::<Metadata>(metadata).ok());
+        read.map_or_else(Vec::new, |Metadata { tags, tag }| tags.into_iter().flatten().chain(tag).collect())
     }
 
     /// What a vendor is asked.
@@ -336,6 +354,20 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn tags_are_read_where_apps_have_them() {
+        let tags = |metadata: &str| {
+            let body = format!(r#"{{"model":"m","metadata":{metadata}}}"#);
+            read(&body).unwrap().tags()
+        };
+        assert_eq!(tags(r#"{"tags":["a","b"],"trace":1}"#), ["a", "b"]);
+        assert_eq!(tags(r#"{"tag":"a"}"#), ["a"]);
+        for none in ["null", "{}", r#"{"tags":"a"}"#, r#""tags""#, "[]", r#"{"tag":7}"#] {
+            assert_eq!(tags(none), [""; 0], "{none}");
+        }
+        assert_eq!(read(r#"{"model":"m"}"#).unwrap().tags(), [""; 0]);
+    }
 
     fn read(body: &str) -> Result<Request, BadRequest> {
         Request::read(Surface::Chat, Bytes::copy_from_slice(body.as_bytes()))

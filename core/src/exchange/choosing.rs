@@ -84,6 +84,7 @@ impl Exchange {
             let mut candidates = std::mem::take(&mut self.plan.candidates);
             gateway.rank(self.now, &mut candidates, ranking, self.request.stream, self.rng());
             self.plan.candidates = candidates;
+            self.plan.put_canary_first();
         }
         let mut again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 && self.walk.place.is_none() {

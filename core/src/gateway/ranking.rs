@@ -24,7 +24,7 @@ impl Gateway {
     ) {
         let now = self.advance(now);
         self.put_in_order(now, candidates, ranking, stream, rng);
-        if let RankBy::Strategy(_) = ranking.by {
+        if let RankBy::Strategy(Strategy::Latency | Strategy::InverseLatency) = ranking.by {
             for candidate in candidates.iter().take(ranking.first).skip(1) {
                 self.targets[candidate.target.0].stats.pass_over(now, stream);
             }
@@ -103,6 +103,7 @@ impl Gateway {
                 expected: estimate.expected(assumed.typical),
                 faded: estimate.faded(now, assumed.typical, assumed.floor),
                 pending: stats.pending(now),
+                weight: candidate.weight,
             }
         };
         candidates.iter().zip(&tiers).zip(rank::assume(&known)).map(standing).collect()

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::{Hints, MaxPrice, Sort, parameters_named};
-use crate::concurrency::Priority;
+use super::{Hints, MaxPrice, Sort, parameters_named, priority_named, priority_numbered};
 use crate::config::{Parameters, decimal};
 use crate::dialect::chat::Json;
 use crate::dialect::fields::unreadable;
@@ -28,7 +27,9 @@ struct Own {
     ttft_timeout_ms: Option<u64>,
     max_attempts: Option<u32>,
     parameters: Option<String>,
-    priority: Option<u64>,
+    priority: Option<Value>,
+    task: Option<String>,
+    tags: Option<Vec<String>>,
 }
 
 /// `OpenRouter`'s `provider`.
@@ -130,10 +131,16 @@ impl Hints {
             let message = "`tidegate.parameters` must be strict or lenient.";
             self.parameters = Some(parameters_named(&name).ok_or_else(|| wrong("tidegate", message))?);
         }
-        if let Some(number) = own.priority {
-            let message = "`tidegate.priority` must be a number from 1 to 5.";
-            self.priority = Some(Priority::numbered(number).ok_or_else(|| wrong("tidegate", message))?);
+        if let Some(priority) = own.priority {
+            let read = match &priority {
+                Value::String(text) => priority_named(text),
+                number => number.as_u64().and_then(priority_numbered),
+            };
+            let message = "`tidegate.priority` must be a number from 1 to 5, or fast, normal or high.";
+            (self.priority, self.column) = Some(read.ok_or_else(|| wrong("tidegate", message))?).unzip();
         }
+        self.task = own.task.or(self.task.take());
+        self.tags = own.tags.unwrap_or_else(|| std::mem::take(&mut self.tags));
         self.timeout = own.timeout_ms.map(Millis).or(self.timeout);
         self.first_token = own.ttft_timeout_ms.map(Millis).or(self.first_token);
         self.attempts = own.max_attempts.or(self.attempts);

@@ -4,19 +4,19 @@ use std::str::FromStr;
 
 use http::HeaderMap;
 
-use super::{Hints, Sort, parameters_named};
-use crate::concurrency::Priority;
+use super::{Hints, Sort, parameters_named, priority_named};
 use crate::config::decimal;
 use crate::dialect::BadRequest;
 use crate::time::Millis;
 
 /// The headers that hold hints.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 21] = [
     "cf-aig-max-attempts",
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
     "x-litellm-num-retries",
     "x-litellm-stream-timeout",
+    "x-litellm-tags",
     "x-litellm-timeout",
     "x-stainless-retry-count",
     "x-tidegate-disable-fallbacks",
@@ -28,6 +28,8 @@ pub const NAMES: [&str; 18] = [
     "x-tidegate-provider-only",
     "x-tidegate-provider-order",
     "x-tidegate-provider-sort",
+    "x-tidegate-tag",
+    "x-tidegate-task",
     "x-tidegate-timeout-ms",
     "x-tidegate-ttft-timeout-ms",
 ];
@@ -60,7 +62,10 @@ impl Hints {
         let flag = headers.one_of("x-tidegate-disable-fallbacks", "true or false", |text| text.parse().ok())?;
         self.no_fallbacks = flag.unwrap_or(false);
         self.sort = headers.one_of("x-tidegate-provider-sort", "price, latency or throughput", Sort::named)?;
-        self.priority = headers.one_of("x-tidegate-priority", "a number from 1 to 5", Priority::named)?;
+        let what = "a number from 1 to 5, or fast, normal or high";
+        (self.priority, self.column) = headers.one_of("x-tidegate-priority", what, priority_named)?.unzip();
+        self.task = headers.text("x-tidegate-task").map(str::to_owned);
+        self.tags = headers.list("x-tidegate-tag").or_else(|| headers.list("x-litellm-tags")).unwrap_or_default();
         self.parameters = headers.one_of("x-tidegate-parameters", "strict or lenient", parameters_named)?;
         Ok(())
     }

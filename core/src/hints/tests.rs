@@ -43,6 +43,8 @@ fn our_own_headers() {
         ("x-tidegate-max-attempts", "2"),
         ("x-tidegate-parameters", "strict"),
         ("x-tidegate-priority", "1"),
+        ("x-tidegate-task", "code_generation"),
+        ("x-tidegate-tag", "batch, night"),
     ]);
     let expected = Hints {
         fallbacks: names(&["a", "b/c"]),
@@ -55,10 +57,35 @@ fn our_own_headers() {
         first_token: Some(Millis(800)),
         attempts: Some(2),
         parameters: Some(Parameters::Strict),
-        priority: Priority::named("1"),
+        priority: Priority::numbered(1),
+        column: Some(Column::High),
+        task: Some("code_generation".to_owned()),
+        tags: names(&["batch", "night"]),
         ..Hints::default()
     };
     assert_eq!(hints, Ok(expected));
+}
+
+#[test]
+fn a_priority_is_a_number_or_a_word() {
+    for (said, number, column) in [
+        ("1", 1, Column::High),
+        ("2", 2, Column::High),
+        ("3", 3, Column::Normal),
+        ("4", 4, Column::Fast),
+        ("5", 5, Column::Fast),
+        ("high", 2, Column::High),
+        ("normal", 3, Column::Normal),
+        ("Fast", 2, Column::Fast),
+        ("urgent", 3, Column::Normal),
+    ] {
+        let expected = Hints { priority: Priority::numbered(number), column: Some(column), ..Hints::default() };
+        assert_eq!(of_headers(&[("x-tidegate-priority", said)]).as_ref(), Ok(&expected), "{said}");
+        assert_eq!(of_body("tidegate", &json!({"priority": said})).as_ref(), Ok(&expected), "{said}");
+        if let Ok(number) = said.parse::<u64>() {
+            assert_eq!(of_body("tidegate", &json!({"priority": number})), Ok(expected), "{said}");
+        }
+    }
 }
 
 #[test]
@@ -86,7 +113,9 @@ fn a_header_that_does_not_read_is_named() {
         ("x-tidegate-parameters", "loose"),
         ("x-tidegate-priority", "0"),
         ("x-tidegate-priority", "6"),
-        ("x-tidegate-priority", "urgent"),
+        ("x-tidegate-priority", "-1"),
+        ("x-tidegate-priority", "2.5"),
+        ("x-tidegate-priority", "01"),
         ("x-tidegate-disable-fallbacks", "perhaps"),
         ("x-litellm-timeout", "1.2345s"),
     ] {
@@ -133,13 +162,16 @@ fn our_own_member_has_the_last_word() {
     let controls = vec![
         (
             "tidegate",
-            Json::of(
-                &json!({"fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1, "priority": 2}),
-            ),
+            Json::of(&json!({
+                "fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1, "priority": 2,
+                "task": "simple_qa", "tags": ["night"],
+            })),
         ),
         ("fallbacks", Json::of(&json!(["a"]))),
     ];
-    let hints = Hints::read(&headers(&[("x-tidegate-timeout-ms", "9")]), &controls).unwrap();
+    let others = [("x-tidegate-timeout-ms", "9"), ("x-tidegate-task", "other"), ("x-litellm-tags", "other")];
+    let hints = Hints::read(&headers(&others), &controls).unwrap();
+    assert_eq!((hints.task.as_deref(), hints.tags), (Some("simple_qa"), names(&["night"])));
     assert_eq!((hints.fallbacks, hints.sort), (names(&["c"]), Some(Sort::Latency)));
     assert_eq!((hints.timeout, hints.attempts), (Some(Millis(5)), Some(1)));
     assert_eq!(hints.priority, Priority::numbered(2));
@@ -161,6 +193,9 @@ fn what_cannot_be_honoured_is_refused() {
         ("tidegate", json!({"sort": "beauty"})),
         ("tidegate", json!({"priority": 0})),
         ("tidegate", json!({"priority": 6})),
+        ("tidegate", json!({"priority": true})),
+        ("tidegate", json!({"task": 6})),
+        ("tidegate", json!({"tags": "batch"})),
     ] {
         let error = of_body(name, &value).unwrap_err();
         assert_eq!(error.param, Some(name), "{value}");

@@ -8,7 +8,7 @@ use crate::config::Strategy;
 use crate::rng::Rng;
 
 fn well(ms: u64, pending: u32) -> Standing {
-    Standing { tier: Tier::Well, expected: Millis(ms), faded: Millis(ms), pending }
+    Standing { tier: Tier::Well, expected: Millis(ms), faded: Millis(ms), pending, weight: 1 }
 }
 
 /// How often each of the candidates comes first in `times` draws.
@@ -51,6 +51,52 @@ fn the_inverse_of_latency_is_the_weight() {
     let at_once = shares([well(0, 0), well(u64::MAX, 0)], Strategy::InverseLatency, 1000);
     assert_eq!(at_once, [1000, 0]);
     assert_eq!(shares([well(u64::MAX, 0), well(u64::MAX, 0)], Strategy::InverseLatency, 10), [10, 0]);
+}
+
+fn weighing(weight: u32) -> Standing {
+    Standing { weight, ..well(100, 0) }
+}
+
+/// How far counts are from what they should be, as Pearson has it, in 1/1000.
+fn chi_squared_milli(counts: &[u32], weights: &[u64]) -> u64 {
+    let (times, sum) = (counts.iter().map(|count| u64::from(*count)).sum::<u64>(), weights.iter().sum::<u64>());
+    let terms = counts.iter().zip(weights).map(|(count, weight)| {
+        let expected = times * weight / sum;
+        expected.abs_diff(u64::from(*count)).pow(2) * 1000 / expected
+    });
+    terms.sum()
+}
+
+#[test]
+fn weights_are_shares() {
+    // With four kinds, in one of a hundred thousand trials it exceeds 25.9 by chance.
+    let standings = [weighing(2), weighing(3), weighing(4), weighing(2)];
+    let firsts = shares(standings, Strategy::Weighted, 110_000);
+    let milli = chi_squared_milli(&firsts, &[2, 3, 4, 2]);
+    assert!(milli < 25_900, "{firsts:?}: {milli}");
+    // And of those that are left when the first fails, by the same weights.
+    let mut seconds = [0; 4];
+    let mut rng = Rng::from_seed(2);
+    for _ in 0..110_000 {
+        let order = order(&standings, Strategy::Weighted, &mut rng);
+        seconds[order[1]] += u32::from(order[0] == 2);
+    }
+    let milli = chi_squared_milli(&[seconds[0], seconds[1], seconds[3]], &[2, 3, 2]);
+    assert!(seconds[2] == 0 && milli < 23_100, "{seconds:?}: {milli}");
+}
+
+#[test]
+fn who_weighs_nothing_is_for_need_alone() {
+    assert_eq!(shares([weighing(0), weighing(1), weighing(0)], Strategy::Weighted, 100), [0, 100, 0]);
+    let shut = Standing { tier: Tier::Shut, ..weighing(9) };
+    assert_eq!(shares([shut, weighing(0)], Strategy::Weighted, 10), [0, 10]);
+}
+
+#[test]
+fn a_weight_counts_from_the_first_request_on() {
+    let new = Standing { tier: Tier::OnTrial, ..weighing(3) };
+    let [new, known] = shares([new, weighing(1)], Strategy::Weighted, 10_000);
+    assert!((7350..=7650).contains(&new), "{new} to {known}");
 }
 
 #[test]
@@ -100,16 +146,23 @@ fn tier() -> impl proptest::strategy::Strategy<Value = Tier> {
 }
 
 fn standing() -> impl proptest::strategy::Strategy<Value = Standing> {
-    (tier(), any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(tier, expected, faded, pending)| Standing {
+    let parts = (tier(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>());
+    parts.prop_map(|(tier, expected, faded, pending, weight)| Standing {
         tier,
         expected: Millis(expected),
         faded: Millis(faded),
         pending,
+        weight,
     })
 }
 
 fn strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
-    prop_oneof![Just(Strategy::Ordered), Just(Strategy::Latency), Just(Strategy::InverseLatency)]
+    prop_oneof![
+        Just(Strategy::Ordered),
+        Just(Strategy::Weighted),
+        Just(Strategy::Latency),
+        Just(Strategy::InverseLatency),
+    ]
 }
 
 proptest! {
@@ -127,9 +180,12 @@ proptest! {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..standings.len()).collect::<Vec<_>>());
-            if strategy != Strategy::Ordered {
-                prop_assert!(order.is_sorted_by_key(|place| standings[*place].tier), "{:?}", order);
-            }
+            let tier = |place: &usize| match strategy {
+                Strategy::Ordered => Tier::Well,
+                Strategy::Weighted => standings[*place].rated(),
+                Strategy::Latency | Strategy::InverseLatency => standings[*place].tier,
+            };
+            prop_assert!(order.is_sorted_by_key(tier), "{:?}", order);
         }
     }
 

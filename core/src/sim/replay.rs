@@ -20,7 +20,7 @@ use crate::dialect::{Request, Surface};
 use crate::drive::{Port as _, drive};
 use crate::exchange::Exchange;
 use crate::record::{Account, Attempt, How, Recording};
-use crate::route::{self, Rejection};
+use crate::route::{self, Asker, Rejection};
 use crate::time::{Millis, Timestamp};
 
 mod report;
@@ -151,8 +151,8 @@ impl World {
         let client = config.clients.iter().position(|client| Some(&client.name) == account.client.as_ref());
         let hints = account.hints.clone().unwrap_or_default();
         let mut request = Request::read(surface, body(surface, account)).map_err(|bad| bad.message)?;
-        let plan = route::plan(&config, client.map(|index| &config.clients[index]), &account.model, &hints)
-            .map_err(|error| error.message)?;
+        let asker = Asker { client, kind: surface.into() };
+        let plan = route::plan(&config, asker, &account.model, &hints).map_err(|error| error.message)?;
         request.wants_usage |= hints.wants_usage;
         let request_id = account.request_id.clone();
         let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan).asked_by(client, hints);

@@ -336,7 +336,11 @@ impl Swarm {
         assert_eq!(answer.header(ATTEMPTS.as_str()), "1", "{} is served at once: {answer:?}", route.name);
         let first = &config.target(route.candidates[0].target).name;
         let is_first = answer.header(TARGET.as_str()) == first;
-        assert!(is_first || route.strategy != Strategy::Ordered, "{} is served by {first}: {answer:?}", route.name);
+        assert!(
+            is_first || route.choices.usual.strategy != Strategy::Ordered,
+            "{} is served by {first}: {answer:?}",
+            route.name
+        );
     }
 
     fn pick(&mut self, of: usize) -> usize {

@@ -1,14 +1,15 @@
 //! `[routes.NAME]`: which targets a request may go to, in which order.
 
+use super::choices::{self, Known, model};
 use super::hedge;
 use super::names::check_name;
 use super::policies::{self, Policies};
-use crate::config::reader::{Field, Refusal, Table, did_you_mean};
+use crate::config::reader::{Field, Refusal, Table};
 use crate::config::route::share_of;
 use crate::config::values::{choice, permille, text};
 use crate::config::{
-    After, BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Strategy,
-    Target, TargetId,
+    After, BreakerId, BreakerPolicy, Candidate, ContentFilter, Exhausted, Guard, Parameters, Route, RouteId, Target,
+    TargetId,
 };
 use crate::dialect::Rescue;
 
@@ -19,10 +20,12 @@ pub(super) fn read(
     breakers: &mut Vec<Guard>,
     defaults: &Policies,
 ) -> Vec<Route> {
+    let clients: Vec<&str> = root.named("clients").into_iter().map(|(name, _)| name).collect();
+    let known = Known { targets, clients: &clients };
     let mut routes = Vec::new();
     for (name, field) in root.named("routes") {
         let id = RouteId(routes.len());
-        routes.extend(route(id, name, &field, targets, breakers, defaults));
+        routes.extend(route(id, name, &field, known, breakers, defaults));
     }
     routes
 }
@@ -31,7 +34,7 @@ fn route(
     id: RouteId,
     name: &str,
     field: &Field<'_>,
-    targets: &[Target],
+    known: Known<'_>,
     breakers: &mut Vec<Guard>,
     defaults: &Policies,
 ) -> Option<Route> {
@@ -45,10 +48,11 @@ fn route(
     ];
     const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
-    field.table(&["tasks"], |table| {
+    let targets = known.targets;
+    field.table(&[], |table| {
         let timeouts = policies::timeouts(table);
-        let models = table.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
-        let models = models.map(|models| candidates(&models, targets)).unwrap_or_default();
+        let mut choices = choices::read(table, known);
+        let models = choices.models();
         let guards = guards(table, (id, name), &models, breakers);
         let ejected_max_permille = table.read("ejected_max", ejected_max(models.len())).unwrap_or(1000);
         if ejected_max_permille < 1000 {
@@ -56,15 +60,16 @@ fn route(
                 breakers[guard.0].capped_by.push(id);
             }
         }
-        let candidates = models.iter().zip(guards).map(|(&target, breaker)| Candidate {
-            target,
-            breaker,
-            timeouts: timeouts(targets[target.0].timeouts),
+        let candidates = models.iter().zip(guards).map(|(&target, breaker)| {
+            let timeouts = timeouts(targets[target.0].timeouts);
+            Candidate { target, breaker, timeouts, weight: 1 }
         });
+        let candidates: Vec<Candidate> = candidates.collect();
+        choices.fit(&candidates);
         Route {
             name: name.to_owned(),
-            strategy: table.read("strategy", choice(&STRATEGIES, &LATER_STRATEGIES)).unwrap_or_default(),
-            candidates: candidates.collect(),
+            candidates,
+            choices,
             retry: policies::retry(table, defaults.retry),
             hedge: hedge::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
@@ -95,7 +100,7 @@ fn ejected_max(models: usize) -> impl Fn(&Field<'_>) -> Result<u32, Refusal> {
 
 /// Who is asked next after some kinds of failure: models of the route.
 fn after(table: &mut Table<'_>, models: &[TargetId], targets: &[Target]) -> After {
-    let of_route = |field: &Field<'_>| match candidate(field, targets)? {
+    let of_route = |field: &Field<'_>| match model(field, targets)? {
         target if models.contains(&target) => Ok(target),
         target => {
             let problem = format!("`{}` is not among the models of this route", targets[target.0].name);
@@ -141,32 +146,3 @@ fn stream_cut(table: &mut Table<'_>, models: &[TargetId], targets: &[Target]) ->
 
 /// What is said where the route does not say what to say.
 const CANNED: &str = "The assistant is briefly unavailable. Please try again in a minute.";
-
-const STRATEGIES: [(&str, Strategy); 3] =
-    [("ordered", Strategy::Ordered), ("latency", Strategy::Latency), ("inverse_latency", Strategy::InverseLatency)];
-
-const LATER_STRATEGIES: [&str; 4] = ["weighted", "cost", "context", "task"];
-
-fn candidates(models: &Field<'_>, targets: &[Target]) -> Vec<TargetId> {
-    let Some(items) = models.items() else { return Vec::new() };
-    if items.is_empty() {
-        models.refuse_key("a route needs at least one model", "Write models = [\"vendor/model\"].");
-    }
-    let mut found: Vec<TargetId> = Vec::new();
-    for item in items {
-        let new = item.read(|item| match candidate(item, targets)? {
-            known if found.contains(&known) => Err(Refusal::new("this model stands here twice", "Remove one of them.")),
-            target => Ok(target),
-        });
-        found.extend(new);
-    }
-    found
-}
-
-fn candidate(item: &Field<'_>, targets: &[Target]) -> Result<TargetId, Refusal> {
-    let name = text(item).map_err(|refusal| Refusal::new(refusal.problem, "Write \"vendor/model\"."))?;
-    targets.iter().position(|target| target.name == name).map(TargetId).ok_or_else(|| {
-        let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        Refusal::new(format!("there is no model `{name}`"), did_you_mean(name, &known))
-    })
-}

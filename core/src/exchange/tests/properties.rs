@@ -255,7 +255,7 @@ impl Hand {
         let mut gateway = Gateway::new(Arc::clone(&config), seed, BEGINNING);
         let body = format!(r#"{{"model":"chain","stream":{streamed}}}"#);
         let request = Request::read(Surface::Chat, body.into()).unwrap();
-        let plan = route::plan(&config, None, "chain", &Hints::default()).unwrap();
+        let plan = route::plan(&config, route::Asker::default(), "chain", &Hints::default()).unwrap();
         let id = gateway.request_id();
         let exchange = Exchange::new(config, BEGINNING, id, request, plan);
         let referee = Referee::default();

@@ -10,7 +10,7 @@ use super::FORGOTTEN_AFTER;
 use crate::backoff::retry_after;
 use crate::classify::{Failure, Fault, Outcome, classify_answer, classify_status};
 use crate::concurrency::Claim;
-use crate::config::{Candidate, Parameters};
+use crate::config::Parameters;
 use crate::dialect::chat::Stamp;
 use crate::dialect::{Reader, Request, Surface, prepare};
 use crate::gateway::{Gateway, Permit, Settlement};
@@ -43,7 +43,7 @@ impl Gateway {
         let url = config.url(id, prepared.operation)?;
         let stamp = Stamp { request_id: String::new(), at: now, price: None, wants_usage: false };
         let reader = Reader::new(&request, &prepared, vendor.dialect, &target.upstream, stamp);
-        let candidate = Candidate { target: id, breaker: id.into(), timeouts: target.timeouts };
+        let candidate = config.candidate(id);
         let (until, lasts) = (now + target.health.timeout, target.health.timeout + FORGOTTEN_AFTER);
         // Clients come first.
         let permit = self.admit(now, &candidate, lasts, &Claim { lasts, ..Claim::LAST }).ok()?;

@@ -1,0 +1,83 @@
+//! Whom a route asks, by what a request is: tasks and priorities, clients, tags and kinds, and a share that tries another.
+
+use serde_json::{Value, json};
+use tidegate_tests::http::{Reply, Request};
+use tidegate_tests::world::{GUEST_KEY, World, chat, question};
+
+use crate::apis::with;
+use crate::check::served;
+
+/// What a dry run says of a request.
+async fn explained(world: &World, body: &Value) -> Value {
+    world.admin(Request::post("/admin/explain", body)).await.expect(200).json()
+}
+
+pub(crate) async fn a_task_and_a_priority_choose_a_list(world: &World) {
+    for (task, priority, target, way) in [
+        ("", "", "b/tasked-2", "general, normal"),
+        ("simple_qa", "fast", "a/tasked-1", "general, fast"),
+        ("code_generation", "high", "c/tasked-3", "code_generation, high"),
+        ("code_generation", "2", "c/tasked-3", "code_generation, high"),
+        ("code_generation", "5", "a/tasked-1", "code_generation, fast"),
+        ("poetry", "urgent", "b/tasked-2", "general, normal"),
+    ] {
+        let hinted = chat(&question("tasked")).header("x-tidegate-task", task).header("x-tidegate-priority", priority);
+        served(world.send(hinted).await, target, 1);
+        let body = with(question("tasked"), &json!({"tidegate": {"task": task, "priority": priority}}));
+        if priority.is_empty() {
+            continue;
+        }
+        served(world.send(chat(&body)).await, target, 1);
+        let explained = explained(world, &body).await;
+        assert_eq!((&explained["way"], &explained["target"]), (&json!(way), &json!(target)));
+    }
+    // A list is an order: its next takes over.
+    world.c.answers("tasked-3", 503).await;
+    let body = with(question("tasked"), &json!({"tidegate": {"task": "code_generation", "priority": "high"}}));
+    served(world.send(chat(&body)).await, "a/tasked-1", 2);
+}
+
+pub(crate) async fn conditions_lead_elsewhere(world: &World) {
+    served(world.ask("forked").await, "a/forked-1", 1);
+    let guest = chat(&question("forked")).header("authorization", &format!("Bearer {GUEST_KEY}"));
+    served(world.send(guest).await, "c/forked-3", 1);
+    for tagged in [
+        chat(&question("forked")).header("x-tidegate-tag", "other, night"),
+        chat(&question("forked")).header("x-litellm-tags", "batch"),
+        chat(&with(question("forked"), &json!({"tidegate": {"tags": ["batch"]}}))),
+        chat(&with(question("forked"), &json!({"metadata": {"tag": "night"}}))),
+    ] {
+        served(world.send(tagged).await, "b/forked-2", 1);
+    }
+    let vectors = |tag: &str| {
+        let body = json!({"model": "forked", "input": ["one", "two"]});
+        Request::post("/v1/embeddings", &body).header("x-tidegate-tag", tag)
+    };
+    for tag in ["batch", "none"] {
+        let reply: Reply = world.send(vectors(tag)).await.expect(200);
+        assert_eq!(reply.header("x-tidegate-target"), "b/forked-2", "{reply}");
+    }
+    let body = with(question("forked"), &json!({"tidegate": {"tags": ["batch"]}}));
+    let explained = explained(world, &body).await;
+    assert_eq!((&explained["way"], &explained["target"]), (&json!("condition 2"), &json!("b/forked-2")));
+}
+
+pub(crate) async fn a_canary_takes_its_share(world: &World) {
+    let explained = explained(world, &question("canaried")).await;
+    assert_eq!(explained["canary"], json!({"target": "b/canaried-2", "share_permille": 500}));
+    assert_eq!(explained["target"], "a/canaried-1");
+    let mut by_canary = 0;
+    for _ in 0..40 {
+        let reply = world.ask("canaried").await.expect(200);
+        let target = reply.header("x-tidegate-target");
+        assert!(["a/canaried-1", "b/canaried-2"].contains(&target), "{reply}");
+        by_canary += u32::from(target == "b/canaried-2");
+    }
+    // By chance alone it is not once in a million runs.
+    assert!((5..=35).contains(&by_canary), "half of them: {by_canary} of 40");
+    world.b.answers("canaried-2", 503).await;
+    for _ in 0..10 {
+        let reply = world.ask("canaried").await.expect(200);
+        assert_eq!(reply.header("x-tidegate-target"), "a/canaried-1", "as if it had not been there");
+    }
+}
