@@ -50,6 +50,13 @@ pub struct Report {
     pub lines: Option<Lines>,
 }
 
+impl Report {
+    /// What the gateway is to be told once the lines that it carries are stored, if it carries any.
+    pub fn lines_until(&self) -> Option<u64> {
+        self.lines.as_ref().map(|lines| lines.until)
+    }
+}
+
 /// Lines of the ledger on their way to where they are stored. They are told again until that is known; each is stored once all
 /// the same, by its request and attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,6 +137,20 @@ impl Ledger {
         taken
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether lines have been offered, and nobody has said yet that they are kept.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// Whether lines are to be offered now.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at().is_some_and(|at| at <= now)
+    }
+
     /// When lines are to be offered; `None`: there are none.
     pub(crate) fn due_at(&self) -> Option<Timestamp> {
         let oldest = self.waiting.front()?;

@@ -22,6 +22,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
     let reception = receive(&visit, &js::request_head(&request));
     let awaited = match reception {
         Reception::Reply(reply) => return whole(&reply),
+        Reception::Query(query) => return whole(&visit.ask_ledger(*query).await),
         Reception::Body(awaited) => *awaited,
     };
     let view = visit.first_view();
@@ -44,13 +45,13 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
 fn receive(visit: &Visit, head: &str) -> Reception {
     let mut lines = head.split('\n');
     let method = lines.next().and_then(|method| method.parse().ok()).unwrap_or(Method::GET);
-    let (host, path) = host_and_path(lines.next().unwrap_or(""));
+    let (host, path, query) = host_path_and_query(lines.next().unwrap_or(""));
     let mut headers = js::unpack(lines);
     if !headers.contains_key(HOST) {
         headers.extend(HeaderValue::from_str(host).map(|host| (HOST, host)));
     }
     let now = clock::now();
-    let incoming = Incoming { method: &method, path, headers: &headers, peer: None };
+    let incoming = Incoming { method: &method, path, query, headers: &headers, peer: None };
     visit.with_gateway(now, |gateway| gateway.receive(now, &incoming))
 }
 
@@ -79,28 +80,31 @@ async fn read_body(visit: &Visit, request: &Request, awaited: &Awaited) -> Resul
     }
 }
 
-/// The host and the path of an absolute URL. The platform has taken it apart before, so that this can be simple.
-fn host_and_path(url: &str) -> (&str, &str) {
+/// The host, the path and the query of an absolute URL. The platform has taken it apart before, so that this can be simple.
+fn host_path_and_query(url: &str) -> (&str, &str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let rest = &rest[..rest.find(['?', '#']).unwrap_or(rest.len())];
-    rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash))
+    let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (host, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
+    (host, path, query)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host_and_path;
+    use super::host_path_and_query;
 
     #[test]
     fn takes_urls_apart() {
         let cases = [
-            ("https://a.example/v1/models", "a.example", "/v1/models"),
-            ("http://127.0.0.1:8787/healthz?deep=/x", "127.0.0.1:8787", "/healthz"),
-            ("http://[::1]:8787/#top", "[::1]:8787", "/"),
-            ("https://a.example?x=/y", "a.example", "/"),
-            ("", "", "/"),
+            ("https://a.example/v1/models", "a.example", "/v1/models", ""),
+            ("http://127.0.0.1:8787/healthz?deep=/x", "127.0.0.1:8787", "/healthz", "deep=/x"),
+            ("https://a.example/l?by=day&to=x?y#z?", "a.example", "/l", "by=day&to=x?y"),
+            ("http://[::1]:8787/#top", "[::1]:8787", "/", ""),
+            ("https://a.example?x=/y", "a.example", "/", "x=/y"),
+            ("", "", "/", ""),
         ];
-        for (url, host, path) in cases {
-            assert_eq!(host_and_path(url), (host, path), "{url}");
+        for (url, host, path, query) in cases {
+            assert_eq!(host_path_and_query(url), (host, path, query), "{url}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Isolates come and go as the platform pleases, and many run at once: whatever is kept here is a cache, whose loss costs
 //! nothing but time. What has to outlive it, the keeper knows.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -116,15 +116,20 @@ impl Visit {
     pub(crate) fn with_gateway<T>(&self, now: Timestamp, step: impl FnOnce(&mut Gateway) -> T) -> T {
         let mut gateway = self.isolate.gateway.borrow_mut();
         let result = step(&mut gateway);
-        let (notice, report) = (gateway.poll_notice(), gateway.poll_report(now));
-        let due_at = gateway.poll_timeout();
+        let (notice, mut report) = (gateway.poll_notice(), gateway.poll_report(now));
+        let lines_due = gateway.lines_due();
+        // Lines that nobody is going to come back for do not wait for others.
+        if report.is_none() && lines_due.is_some_and(|at| !self.lingers_to(now, at)) {
+            report = gateway.poll_last_report(now);
+        }
+        let due_at = gateway.poll_timeout().into_iter().chain(lines_due).min();
         let asks = gateway.wants_view(now);
         drop(gateway);
         if let Some(first) = notice {
             self.log_notices(first);
         }
         if let Some(report) = report {
-            self.tell_keeper(&report);
+            self.tell_keeper(report);
         } else if asks {
             self.context.wait_until(self.ask_keeper(None));
         }
@@ -141,12 +146,17 @@ impl Visit {
         if pending > now && pending <= at {
             return;
         }
-        let lingers_until = self.lingers_until.get().unwrap_or(now + LINGER);
-        self.lingers_until.set(Some(lingers_until));
-        if at <= lingers_until {
+        if self.lingers_to(now, at) {
             self.isolate.alarm_at.set(at);
             self.attend_at(now, at);
         }
+    }
+
+    /// Whether this request may still see to what is due then.
+    fn lingers_to(&self, now: Timestamp, at: Timestamp) -> bool {
+        let lingers_until = self.lingers_until.get().unwrap_or(now + LINGER);
+        self.lingers_until.set(Some(lingers_until));
+        at <= lingers_until
     }
 
     /// Whether an alarm that rings is the one that was set last.
@@ -187,28 +197,50 @@ impl Visit {
     }
 
     #[cold]
-    fn tell_keeper(&self, report: &Report) {
-        let report = serde_json::to_string(report).expect("our own types always have a JSON form");
+    fn tell_keeper(&self, report: Report) {
         self.context.wait_until(self.ask_keeper(Some(report)));
     }
 
+    /// The gateway, for a step that has nothing to tell. Not to be held across an await.
+    pub(crate) fn gateway(&self) -> RefMut<'_, Gateway> {
+        self.isolate.gateway.borrow_mut()
+    }
+
+    /// Which keeper to tell.
+    pub(crate) fn region(&self) -> &str {
+        &self.isolate.region
+    }
+
+    /// All keepers.
+    pub(crate) fn keepers(&self) -> Result<JsValue, JsValue> {
+        Reflect::get(&self.env, &KEEPER.into())
+    }
+
     /// Tells the keeper a report, if there is one, and takes in its view.
-    fn ask_keeper(&self, report: Option<String>) -> impl Future<Output = ()> + 'static {
-        let isolate = Rc::clone(&self.isolate);
-        let namespace = Reflect::get(&self.env, &KEEPER.into());
-        async move {
-            let answer = match namespace {
-                Ok(namespace) => JsFuture::from(js::ask_keeper(&namespace, &isolate.region, report.as_deref())).await,
+    fn ask_keeper(&self, report: Option<Report>) -> Pin<Box<dyn Future<Output = ()>>> {
+        let visit = self.clone();
+        Box::pin(async move {
+            let until = report.as_ref().and_then(Report::lines_until);
+            let report = report.map(|report| serde_json::to_string(&report).expect("our own types have a JSON form"));
+            let answer = match visit.keepers() {
+                Ok(keepers) => JsFuture::from(js::ask_keeper(&keepers, visit.region(), "/", report.as_deref())).await,
                 Err(error) => Err(error),
             };
             let view = answer.map(|answer| answer.as_string().unwrap_or_default());
+            let now = clock::now();
             match view.as_deref().map(serde_json::from_str::<View>) {
-                // What the view changes is known to the keeper, and has been told by the isolate that saw it.
-                Ok(Ok(view)) => isolate.gateway.borrow_mut().handle_view(clock::now(), &view),
+                // What the view changes is known to the keeper, and has been told by the isolate that saw it; lines that
+                // have come in the meantime go next.
+                Ok(Ok(view)) => visit.with_gateway(now, |gateway| {
+                    gateway.handle_view(now, &view);
+                    if let Some(until) = until {
+                        gateway.lines_kept(until);
+                    }
+                }),
                 Ok(Err(error)) => console_warn!("the keeper's view cannot be read: {error}"),
-                Err(error) => console_warn!("the keeper cannot be reached: {}", message(error)),
+                Err(error) => console_warn!("the keeper cannot be reached: {}", js::message(error)),
             }
-        }
+        })
     }
 
     #[cold]
@@ -230,12 +262,6 @@ fn region(request: &web_sys::Request) -> String {
     let cf = Reflect::get(request, &"cf".into());
     let continent = cf.and_then(|cf| Reflect::get(&cf, &"continent".into()));
     continent.ok().and_then(|continent| continent.as_string()).unwrap_or_else(|| "local".to_owned())
-}
-
-/// What an exception says, without its stack.
-fn message(error: &JsValue) -> String {
-    let message = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
-    message.unwrap_or_else(|| format!("{error:?}"))
 }
 
 /// 64 random bits: a worker has randomness only while it handles a request.

@@ -1,7 +1,7 @@
 //! The few calls that cross to JavaScript, and what crosses with them. The other side is `runtime.js`.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use js_sys::Promise;
+use js_sys::{Promise, Reflect};
 use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 use web_sys::{Request, Response};
@@ -41,7 +41,7 @@ extern "C" {
     pub(crate) fn respond(status: u16, headers: &str, body: &[u8]) -> Result<Response, JsValue>;
 
     #[wasm_bindgen(js_name = askKeeper)]
-    pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, report: Option<&str>) -> Promise;
+    pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, path: &str, told: Option<&str>) -> Promise;
 
     #[wasm_bindgen]
     pub(crate) fn probe(method: &str, url: &str, headers: &str, body: &[u8], limit_ms: f64, bytes_max: f64) -> Promise;
@@ -107,4 +107,10 @@ pub(crate) fn unpack<'a>(mut lines: impl Iterator<Item = &'a str>) -> HeaderMap 
         }
     }
     headers
+}
+
+/// What an exception says, without its stack.
+pub(crate) fn message(error: &JsValue) -> String {
+    let message = Reflect::get(error, &"message".into()).ok().and_then(|message| message.as_string());
+    message.unwrap_or_else(|| format!("{error:?}"))
 }

@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 
 use tidegate_core::keeper::{Keeper as Merged, Report};
+use tidegate_core::time::Timestamp;
 use worker::{DurableObject, Env, Method, Request, Response, Result, SqlStorage, State, console_error, durable_object};
 
 use crate::clock;
+use crate::ledger::{self, Question};
 
 /// Merges what isolates report, and answers with what they should know.
 #[durable_object(fetch)]
@@ -21,20 +23,42 @@ impl DurableObject for Keeper {
             console_error!("the keeper's state cannot be loaded: {error}");
             None
         });
+        if let Err(error) = ledger::open(&sql) {
+            console_error!("the ledger cannot be opened: {error}");
+        }
         Self { sql, merged: RefCell::new(merged.unwrap_or_default()) }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let report = match request.method() {
-            Method::Post => Some(serde_json::from_str::<Report>(&request.text().await?)?),
-            _ => None,
+        let (report, statement) = match (request.method(), request.path().as_str()) {
+            (Method::Post, ledger::PATH) => {
+                let question: Question = serde_json::from_str(&request.text().await?)?;
+                (question.report, Some(question.statement))
+            }
+            (Method::Post, _) => (Some(serde_json::from_str::<Report>(&request.text().await?)?), None),
+            _ => (None, None),
         };
         let now = clock::now();
+        if let Some(report) = report {
+            self.handle_report(now, &report)?;
+        }
+        match statement {
+            Some(statement) => Response::from_json(&ledger::ask(&self.sql, &statement)?),
+            None => Response::from_json(&self.merged.borrow().view(now)),
+        }
+    }
+}
+
+impl Keeper {
+    fn handle_report(&self, now: Timestamp, report: &Report) -> Result<()> {
         let mut merged = self.merged.borrow_mut();
-        if report.is_some_and(|report| merged.handle_report(now, &report)) {
+        if merged.handle_report(now, report) {
             self.sql.exec("INSERT OR REPLACE INTO keeper (id, state) VALUES (0, ?)", vec![merged.to_json().into()])?;
         }
-        Response::from_json(&merged.view(now))
+        match &report.lines {
+            Some(lines) => ledger::store(&self.sql, now, lines),
+            None => Ok(()),
+        }
     }
 }
 

@@ -50,11 +50,11 @@ export function respond(status, headers, body) {
   return new Response(body.length === 0 ? null : body.slice(), { status, headers: unpack(headers) });
 }
 
-/** Tells the keeper of a region a report, if there is one, and returns its view, both as JSON. */
-export async function askKeeper(namespace, region, report) {
+/** Tells the keeper of a region something, if there is anything to tell, and returns what it answers, both as JSON. */
+export async function askKeeper(namespace, region, path, told) {
   const keeper = namespace.get(namespace.idFromName(region));
-  const init = report === undefined ? undefined : { method: "POST", body: report };
-  const response = await keeper.fetch("https://keeper/", init);
+  const init = told === undefined ? undefined : { method: "POST", body: told };
+  const response = await keeper.fetch(`https://keeper${path}`, init);
   return response.text();
 }
 

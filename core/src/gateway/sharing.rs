@@ -34,14 +34,21 @@ impl Gateway {
     /// What the keeper should be told, if anything has changed since it was told last or lines are to be stored.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
-        let lines = self.due_lines(now, false);
+        let lines = self.due_lines(now, |ledger| ledger.is_due(now));
         self.report(now, lines)
     }
 
     /// The same with all lines that wait, as far as one report carries them: before the ledger is asked for.
     pub fn poll_lines(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
-        let lines = self.due_lines(now, true);
+        let lines = self.due_lines(now, |_| true);
+        self.report(now, lines)
+    }
+
+    /// The same for who may not come back to ask again: with lines that only wait for others.
+    pub fn poll_last_report(&mut self, now: Timestamp) -> Option<Report> {
+        let now = self.advance(now);
+        let lines = self.due_lines(now, |ledger| !ledger.is_offered());
         self.report(now, lines)
     }
 

@@ -4,7 +4,7 @@ use super::{Gateway, Settlement};
 use crate::classify::Outcome;
 use crate::config::{KeyId, TargetId};
 use crate::keeper::Lines;
-use crate::ledger::{Cause, Entry, Line};
+use crate::ledger::{Cause, Entry, Ledger, Line};
 use crate::notice::Notice;
 use crate::price::Picodollars;
 use crate::time::Timestamp;
@@ -38,10 +38,10 @@ impl Gateway {
         }
     }
 
-    /// The lines that a report is to carry now; `at_once`: even if more could still join them.
-    pub(super) fn due_lines(&mut self, now: Timestamp, at_once: bool) -> Option<Lines> {
+    /// The lines that a report is to carry now, if there are any and they are to go.
+    pub(super) fn due_lines(&mut self, now: Timestamp, go: impl FnOnce(&Ledger) -> bool) -> Option<Lines> {
         let ledger = self.ledger.as_mut()?;
-        if !ledger.due_at().is_some_and(|at| at_once || at <= now) {
+        if ledger.is_empty() || !go(ledger) {
             return None;
         }
         let keep_ms = self.config.store.as_ref()?.keep;
@@ -53,7 +53,7 @@ impl Gateway {
 
     /// How many lines wait to be stored, and how many were lost; `None` where there is no ledger.
     pub(crate) fn ledger_counts(&self) -> Option<(usize, u64)> {
-        self.ledger.as_ref().map(crate::ledger::Ledger::counts)
+        self.ledger.as_ref().map(Ledger::counts)
     }
 
     /// Notes what an attempt cost, and leaves its line. Says the cost where it is known.
