@@ -24,14 +24,23 @@ pub(crate) async fn standby_that_is_down_is_asked_last(world: &World) {
 }
 
 pub(crate) async fn probes_close_a_breaker_before_a_client_is_asked_to(world: &World) {
-    world.b.path_answers_times("/v1beta/models", 6, 503).await;
+    let path = "/v1beta/models";
+    world.b.path_answers(path, 503).await;
     world.b.answers("mended-1", 503).await;
     for _ in 0..2 {
         served(world.ask("mended").await, "c/mended-2", 2);
     }
     let breaker = world.target("mending/mended-1").await["breaker"].clone();
     assert!(breaker["retry_in_ms"].as_u64().unwrap() > 30_000, "{breaker}");
+    // They tell as much as requests do: one has failed, and is over when the next has come.
+    let before = world.b.path_count(path).await;
+    wait::until("probes to fail", async || {
+        let _ = world.breaker("mending/mended-1").await;
+        (world.b.path_count(path).await >= before + 2).then_some(())
+    })
+    .await;
     world.b.heal("mended-1").await;
+    world.b.heal_path(path).await;
     wait::until("probes to find it well", async || {
         (world.breaker("mending/mended-1").await == "half_open").then_some(())
     })

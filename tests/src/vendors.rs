@@ -133,6 +133,22 @@ impl Vendor {
         self.order(json!({"fault": fault, "path": path, "times": times})).await;
     }
 
+    /// From now on, requests to `path` are answered with `status`, whatever model they are for.
+    pub async fn path_answers(&self, path: &str, status: u16) {
+        self.order(json!({"fault": {"kind": "status", "status": status}, "path": path})).await;
+    }
+
+    /// Ends all faults of `path`.
+    pub async fn heal_path(&self, path: &str) {
+        let _ = self.ask(Request::new("DELETE", &format!("/faults?path={path}"))).await;
+    }
+
+    /// How many requests to `path` have reached it.
+    pub async fn path_count(&self, path: &str) -> u64 {
+        let reply = self.ask(Request::get(&format!("/count?path={path}"))).await;
+        reply.json()["count"].as_u64().expect("a count")
+    }
+
     /// Ends all faults of `model`.
     pub async fn heal(&self, model: &str) {
         let _ = self.ask(Request::new("DELETE", &format!("/faults?model={model}"))).await;

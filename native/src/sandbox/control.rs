@@ -38,7 +38,7 @@ pub(super) async fn respond(server: &Server, request: Request<Incoming>) -> Resp
             }
         }
         (Method::GET, "/faults") => response(StatusCode::OK, &script.show(now)),
-        (Method::DELETE, "/faults") => response(StatusCode::OK, &json!({"cleared": script.clear(model)})),
+        (Method::DELETE, "/faults") => response(StatusCode::OK, &json!({"cleared": script.clear(model, path)})),
         (Method::GET, "/requests") => response(StatusCode::OK, &log.show(model, path)),
         (Method::DELETE, "/requests") => {
             log.reset();

@@ -137,10 +137,13 @@ impl Script {
         self.posted.iter_mut().find_map(|posted| posted.meet(path, model))
     }
 
-    /// Clears all faults, or those for one model; gives their number.
-    pub(super) fn clear(&mut self, model: Option<&str>) -> usize {
+    /// Clears all faults, or those for one model or path; gives their number.
+    pub(super) fn clear(&mut self, model: Option<&str>, path: Option<&str>) -> usize {
         let before = self.posted.len();
-        self.posted.retain(|posted| model.is_some_and(|model| posted.order.model.as_deref() != Some(model)));
+        self.posted.retain(|posted| {
+            let other_model = model.is_some_and(|model| posted.order.model.as_deref() != Some(model));
+            other_model || path.is_some_and(|path| posted.order.path.as_deref() != Some(path))
+        });
         before - self.posted.len()
     }
 
@@ -311,12 +314,22 @@ mod tests {
     }
 
     #[test]
+    fn clearing_by_path_leaves_the_others() {
+        let now = Instant::now();
+        let mut script =
+            script(now, &[r#"{"fault": {"kind": "reset"}, "path": "/a"}"#, r#"{"fault": {"kind": "hang"}}"#]);
+        assert_eq!(script.clear(None, Some("/a")), 1);
+        assert_eq!(script.clear(None, Some("/a")), 0);
+        assert_eq!(script.clear(None, None), 1);
+    }
+
+    #[test]
     fn clearing_by_model_leaves_the_others() {
         let now = Instant::now();
         let mut script =
             script(now, &[r#"{"fault": {"kind": "reset"}, "model": "a"}"#, r#"{"fault": {"kind": "hang"}}"#]);
-        assert_eq!(script.clear(Some("a")), 1);
-        assert_eq!(script.clear(None), 1);
+        assert_eq!(script.clear(Some("a"), None), 1);
+        assert_eq!(script.clear(None, None), 1);
     }
 
     #[test]
