@@ -28,7 +28,7 @@ mod terms;
 mod vouch;
 
 pub use order::{ORDER_MAX, Order};
-pub use terms::{Counts, Refused, Snapshot, State, Ticket, Transition, Trip, Verdict};
+pub use terms::{Counts, Refused, Reported, Snapshot, State, Ticket, Transition, Trip, Verdict};
 
 use lease::Leases;
 
@@ -80,6 +80,8 @@ enum Phase {
         leases: Leases,
         successes: u32,
         slow: u32,
+        /// Whether vouchers ended an open time that others may still tell of.
+        early: bool,
     },
 }
 
@@ -133,7 +135,7 @@ impl Breaker {
         let now = self.advance(now);
         let mut transition = None;
         if let Phase::Open { .. } = self.phase {
-            self.enter(Phase::HalfOpen { leases: Leases::default(), successes: 0, slow: 0 });
+            self.enter(Phase::HalfOpen { leases: Leases::default(), successes: 0, slow: 0, early: false });
             transition = Some(Transition::HalfOpened);
         }
         let lease = match &mut self.phase {
@@ -232,12 +234,7 @@ impl Breaker {
     /// shortens, and does nothing in any other state, nor to an operator's order.
     pub fn lengthen(&mut self, now: Timestamp, policy: &BreakerPolicy, by: Millis) {
         let now = self.advance(now);
-        if let Phase::Open { until, held_until, by_order: false, .. } = &mut self.phase
-            && now < *until
-        {
-            *held_until = (*held_until).max(now + by.min(longest(policy)));
-            *until = (*until).max(*held_until);
-        }
+        self.prolong(now, policy, by, by);
     }
 
     /// Ends its open time now: whoever asks next is a probe. Does nothing in any other state, nor to an operator's order.
@@ -248,27 +245,29 @@ impl Breaker {
         }
     }
 
-    /// What other gateways found: open for `remaining`, after `trips` openings. Only ever adds caution: opens, or opens
-    /// for longer, for at most `open_max` from now. An operator's order stands as it is.
-    pub fn open_remote(
-        &mut self,
-        now: Timestamp,
-        policy: &BreakerPolicy,
-        remaining: Millis,
-        trips: u32,
-    ) -> Option<Transition> {
+    /// What other gateways found. Only ever adds caution: opens, or opens for longer, for at most `open_max` from now. An
+    /// operator's order stands as it is, and an open time that vouchers have ended here is over.
+    pub fn open_remote(&mut self, now: Timestamp, policy: &BreakerPolicy, reported: Reported) -> Option<Transition> {
         let now = self.advance(now);
-        if remaining == Millis::ZERO {
+        let held = reported.held.min(reported.remaining);
+        // What this gateway has told comes back to it as well.
+        let is_over = matches!(self.phase, Phase::HalfOpen { early: true, .. }) && reported.trips <= self.openings;
+        let open_for = if is_over { held } else { reported.remaining };
+        if open_for == Millis::ZERO {
             return None;
         }
-        self.openings = self.exponent(now, policy).max(trips);
+        self.openings = self.exponent(now, policy).max(reported.trips);
         match self.state(now) {
             State::Open => {
-                self.lengthen(now, policy, remaining);
+                self.prolong(now, policy, open_for, held);
                 None
             }
             State::Closed | State::HalfOpen => {
-                Some(self.open_held(now, remaining.min(longest(policy)), Trip::Reported))
+                let longest = longest(policy);
+                let (open_for, held) = (open_for.min(longest), held.min(longest));
+                let (until, held_until) = (now + open_for, now + held);
+                self.enter(Phase::Open { until, held_until, vouchers: 0, by_order: false });
+                Some(Transition::Opened { open_for, why: Trip::Reported })
             }
         }
     }
@@ -281,8 +280,9 @@ impl Breaker {
             Phase::Open { .. } | Phase::HalfOpen { .. } => (Millis::ZERO, false),
         };
         let remaining_ms = self.retry_in(now).unwrap_or_default();
+        let held_ms = self.vouchable_at().map_or(Millis::ZERO, |at| now.until(at).min(remaining_ms));
         let (state, by_order) = (self.state(now), self.is_by_order(now));
-        Snapshot { state, remaining_ms, closed_ms, ramping, trips: self.openings, by_order }
+        Snapshot { state, remaining_ms, held_ms, closed_ms, ramping, trips: self.openings, by_order }
     }
 
     /// Takes up from a snapshot, whatever it says. Half-open begins anew, with the first probe.
@@ -291,8 +291,10 @@ impl Breaker {
             State::Closed => Phase::Closed { since: now - snapshot.closed_ms, ramping: snapshot.ramping },
             State::Open => {
                 let by_order = snapshot.by_order;
-                let until = now + snapshot.remaining_ms.min(if by_order { ORDER_MAX } else { longest(policy) });
-                Phase::Open { until, held_until: until, vouchers: 0, by_order }
+                let longest = if by_order { ORDER_MAX } else { longest(policy) };
+                let until = now + snapshot.remaining_ms.min(longest);
+                let held_until = until.min(now + snapshot.held_ms.min(longest));
+                Phase::Open { until, held_until, vouchers: 0, by_order }
             }
             State::HalfOpen => Phase::Open { until: now, held_until: now, vouchers: 0, by_order: false },
         };
@@ -362,7 +364,7 @@ impl Breaker {
         verdict: Verdict,
         rng: &mut Rng,
     ) -> Option<Transition> {
-        let Phase::HalfOpen { leases, successes, slow } = &mut self.phase else { return None };
+        let Phase::HalfOpen { leases, successes, slow, .. } = &mut self.phase else { return None };
         if !ticket.lease.is_some_and(|id| leases.give_back(id)) {
             return None;
         }
@@ -397,11 +399,15 @@ impl Breaker {
         Transition::Opened { open_for, why }
     }
 
-    /// Opens it for a time that no voucher cuts short.
-    fn open_held(&mut self, now: Timestamp, open_for: Millis, why: Trip) -> Transition {
-        let until = now + open_for;
-        self.enter(Phase::Open { until, held_until: until, vouchers: 0, by_order: false });
-        Transition::Opened { open_for, why }
+    /// Keeps it open for at least `by` from now, and for `held` whatever vouchers say.
+    fn prolong(&mut self, now: Timestamp, policy: &BreakerPolicy, by: Millis, held: Millis) {
+        if let Phase::Open { until, held_until, by_order: false, .. } = &mut self.phase
+            && now < *until
+        {
+            let longest = longest(policy);
+            *held_until = (*held_until).max(now + held.min(longest));
+            *until = (*until).max(*held_until).max(now + by.min(longest));
+        }
     }
 
     fn close(&mut self, now: Timestamp, ramping: bool) -> Transition {

@@ -111,6 +111,9 @@ pub struct Open {
     pub target: String,
     /// For how much longer.
     pub remaining_ms: Millis,
+    /// For how much longer no voucher ends it.
+    #[serde(default)]
+    pub held_ms: Millis,
     /// How often it has opened since it was last healthy for long.
     pub trips: u32,
 }
@@ -129,6 +132,8 @@ pub struct Keeper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     open_until: Timestamp,
+    #[serde(default)]
+    held_until: Timestamp,
     trips: u32,
 }
 
@@ -197,6 +202,7 @@ impl Keeper {
             target: target.clone(),
             // A clock that has gone back must not make it longer than it ever was.
             remaining_ms: now.until(entry.open_until).min(OPEN_MAX),
+            held_ms: now.until(entry.held_until).min(OPEN_MAX),
             trips: entry.trips,
         });
         let orders = self.orders.iter().filter_map(|(target, given)| {
@@ -225,8 +231,11 @@ impl Keeper {
             return;
         }
         let until = now + change.breaker.remaining_ms.min(OPEN_MAX);
-        let entry = self.targets.entry(change.target.clone()).or_insert(Entry { open_until: until, trips: 0 });
+        let held_until = now + change.breaker.held_ms.min(change.breaker.remaining_ms).min(OPEN_MAX);
+        let entry =
+            self.targets.entry(change.target.clone()).or_insert(Entry { open_until: until, held_until, trips: 0 });
         entry.open_until = entry.open_until.max(until);
+        entry.held_until = entry.held_until.max(held_until);
         entry.trips = entry.trips.max(change.breaker.trips);
     }
 
@@ -253,7 +262,8 @@ mod tests {
     }
 
     fn open(remaining: u64) -> View {
-        let open = vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), trips: 1 }];
+        let open =
+            vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), held_ms: Millis::ZERO, trips: 1 }];
         View { open, orders: Vec::new() }
     }
 

@@ -20,7 +20,7 @@ enum Event {
     Lengthen(u64),
     /// Whether it was found well, and whether that tells anything.
     Vouch(bool, bool),
-    Remote(u64, u32),
+    Remote(Reported),
     /// The last resort of a route.
     Hasten,
     Relent,
@@ -76,7 +76,9 @@ fn event() -> impl Strategy<Value = Event> {
             .prop_map(|(which, verdict, may_open)| Event::Finish(which, verdict, may_open)),
         2 => length().prop_map(Event::Lengthen),
         12 => (prop::bool::weighted(0.8), any::<bool>()).prop_map(|(well, telling)| Event::Vouch(well, telling)),
-        2 => (length(), mostly(0..5_u32)).prop_map(|(ms, trips)| Event::Remote(ms, trips)),
+        2 => (length(), length(), mostly(0..5_u32)).prop_map(|(remaining, held, trips)| {
+            Event::Remote(Reported { remaining: Millis(remaining), held: Millis(held), trips })
+        }),
         1 => Just(Event::Hasten),
         1 => Just(Event::Relent),
         1 => mostly(0..40_000_u64).prop_map(Event::ForceOpen),
@@ -114,7 +116,7 @@ struct Model {
 enum ModelState {
     Closed { since: u64, ramping: bool },
     Open { until: u64, held_until: u64, vouchers: u32, by_order: bool },
-    HalfOpen { probes: Vec<Probe>, successes: u32, slow: u32 },
+    HalfOpen { probes: Vec<Probe>, successes: u32, slow: u32, early: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -223,7 +225,7 @@ impl Model {
         let (now, max) = (self.now, self.probes_max());
         if self.state() == State::HalfOpen && !matches!(self.state, ModelState::HalfOpen { .. }) {
             assert_eq!(result.map(|(_, transition)| transition), Ok(Some(Transition::HalfOpened)));
-            self.state = ModelState::HalfOpen { probes: Vec::new(), successes: 0, slow: 0 };
+            self.state = ModelState::HalfOpen { probes: Vec::new(), successes: 0, slow: 0, early: false };
             self.era += 1;
         } else if let Ok((_, transition)) = result {
             assert_eq!(transition, None);
@@ -280,7 +282,7 @@ impl Model {
                     }
                 }
             }
-            ModelState::HalfOpen { probes, successes, slow } => {
+            ModelState::HalfOpen { probes, successes, slow, .. } => {
                 let place = probes.iter().position(|probe| probe.number == issued.number)?;
                 probes.remove(place);
                 match verdict {
@@ -315,7 +317,8 @@ impl Model {
             }
             (Some(Expected::HalfOpened), Some(Transition::HalfOpened)) => {
                 let successes = self.policy.successes.max(1) - 1;
-                self.state = ModelState::HalfOpen { probes: Vec::new(), successes, slow: 0 };
+                let early = self.state() == State::Open;
+                self.state = ModelState::HalfOpen { probes: Vec::new(), successes, slow: 0, early };
                 self.era += 1;
             }
             (expected, actual) => panic!("expected {expected:?}, got {actual:?}"),
@@ -348,12 +351,16 @@ impl Model {
     }
 
     fn lengthened(&mut self, by: u64) {
+        self.prolonged(by, by);
+    }
+
+    fn prolonged(&mut self, by: u64, held: u64) {
         let (now, cap) = (self.now, self.cap());
         if let ModelState::Open { until, held_until, by_order: false, .. } = &mut self.state
             && now < *until
         {
-            *held_until = (*held_until).max(now.saturating_add(by.min(cap)));
-            *until = (*until).max(*held_until);
+            *held_until = (*held_until).max(now.saturating_add(held.min(cap)));
+            *until = (*until).max(*held_until).max(now.saturating_add(by.min(cap)));
         }
     }
 
@@ -371,19 +378,26 @@ impl Model {
         (now >= *held_until && *vouchers >= needed && (telling || now >= *until)).then_some(Expected::HalfOpened)
     }
 
-    fn reported(&mut self, remaining: u64, trips: u32, actual: Option<Transition>) {
-        if remaining == 0 {
+    fn reported(&mut self, reported: Reported, actual: Option<Transition>) {
+        let Reported { remaining: Millis(remaining), held: Millis(held), trips } = reported;
+        let held = held.min(remaining);
+        let is_over = matches!(self.state, ModelState::HalfOpen { early: true, .. }) && trips <= self.trips;
+        let open_for = if is_over { held } else { remaining };
+        if open_for == 0 {
             return assert_eq!(actual, None);
         }
         self.forgive();
         self.trips = self.trips.max(trips);
         if self.state() == State::Open {
             assert_eq!(actual, None);
-            self.lengthened(remaining);
+            self.prolonged(open_for, held);
         } else {
-            let open_for = Millis(remaining.min(self.cap()));
-            assert_eq!(actual, Some(Transition::Opened { open_for, why: Trip::Reported }));
-            self.open(open_for.0, true);
+            let (now, open_for, held) = (self.now, open_for.min(self.cap()), held.min(self.cap()));
+            assert_eq!(actual, Some(Transition::Opened { open_for: Millis(open_for), why: Trip::Reported }));
+            self.open(open_for, true);
+            if let ModelState::Open { held_until, .. } = &mut self.state {
+                *held_until = now.saturating_add(held);
+            }
         }
     }
 }
@@ -450,9 +464,9 @@ impl Twins {
                 self.model.follow(expected, transition);
                 assert_eq!(self.breaker.vouchable_at().is_some(), matches!(self.model.state, ModelState::Open { .. }));
             }
-            Event::Remote(ms, trips) => {
-                let transition = self.breaker.open_remote(now, &policy, Millis(*ms), *trips);
-                self.model.reported(*ms, *trips, transition);
+            Event::Remote(reported) => {
+                let transition = self.breaker.open_remote(now, &policy, *reported);
+                self.model.reported(*reported, transition);
             }
             Event::ForceOpen(ms) => {
                 let open_for = Millis((*ms).clamp(1, ORDER_MAX.0));
@@ -531,8 +545,8 @@ impl Twins {
         self.model.results.clear();
         self.model.held_off = false;
         match self.model.state {
-            ModelState::Open { until, by_order, .. } if now.0 < until => {
-                self.model.state = ModelState::Open { until, held_until: until, vouchers: 0, by_order };
+            ModelState::Open { until, held_until, by_order, .. } if now.0 < until => {
+                self.model.state = ModelState::Open { until, held_until, vouchers: 0, by_order };
             }
             ModelState::Open { .. } | ModelState::HalfOpen { .. } => {
                 let until = now.0;

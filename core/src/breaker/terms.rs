@@ -106,6 +106,17 @@ pub struct Counts {
     pub consecutive: u32,
 }
 
+/// An open time that others have found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// How much longer it is open.
+    pub remaining: Millis,
+    /// How much longer no voucher ends it.
+    pub held: Millis,
+    /// Openings since it last was healthy for long, this one among them.
+    pub trips: u32,
+}
+
 /// What is worth keeping over a restart. Lengths of time and no moments, because the clock may be another.
 ///
 /// What the window held and the progress of probes are not kept: a restart counts anew.
@@ -116,6 +127,8 @@ pub struct Snapshot {
     pub state: State,
     /// Open: how much longer. Else zero.
     pub remaining_ms: Millis,
+    /// Open: how much longer no voucher ends it. Else zero.
+    pub held_ms: Millis,
     /// Closed: since how long. Else zero.
     pub closed_ms: Millis,
     /// Closed after probes succeeded, so that traffic may still be growing.

@@ -335,14 +335,18 @@ fn a_retry_after_only_lengthens_and_only_while_open() {
     assert_eq!(world.state(), State::HalfOpen);
 }
 
+fn reported(remaining: u64, trips: u32) -> Reported {
+    Reported { remaining: Millis(remaining), held: Millis::ZERO, trips }
+}
+
 #[test]
 fn what_others_report_only_adds_caution() {
     let mut world = World::new(POLICY);
     let stale = world.ticket();
-    assert_eq!(world.breaker.open_remote(world.now, &POLICY, Millis(0), 9), None);
-    let opened = world.breaker.open_remote(world.now, &POLICY, Millis(u64::MAX), 2);
+    assert_eq!(world.breaker.open_remote(world.now, &POLICY, reported(0, 9)), None);
+    let opened = world.breaker.open_remote(world.now, &POLICY, reported(u64::MAX, 2));
     assert_eq!(opened, Some(Transition::Opened { open_for: POLICY.open_max, why: Trip::Reported }));
-    assert_eq!(world.breaker.open_remote(world.now, &POLICY, Millis(1), 0), None);
+    assert_eq!(world.breaker.open_remote(world.now, &POLICY, reported(1, 0)), None);
     assert_eq!(world.breaker.retry_in(world.now), Some(POLICY.open_max));
     assert_eq!(world.finish(stale, Success), None);
     world.wait();
@@ -379,7 +383,7 @@ fn an_open_by_order_is_ended_by_time_or_another_order_and_by_nothing_else() {
     world.breaker.hasten(world.now);
     assert_eq!(world.breaker.relent(world.now), None);
     world.breaker.lengthen(world.now, &POLICY, Millis(u64::MAX));
-    world.breaker.open_remote(world.now, &POLICY, Millis(u64::MAX), 0);
+    world.breaker.open_remote(world.now, &POLICY, reported(u64::MAX, 0));
     (0..9).for_each(|_| assert_eq!(world.breaker.vouch(world.now, &POLICY, true, true, &mut world.rng), None));
     assert_eq!(world.breaker.retry_in(world.now), Some(HALF_AN_HOUR), "neither shorter nor longer, whatever comes");
     assert!(world.breaker.is_by_order(world.now) && world.breaker.snapshot(world.now).by_order);
@@ -432,7 +436,7 @@ fn it_survives_a_restart_under_another_clock() {
     world.pass(Millis(1000));
     let stored = serde_json::to_string(&world.breaker.snapshot(world.now)).unwrap();
     let wanted = format!(
-        r#"{{"state":"open","remaining_ms":{},"closed_ms":0,"ramping":false,"trips":1,"by_order":false}}"#,
+        r#"{{"state":"open","remaining_ms":{},"held_ms":0,"closed_ms":0,"ramping":false,"trips":1,"by_order":false}}"#,
         open_for.0 - 1000
     );
     assert_eq!(stored, wanted);

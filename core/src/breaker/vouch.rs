@@ -55,7 +55,7 @@ impl Breaker {
         if *vouchers < needed || !(telling || is_over) {
             return None;
         }
-        self.enter(Phase::HalfOpen { leases: Leases::default(), successes: needed - 1, slow: 0 });
+        self.enter(Phase::HalfOpen { leases: Leases::default(), successes: needed - 1, slow: 0, early: !is_over });
         Some(Transition::HalfOpened)
     }
 }
@@ -63,7 +63,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::breaker::{Order, State, Verdict};
+    use crate::breaker::{Order, Reported, Snapshot, State, Trip, Verdict};
     use crate::time::Millis;
 
     const POLICY: BreakerPolicy = BreakerPolicy {
@@ -172,8 +172,37 @@ mod tests {
         let _ = world.breaker.obey(world.now, &POLICY, Order::Open(Millis(5000)));
         held(&mut world, "an operator's order");
         let mut world = World { breaker: Breaker::new(), ..World::open() };
-        world.breaker.open_remote(world.now, &POLICY, Millis(5000), 1);
-        held(&mut world, "what other gateways found");
+        let reported = Reported { remaining: Millis(5000), held: Millis(5000), trips: 1 };
+        world.breaker.open_remote(world.now, &POLICY, reported);
+        held(&mut world, "what other gateways were asked for");
+    }
+
+    #[test]
+    fn what_has_been_ended_is_not_brought_back_by_others_who_heard_of_it() {
+        let mut world = World::open();
+        let Snapshot { remaining_ms, held_ms, trips, .. } = world.breaker.snapshot(world.now);
+        let told = Reported { remaining: remaining_ms, held: held_ms, trips };
+        assert_eq!(world.breaker.open_remote(world.now, &POLICY, told), None);
+        assert_eq!(world.breaker.vouchable_at(), Some(world.now), "nor is it held by being told of");
+        for _ in 0..3 {
+            world.vouch(true, true);
+        }
+        assert_eq!(world.breaker.open_remote(world.now, &POLICY, told), None);
+        assert_eq!(world.breaker.state(world.now), State::HalfOpen);
+        let reopened = Reported { trips: trips + 1, ..told };
+        let transition = world.breaker.open_remote(world.now, &POLICY, reopened);
+        assert!(matches!(transition, Some(Transition::Opened { why: Trip::Reported, .. })), "{transition:?}");
+    }
+
+    #[test]
+    fn what_others_were_asked_to_wait_for_is_waited_for_even_so() {
+        let mut world = World::open();
+        for _ in 0..3 {
+            world.vouch(true, true);
+        }
+        let told = Reported { remaining: Millis(50_000), held: Millis(7000), trips: 1 };
+        let opened = world.breaker.open_remote(world.now, &POLICY, told);
+        assert_eq!(opened, Some(Transition::Opened { open_for: Millis(7000), why: Trip::Reported }));
     }
 
     #[test]

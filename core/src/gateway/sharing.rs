@@ -4,7 +4,7 @@
 //! gateway that the keeper tells of it, so that they all end as the last order says.
 
 use super::Gateway;
-use crate::breaker::{Order, State, Transition};
+use crate::breaker::{Order, Reported, State, Transition};
 use crate::config::{BreakerId, TargetId};
 use crate::keeper::{Change, Lines, Ordered, Report, View};
 use crate::time::{Millis, Timestamp};
@@ -95,7 +95,8 @@ impl Gateway {
                 continue;
             }
             let breaker = &mut self.breakers[index].breaker;
-            let transition = breaker.open_remote(now, &guard.policy, open.remaining_ms, open.trips);
+            let reported = Reported { remaining: open.remaining_ms, held: open.held_ms, trips: open.trips };
+            let transition = breaker.open_remote(now, &guard.policy, reported);
             // The keeper knows: it has told.
             if let Some(transition) = transition {
                 self.announce(id, transition);

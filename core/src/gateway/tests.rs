@@ -284,7 +284,8 @@ fn trips_and_recoveries_are_reported_once() {
 #[test]
 fn a_view_adds_caution_and_nothing_else() {
     let mut gateway = gateway();
-    let open = |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), trips: 1 };
+    let open =
+        |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), held_ms: Millis::ZERO, trips: 1 };
     gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)], orders: Vec::new() });
     assert_eq!(would_admit(&gateway, NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
     let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(3000), why: Trip::Reported };

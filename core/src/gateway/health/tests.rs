@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::dialect::Surface;
 use crate::gateway::tests::{admit, settlement};
 use crate::health::ProbeId;
+use crate::keeper::Keeper;
 use crate::sim::{BEGINNING, Script, World};
 
 /// Two vendors under the default policies, `a` with two models, and a route over both.
@@ -63,14 +64,16 @@ struct Outage {
     errors: usize,
 }
 
-/// A minute of `down` at vendor `a`, under a request every `pace`.
+/// A minute of `down` at vendor `a`, under a request every `pace`, and a keeper that hears all of it and tells it back.
 fn outage(seed: u64, pace: Millis, down: &Script, change: impl FnOnce(&mut Value)) -> Outage {
     let mut world = world_with(seed, change);
     let mut asked = Vec::new();
-    let pass = |world: &mut World, asked: &mut Vec<_>, length: Millis| {
+    let mut keeper = Keeper::default();
+    let mut pass = |world: &mut World, asked: &mut Vec<_>, length: Millis| {
         for _ in 0..length.0 / pace.0 {
             asked.push(ask(world, "chain"));
             world.run_for(pace);
+            confer(world, &mut keeper);
         }
     };
     pass(&mut world, &mut asked, Millis(60_000));
@@ -90,6 +93,7 @@ fn outage(seed: u64, pace: Millis, down: &Script, change: impl FnOnce(&mut Value
             asked.push(ask(&mut world, "chain"));
         }
         world.run_for(Millis(20));
+        confer(&mut world, &mut keeper);
         if back_in.is_none() && first(&world) == "a/m" {
             back_in = Some(world.now().since(healed_at));
         }
@@ -97,6 +101,16 @@ fn outage(seed: u64, pace: Millis, down: &Script, change: impl FnOnce(&mut Value
     world.run();
     let errors = asked.iter().filter(|id| world.answer(**id).status.is_none_or(|status| !status.is_success())).count();
     Outage { wasted, back_in: back_in.expect("traffic returns within a minute"), errors }
+}
+
+/// Tells the keeper what has changed, and hears what it knows.
+fn confer(world: &mut World, keeper: &mut Keeper) {
+    let now = world.now();
+    let mut gateway = world.gateway();
+    if let Some(report) = gateway.poll_report(now) {
+        keeper.handle_report(now, &report);
+    }
+    gateway.handle_view(now, &keeper.view(now));
 }
 
 #[test]
