@@ -106,6 +106,7 @@ fn decide(gateway: &mut Gateway, now: Timestamp) {
         weight: None,
         retry_after: None,
         remaining: None,
+        used_up: None,
         malformed: 0,
         quarantine: Millis(300_000),
     };

@@ -325,6 +325,7 @@ impl Exchange {
             weight: self.request.weighed().filter(|_| self.broken.is_none()),
             retry_after: ended.retry_after,
             remaining: live.remaining,
+            used_up: live.used_up,
             malformed: live.malformed(),
             quarantine: self.plan.retry.quarantine,
         }

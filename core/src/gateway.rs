@@ -41,7 +41,7 @@ use crate::tokens::{Calibration, Estimate, Weight};
 
 pub(crate) use health::ChatProbe;
 pub(crate) use hedging::Hedging;
-use keys::{THROTTLE_MIN, vendor_headers};
+use keys::vendor_headers;
 pub(crate) use limits::used;
 use limits::{Held, Limiting};
 pub(crate) use spending::Spending;
@@ -147,6 +147,8 @@ pub struct Settlement {
     pub retry_after: Option<Millis>,
     /// What the vendor said is left to the key.
     pub remaining: Option<Remaining>,
+    /// Until when the key is used up, by what the vendor says.
+    pub used_up: Option<Timestamp>,
     /// Stream events that did not read and were left out.
     pub malformed: u32,
     /// How long a refused key is left alone.
@@ -304,14 +306,7 @@ impl Gateway {
             self.note_transition(breaker_id, transition);
         }
         self.note_attempt(now, id, settlement.outcome, waited);
-        match settlement.outcome {
-            Outcome::RateLimited(hint) => {
-                let wait = hint.unwrap_or_else(|| self.throttle_default(id));
-                self.throttle(now, target, id, key, wait.max(THROTTLE_MIN));
-            }
-            Outcome::CredentialFault => self.quarantine(now, target, key, settlement.quarantine),
-            _ => {}
-        }
+        self.heed_key(now, id, key, settlement);
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }

@@ -55,6 +55,32 @@ impl Remaining {
     }
 }
 
+/// The longest that a key rests because its vendor says that it is used up: a quota of a minute, as vendors tell them, is
+/// whole again by then, and a longer one is told by a 429.
+const REST_MAX: Millis = Millis::from_secs(60);
+
+/// Until when a key is used up, by its vendor's own count; `None`: there is something left of all that it counts, or it
+/// does not say.
+pub(crate) fn used_up(quota: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+    if quota.is_empty() {
+        return None;
+    }
+    const ANTHROPICS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
+    let is_anthropics = quota.keys().any(|name| name.as_str().starts_with("anthropic-"));
+    let (dialect, dimensions): (_, &[&str]) =
+        if is_anthropics { (Dialect::Anthropic, &ANTHROPICS) } else { (Dialect::OpenAi, &DIMENSIONS) };
+    let resets = dimensions.iter().filter_map(|dimension| {
+        let text = |figure| quota.get(name(dialect, dimension, figure))?.to_str().ok();
+        if text("remaining")?.parse::<u64>() != Ok(0) {
+            return None;
+        }
+        let reset = text("reset")?;
+        Some(if is_anthropics { rfc3339(reset)? } else { now + go_duration(reset)? })
+    });
+    // All of it has to be there for the next request.
+    resets.max().map(|until| until.min(now + REST_MAX)).filter(|until| *until > now)
+}
+
 /// What both dialects count.
 const DIMENSIONS: [&str; 2] = ["requests", "tokens"];
 const FIGURES: [&str; 3] = ["limit", "remaining", "reset"];
@@ -193,6 +219,27 @@ mod tests {
         assert_eq!(read(&openai[..1]), None, "without its end it would hold for ever");
         for text in ["-1", "", "many", "99999999999999999999"] {
             assert_eq!(read(&[("x-ratelimit-remaining-requests", text), openai[1]]), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_used_up_until_all_that_it_lacks_is_there_again_and_for_a_minute_at_most() {
+        let until =
+            |lines: &[(&'static str, &str)]| used_up(&headers(lines), NEW_YEAR).map(|until| NEW_YEAR.until(until));
+        let requests = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")];
+        let tokens = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "20s")];
+        assert_eq!(until(&requests), Some(Millis(2000)));
+        assert_eq!(until(&[requests, tokens].concat()), Some(Millis(20_000)));
+        assert_eq!(until(&[requests[0], ("x-ratelimit-reset-requests", "1h")]), Some(REST_MAX));
+        let output = [
+            ("anthropic-ratelimit-requests-remaining", "9"),
+            ("anthropic-ratelimit-output-tokens-remaining", "0"),
+            ("anthropic-ratelimit-output-tokens-reset", "2026-01-01T00:00:07Z"),
+        ];
+        assert_eq!(until(&output), Some(Millis(7000)));
+        let left = [("x-ratelimit-remaining-requests", "1"), ("x-ratelimit-reset-requests", "2s")];
+        for nothing in [&left[..], &requests[..1], &[], &[requests[0], ("x-ratelimit-reset-requests", "0s")]] {
+            assert_eq!(until(nothing), None, "{nothing:?}");
         }
     }
 

@@ -215,6 +215,7 @@ mod tests {
             weight: None,
             retry_after: None,
             remaining: None,
+            used_up: None,
             malformed: 0,
             quarantine: Millis::ZERO,
         }

@@ -18,6 +18,7 @@ mod health;
 mod hedging;
 mod hints;
 mod keys;
+mod limits;
 mod operators;
 mod parameters;
 mod queues;
@@ -78,6 +79,9 @@ fn table() -> Vec<Scenario> {
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
             refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
+        limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
+            tokens_of_requests_at_one_moment_are_not_given_twice a_clients_requests_a_minute
+            a_clients_requests_at_once a_clients_budget;
         callers: vendors_refusal_verbatim context_goes_to_a_larger_model context_fits_nowhere content_filter_returned
             content_filter_rerouted content_filter_everywhere callers_fault_never_trips;
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces

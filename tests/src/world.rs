@@ -16,6 +16,12 @@ pub const CLIENT_KEY: &str = "client-key-for-everything";
 pub const GUEST_KEY: &str = "client-key-for-one-route";
 /// Opens the routes of the official clients.
 pub const SDK_KEY: &str = "client-key-for-the-sdks";
+/// Opens every model, a few times a minute.
+pub const HURRIED_KEY: &str = "client-key-for-a-few-requests";
+/// Opens every model, for one request at a time.
+pub const SINGLE_KEY: &str = "client-key-for-one-at-a-time";
+/// Opens every model, for as long as there is money.
+pub const BUDGET_KEY: &str = "client-key-for-little-money";
 /// Opens `/admin`.
 pub const ADMIN_KEY: &str = "admin-key-for-this-test";
 
@@ -113,7 +119,14 @@ impl World {
 
 /// What a gateway with the config of the scenarios is started with.
 pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
-    let clients = [("CLIENT_KEY", CLIENT_KEY), ("GUEST_KEY", GUEST_KEY), ("SDK_KEY", SDK_KEY)];
+    let clients = [
+        ("CLIENT_KEY", CLIENT_KEY),
+        ("GUEST_KEY", GUEST_KEY),
+        ("SDK_KEY", SDK_KEY),
+        ("HURRIED_KEY", HURRIED_KEY),
+        ("SINGLE_KEY", SINGLE_KEY),
+        ("BUDGET_KEY", BUDGET_KEY),
+    ];
     let own = clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY)]);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let addresses = [

@@ -37,6 +37,8 @@ pub(super) struct Live {
     pub(super) quota: HeaderMap,
     /// The requests of it, where attempts are limited.
     pub(super) remaining: Option<Remaining>,
+    /// Until when there is nothing left of it.
+    pub(super) used_up: Option<Timestamp>,
     terms: Terms,
     /// When anything came of it last.
     pub(super) last_at: Timestamp,
@@ -127,6 +129,7 @@ impl Live {
             first_token_at: None,
             quota,
             remaining: None,
+            used_up: None,
             terms,
             last_at: now,
             stage,
@@ -194,6 +197,7 @@ impl Live {
         self.last_at = now;
         self.head_at = Some((now, status.as_u16()));
         self.quota = quota::select(&headers);
+        self.used_up = quota::used_up(&self.quota, now);
         if self.permit.is_limited() {
             self.remaining = Remaining::read(&self.quota, now);
         }

@@ -3,8 +3,9 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
-use super::{Gateway, Permit};
-use crate::config::{Key, KeyId, Target, TargetId, Vendor};
+use super::{Gateway, Permit, Settlement};
+use crate::classify::Outcome;
+use crate::config::{Key, KeyId, TargetId, Vendor};
 use crate::dialect::Dialect;
 use crate::dialect::headers::{ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023, X_API_KEY, X_GOOG_API_KEY};
 use crate::limit::Need;
@@ -82,25 +83,40 @@ impl Gateway {
 
     /// How long a throttled key rests when its vendor does not say. Where attempts are limited, fewer are under way from
     /// now on, so that the rest need not do it; unless there were none to spare.
-    pub(super) fn throttle_default(&self, id: TargetId) -> Millis {
+    fn throttle_default(&self, id: TargetId) -> Millis {
         match (&self.targets[id.0].limiter, &self.config.target(id).concurrency) {
             (Some(limiter), Some(policy)) if !limiter.is_at_floor(policy) => THROTTLE_MIN,
             _ => THROTTLE_DEFAULT,
         }
     }
 
-    pub(super) fn throttle(&mut self, now: Timestamp, target: &Target, id: TargetId, key: KeyId, wait: Millis) {
+    /// What an attempt's end says of the key that it was made with.
+    pub(super) fn heed_key(&mut self, now: Timestamp, id: TargetId, key: KeyId, settlement: &Settlement) {
+        match (settlement.outcome, settlement.used_up) {
+            (Outcome::RateLimited(hint), _) => {
+                let wait = hint.unwrap_or_else(|| self.throttle_default(id));
+                self.throttle(now, id, key, wait.max(THROTTLE_MIN));
+            }
+            (Outcome::CredentialFault, _) => self.quarantine(now, id, key, settlement.quarantine),
+            (_, Some(until)) if until > now => self.throttle(now, id, key, now.until(until)),
+            _ => {}
+        }
+    }
+
+    fn throttle(&mut self, now: Timestamp, id: TargetId, key: KeyId, wait: Millis) {
         let gate = &mut self.targets[id.0].gates[key.0];
         // Only ever later: a shorter hint that arrives late must not reopen it.
         *gate = (*gate).max(now + wait);
+        let target = self.config.target(id);
         let name = self.config.vendors[target.vendor.0].keys[key.0].name.clone();
         self.notify(Notice::KeyThrottled { target: target.name.clone(), key: name, for_ms: wait });
     }
 
-    pub(super) fn quarantine(&mut self, now: Timestamp, target: &Target, key: KeyId, wait: Millis) {
-        let quarantine = &mut self.quarantines[target.vendor.0][key.0];
+    fn quarantine(&mut self, now: Timestamp, id: TargetId, key: KeyId, wait: Millis) {
+        let vendor = self.config.target(id).vendor;
+        let quarantine = &mut self.quarantines[vendor.0][key.0];
         *quarantine = (*quarantine).max(now + wait);
-        let vendor = &self.config.vendors[target.vendor.0];
+        let vendor = &self.config.vendors[vendor.0];
         let (vendor, key) = (vendor.name.clone(), vendor.keys[key.0].name.clone());
         self.notify(Notice::KeyQuarantined { vendor, key, for_ms: wait });
     }

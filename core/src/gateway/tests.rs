@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use super::keys::THROTTLE_DEFAULT;
+use super::keys::{THROTTLE_DEFAULT, THROTTLE_MIN};
 use super::*;
 use crate::breaker::Trip;
 use crate::classify::Failure;
@@ -61,6 +61,7 @@ pub(super) fn settlement(outcome: Outcome) -> Settlement {
         weight: None,
         retry_after: None,
         remaining: None,
+        used_up: None,
         malformed: 0,
         quarantine: Millis(60_000),
     }

@@ -152,6 +152,20 @@ fn no_more_are_under_way_with_a_key_than_it_bears() {
 }
 
 #[test]
+fn a_key_rests_that_its_vendor_says_is_used_up() {
+    let mut world = world();
+    let last = Script::answer(50).with_header("x-ratelimit-remaining-requests", "0");
+    world.script("a/m", [last.with_header("x-ratelimit-reset-requests", "20s")]);
+    for _ in 0..3 {
+        plain(&mut world);
+    }
+    assert_eq!(world.seen("a/m"), [bearer("A1"), bearer("A2"), bearer("A2")]);
+    world.run_for(seconds(20));
+    plain(&mut world);
+    assert_eq!(world.seen("a/m")[3], bearer("A1"));
+}
+
+#[test]
 fn keys_with_weights_are_drawn_by_them() {
     let mut world = world_with(|document| limit_keys(document, [json!({"weight": 3}), json!({})]));
     for _ in 0..400 {

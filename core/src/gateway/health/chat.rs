@@ -76,6 +76,7 @@ impl Gateway {
             weight: None,
             retry_after,
             remaining: None,
+            used_up: None,
             malformed: 0,
             quarantine: self.config.target(permit.target).retry.quarantine,
         };

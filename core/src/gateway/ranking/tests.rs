@@ -111,6 +111,7 @@ fn settlement(outcome: Outcome, first_token: Option<Millis>, took: Millis) -> Se
         malformed: 0,
         quarantine: Millis::ZERO,
         remaining: None,
+        used_up: None,
     }
 }
 
