@@ -46,17 +46,17 @@ pub(crate) async fn tokens_of_requests_at_one_moment_are_not_given_twice(world: 
 
 pub(crate) async fn a_clients_requests_a_minute(world: &World) {
     for left in ["2", "1", "0"] {
-        let reply = ask_as(world, HURRIED_KEY, "hurried").await;
+        let reply = ask_as(world, HURRIED_KEY, "hasty").await;
         assert_eq!(reply.header("x-ratelimit-limit-requests"), "3", "{reply}");
         assert_eq!(reply.header("x-ratelimit-remaining-requests"), left, "{reply}");
-        served(reply, "a/hurried-1", 1);
+        served(reply, "a/hasty-1", 1);
     }
-    let reply = ask_as(world, HURRIED_KEY, "hurried").await;
+    let reply = ask_as(world, HURRIED_KEY, "hasty").await;
     assert!(reply.header("x-ratelimit-reset-requests").ends_with('s'), "{reply}");
     let error = refused_for_now(reply, 429, "rate_limit_exceeded", false);
     assert_eq!(error["type"], "rate_limit_error", "{error}");
-    assert_eq!(world.a.count("hurried-1").await, 3, "no vendor hears of it");
-    served(world.ask("hurried").await, "a/hurried-1", 1);
+    assert_eq!(world.a.count("hasty-1").await, 3, "no vendor hears of it");
+    served(world.ask("hasty").await, "a/hasty-1", 1);
     let status = client(world, "hurried").await;
     assert_eq!(status["limits"]["requests"]["limit"], 3, "{status}");
 }
@@ -90,9 +90,9 @@ pub(crate) async fn a_clients_budget(world: &World) {
     let status = client(world, "thrifty").await;
     let spent: f64 = status["budget"]["spent_usd"].as_str().expect("an amount").parse().expect("of money");
     assert!((spent - costs).abs() < 1e-9, "{spent} is not {costs}");
-    let reply = ask_as(world, BUDGET_KEY, "unpriced").await;
+    let reply = ask_as(world, BUDGET_KEY, "untold").await;
     refused(reply, 403, "model_not_priced");
-    assert_eq!(world.a.count("unpriced-1").await, 0);
+    assert_eq!(world.a.count("untold-1").await, 0);
 }
 
 async fn ask_as(world: &World, key: &str, model: &str) -> Reply {
