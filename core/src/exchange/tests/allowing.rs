@@ -154,7 +154,8 @@ fn no_more_are_under_way_with_a_key_than_it_bears() {
 #[test]
 fn a_key_rests_that_its_vendor_says_is_used_up() {
     let mut world = world();
-    let last = Script::answer(50).with_header("x-ratelimit-remaining-requests", "0");
+    let last = Script::body(200, r#"{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}"#);
+    let last = last.with_header("x-ratelimit-remaining-requests", "0");
     world.script("a/m", [last.with_header("x-ratelimit-reset-requests", "20s")]);
     for _ in 0..3 {
         plain(&mut world);
