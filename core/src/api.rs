@@ -3,6 +3,8 @@
 //! Both adapters hand every request to [`Gateway::receive`] and then, where it asks for one, the body to
 //! [`Awaited::read`]. So paths, statuses and permissions are settled once, here.
 
+mod queued;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::explain::Inquiry;
 use crate::gateway::Gateway;
 use crate::hints::{self, Hints, retry_count};
 use crate::ledger::{self, About, Query};
+use crate::queue;
 use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Asker, Plan};
 use crate::time::{Millis, Timestamp};
@@ -55,6 +58,8 @@ pub const ACCEPT_PAUSE: Millis = Millis(100);
 pub enum Reception {
     /// Answer at once. The body, if any, is not wanted.
     Reply(Box<Reply>),
+    /// Have [`Queue::answer`](crate::queue::Queue::answer) answer. The body, if any, is not wanted.
+    Queue(Box<queue::Inquiry>),
     /// Read the body, up to [`Awaited::body_max`] bytes.
     Body(Box<Awaited>),
     /// Have the ledger's database answer. The body, if any, is not wanted.
@@ -106,6 +111,7 @@ enum Endpoint<'a> {
     Live,
     Ready,
     Models,
+    Job(&'a str),
     Model(Cow<'a, str>),
     Status,
     Records,
@@ -145,6 +151,7 @@ impl Gateway {
                 let query = Query::read(about, incoming.query, request_id.to_owned())?;
                 return Ok(Reception::Query(Box::new(query)));
             }
+            Endpoint::Job(id) => return Ok(queued::inquire(&config, incoming, client, id, request_id)),
             Endpoint::Models => {
                 let client = client.map(|index| &config.clients[index]);
                 Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
@@ -203,11 +210,12 @@ impl Awaited {
     /// Reads the body and plans the request. Needs no gateway, and so holds nobody up.
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
         let refused = match self.call {
-            Call::Ask(surface) => match self.plan(surface, body) {
-                Ok((plan, mut request, hints)) => {
+            Call::Ask(surface) => match self.plan_or_keep(surface, body) {
+                Ok(((plan, mut request, hints), submission)) => {
                     request.forwarded = self.forwarded;
                     let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
-                    return Next::Exchange(Box::new(exchange.asked_by(self.client, hints)));
+                    let exchange = exchange.asked_by(self.client, hints);
+                    return Next::Exchange(Box::new(exchange.or_queued(submission)));
                 }
                 Err(error) => error,
             },
@@ -217,6 +225,19 @@ impl Awaited {
             },
         };
         Next::Reply(Box::new(self.refuse(&refused)))
+    }
+
+    /// Plans a request, and says what is to be kept of it if nobody can serve it.
+    #[expect(clippy::type_complexity, reason = "a plan, and what may become of the request")]
+    fn plan_or_keep(
+        &self,
+        surface: Surface,
+        body: Bytes,
+    ) -> Result<((Plan, Request, Hints), Option<queue::Submission>), Box<ApiError>> {
+        let kept = self.config.queue.is_some().then(|| body.clone());
+        let planned = self.plan(surface, body)?;
+        let submission = self.submission(kept, &planned)?;
+        Ok((planned, submission))
     }
 
     fn task(&self, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
@@ -312,6 +333,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
         ("/admin/breakers", _) => (Endpoint::Body(Call::Admin(AdminCall::Breakers)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
+        _ if is_below("/queue/", api) => (Endpoint::Job(&api["/queue/".len()..]), Method::GET),
         _ if is_below("/models/", api) => (Endpoint::Model(decoded(&api["/models/".len()..])), Method::GET),
         _ if is_below("/admin/requests/", path) => (Endpoint::Record(&path["/admin/requests/".len()..]), Method::GET),
         _ => match Surface::ALL.into_iter().find(|surface| is_at(*surface, path)) {
@@ -319,12 +341,18 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
             None => return Err(unknown_path(path).into()),
         },
     };
-    if *method == allowed || (*method == Method::HEAD && allowed == Method::GET) {
+    let is_job = matches!(endpoint, Endpoint::Job(_));
+    let is_read = *method == Method::HEAD && allowed == Method::GET;
+    if *method == allowed || is_read || (is_job && *method == Method::DELETE) {
         return Ok(endpoint);
     }
     let message = format!("{path} takes {allowed}, not {method}.");
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", "method_not_allowed", message);
-    let allowed = if allowed == Method::GET { "GET, HEAD" } else { "POST" };
+    let allowed = match allowed {
+        Method::GET if is_job => "GET, HEAD, DELETE",
+        Method::GET => "GET, HEAD",
+        _ => "POST",
+    };
     Err(error.with_header(ALLOW, HeaderValue::from_static(allowed)).into())
 }
 
@@ -353,7 +381,7 @@ fn unknown_path(path: &str) -> ApiError {
     let quoted = quoted(path);
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
-         /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /healthz, GET /readyz, \
+         /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /v1/queue/ID, GET /healthz, GET /readyz, \
          GET /admin/status, GET /admin/requests, GET /admin/ledger, POST /admin/explain, POST /admin/breakers."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
@@ -378,7 +406,7 @@ fn authorize(
             None if is_local(incoming) => Ok(None),
             None => Err(forbidden("Without `server.admin_key`, /admin answers on loopback only.").into()),
         },
-        Endpoint::Models | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
+        Endpoint::Models | Endpoint::Job(_) | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
                 let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";
                 return if is_local(incoming) { Ok(None) } else { Err(forbidden(why).into()) };

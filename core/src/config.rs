@@ -17,6 +17,7 @@ mod defaults;
 mod document;
 mod error;
 mod policy;
+mod queue;
 mod reader;
 mod route;
 mod store;
@@ -36,6 +37,7 @@ pub use route::{
     After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, Strategy,
     Tasks, When,
 };
+pub use queue::{QueuePolicy, Webhook};
 pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
 pub use units::duration;
@@ -61,6 +63,8 @@ pub struct Config {
     pub goes_by_tags: bool,
     /// Each target's own breaker, in the order of the targets, then those of routes; [`BreakerId`] indexes it.
     pub breakers: Vec<Guard>,
+    /// What is kept of requests that nobody could serve; `None`: nothing.
+    pub queue: Option<QueuePolicy>,
     /// What outlives the process; `None`: nothing does.
     pub store: Option<StorePolicy>,
     /// Everything a client may put in `model`: routes, `vendor/model`, aliases, and bare model names that are unique.
@@ -244,6 +248,21 @@ impl Config {
     pub fn check_exposure(&self, listen: &str) -> Result<(), String> {
         check::exposure(listen, self.clients.is_empty())
             .map_err(|refusal| format!("{listen}: {}. {}", refusal.problem, refusal.remedy))
+    }
+
+    /// Whether what is queued would outlive the native server. The worker's storage always does.
+    ///
+    /// # Errors
+    ///
+    /// What to do, if it would not.
+    pub fn check_durability(&self) -> Result<(), String> {
+        let is_durable = self.store.as_ref().is_some_and(|store| store.kind == StoreKind::Sqlite);
+        if self.queue.is_none() || is_durable {
+            return Ok(());
+        }
+        Err("queue: whoever is told that a request is queued relies on it, and nothing here outlives the process. Add \
+             [store] with kind = \"sqlite\" and a path."
+            .to_owned())
     }
 
     /// The target with this id.

@@ -2,6 +2,7 @@
 //! what it saw in the terms of this module and of [`chat`]; nothing here does I/O, and every buffer has a bound.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::price::Usage;
 use crate::time::Millis;
@@ -23,6 +24,7 @@ pub mod sse;
 mod stream;
 
 pub use answer::{Reader, say};
+pub(crate) use prepare::unstreamed;
 pub use prepare::{Prepared, Unfit, prepare};
 pub use presumed::DefaultParameters;
 pub use request::{Controls, Request};
@@ -30,7 +32,7 @@ pub use rescue::{Remains, Rescue};
 pub use stream::Stream;
 
 /// A vendor's wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// `OpenAI`'s chat completions, and everyone's who speaks them.
     OpenAi,

@@ -10,6 +10,7 @@ use crate::config::{TargetId, VendorId};
 use crate::dialect::Operation;
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::queue::Submission;
 use crate::quota;
 use crate::reply::{Head, Reply};
 use crate::time::Timestamp;
@@ -54,6 +55,8 @@ pub enum Action {
     Relay(Box<Head>),
     /// Pass these bytes on to the client.
     Write(Bytes),
+    /// Store this request; [`Event::Stored`] follows.
+    Enqueue(Box<Submission>),
     /// Wait for the next event, or until this moment at the latest.
     Wait(Timestamp),
     /// All is said and done.
@@ -91,6 +94,8 @@ pub enum Event {
         /// How.
         fault: Fault,
     },
+    /// What became of the request that was to be stored: the id that it is stored under, if it is.
+    Stored(Option<String>),
     /// The moment that was waited for has come.
     Timeout,
     /// The client has gone away.
@@ -105,7 +110,7 @@ impl Event {
             | Self::Piece { attempt, .. }
             | Self::End { attempt }
             | Self::Fail { attempt, .. } => Some(*attempt),
-            Self::Timeout | Self::ClientGone => None,
+            Self::Stored(_) | Self::Timeout | Self::ClientGone => None,
         }
     }
 }
@@ -136,6 +141,9 @@ pub trait Port {
     /// Begins a streamed answer, once.
     fn relay(&mut self, head: Head);
 
+    /// Starts storing a request, once. What comes of it is told by [`wait`](Self::wait).
+    fn enqueue(&mut self, submission: Submission);
+
     /// Passes bytes on in a streamed answer.
     fn write(&mut self, bytes: Bytes);
 
@@ -156,6 +164,7 @@ pub async fn drive<P: Port>(port: &mut P, exchange: Box<Exchange>) {
             Action::Cancel(attempt) => driver.port.cancel(attempt),
             Action::Reply(reply) => driver.port.reply(*reply),
             Action::Relay(head) => driver.port.relay(*head),
+            Action::Enqueue(submission) => driver.port.enqueue(*submission),
             Action::Write(bytes) => driver.port.write(bytes),
             Action::Wait(until) => {
                 let event = driver.port.wait(until).await;

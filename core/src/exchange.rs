@@ -25,6 +25,7 @@ mod preparing;
 mod queueing;
 mod recording;
 mod rescue;
+mod storing;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, TargetId};
@@ -43,6 +44,7 @@ use hedge::Hedge;
 use keep_alive::{COMMENT, KeepAlive};
 use live::{Ended, Live, Progress, Whole};
 use rescue::Broken;
+use storing::{Queueing, Storing};
 
 /// One client request.
 #[derive(Debug)]
@@ -79,6 +81,7 @@ pub struct Exchange {
     has_hedged: bool,
     /// Attempts that are over while the request goes on with another: their leases are to be given back.
     aside: Vec<(Box<Live>, Box<Ended>)>,
+    queueing: Queueing,
     // === What its record is made of, beside what it needs itself ===
     client: Option<usize>,
     /// How the client's own limits stand to it.
@@ -106,6 +109,8 @@ enum State {
     Settling(Box<Live>, Box<Ended>),
     /// Waiting before the next attempt.
     Pausing(Timestamp),
+    /// Nobody can serve it, and it is being stored.
+    Storing(Box<Storing>),
     Over,
 }
 
@@ -170,6 +175,7 @@ impl Exchange {
             hedge: Hedge::Off,
             has_hedged: false,
             aside: Vec::new(),
+            queueing: Queueing::default(),
             client: None,
             admission: Admission::default(),
             hints: None,
@@ -197,6 +203,7 @@ impl Exchange {
             State::Preparing(_) | State::Choosing | State::Settling(..) => Action::Consult,
             State::Attempting(live) => Action::Wait(live.until().min(self.hedge.until()).min(self.keep_alive.due_at())),
             State::Pausing(until) => Action::Wait((*until).min(self.keep_alive.due_at())),
+            State::Storing(storing) => Action::Wait(storing.until),
             State::Over if !self.is_filed || self.admission.hold.is_some() => Action::Consult,
             State::Over => Action::Finish,
         }
@@ -211,7 +218,8 @@ impl Exchange {
     pub fn handle(&mut self, now: Timestamp, event: Event) {
         self.now = self.now.max(now);
         let now = self.now;
-        if matches!(event, Event::Timeout) && !self.is_over() && now >= self.keep_alive.due_at() {
+        let is_storing = matches!(self.state, State::Storing(_));
+        if matches!(event, Event::Timeout) && !self.is_over() && !is_storing && now >= self.keep_alive.due_at() {
             self.write(COMMENT);
         }
         match (&mut self.state, event) {
@@ -230,6 +238,8 @@ impl Exchange {
                 }
             }
             (State::Pausing(until), Event::Timeout) if *until <= now => self.state = State::Choosing,
+            (State::Storing(_), Event::Stored(id)) => self.settle_storing(id.as_deref()),
+            (State::Storing(storing), Event::Timeout) if storing.until <= now => self.settle_storing(None),
             _ => {}
         }
     }
@@ -290,7 +300,7 @@ impl Exchange {
             State::Settling(..) | State::Over => {}
             // Its place in a queue is the gateway's to give to another.
             _ if self.walk.place.is_some() => self.state = State::Choosing,
-            State::Preparing(_) | State::Choosing | State::Pausing(_) => self.state = State::Over,
+            State::Preparing(_) | State::Choosing | State::Pausing(_) | State::Storing(_) => self.state = State::Over,
         }
     }
 

@@ -17,7 +17,7 @@ mod body;
 mod headers;
 
 pub use headers::NAMES as HEADERS;
-pub(crate) use headers::retry_count;
+pub(crate) use headers::{idempotency_key, retry_count};
 
 /// The hints of one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,8 +55,22 @@ pub struct Hints {
     pub column: Option<Column>,
     /// What the client marks it with.
     pub tags: Vec<String>,
+    /// Whether it may be kept for later where nobody can serve it; `None`: as the config says.
+    pub queue: Option<MayQueue>,
     /// The usage is to be told at the end of a stream.
     pub wants_usage: bool,
+}
+
+/// Whether a request may be kept for later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MayQueue {
+    /// It may.
+    Allow,
+    /// It may not: an answer that comes later is of no use.
+    Never,
+    /// It was, and is carried out now. No client can say so.
+    Was,
 }
 
 /// What candidates are ranked by.
@@ -147,6 +161,16 @@ fn priority_numbered(number: u64) -> Option<(Priority, Column)> {
         _ => Column::Normal,
     };
     Priority::numbered(number).map(|priority| (priority, column))
+}
+
+impl MayQueue {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "allow" => Some(Self::Allow),
+            "never" => Some(Self::Never),
+            _ => None,
+        }
+    }
 }
 
 fn parameters_named(name: &str) -> Option<Parameters> {

@@ -137,6 +137,32 @@ pub enum Notice {
         /// How many, since this was said last.
         count: u64,
     },
+    /// There is no room for further jobs. Said once until there is.
+    QueueFull {
+        /// How many there are.
+        jobs: u64,
+        /// How large they are together.
+        bytes: u64,
+    },
+    /// The queue's store has failed.
+    QueueFault {
+        /// How.
+        what: String,
+    },
+    /// A job is over without an answer.
+    JobGivenUp {
+        /// Its id.
+        id: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// The webhook could not be told that a job is over.
+    WebhookFailed {
+        /// Of which job.
+        id: String,
+        /// How often it was tried.
+        tries: u32,
+    },
     /// More happened than was taken: this many notices were dropped, the oldest first.
     Lost {
         /// How many.
@@ -192,6 +218,14 @@ impl fmt::Display for Notice {
             Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),
             Self::LinesLost { count } => {
                 write!(f, "{count} lines of the ledger are lost: they came faster than the store took them")
+            }
+            Self::QueueFull { jobs, bytes } => {
+                write!(f, "the queue is full: {jobs} jobs, {bytes} bytes; further requests are refused")
+            }
+            Self::QueueFault { what } => write!(f, "the queue's store has failed: {what}"),
+            Self::JobGivenUp { id, why } => write!(f, "{id}: given up, {why}"),
+            Self::WebhookFailed { id, tries } => {
+                write!(f, "{id}: the webhook could not be told that it is over, in {tries} tries")
             }
             Self::Lost { count } => write!(f, "{count} notices were dropped, the oldest first"),
         }

@@ -20,12 +20,15 @@ use http::HeaderMap;
 use crate::config::Config;
 use crate::dialect::Surface;
 use crate::drive::{Event, drive};
+use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::queue::{Memory, Queue};
 use crate::time::{Millis, Timestamp};
 
 mod answer;
 mod chance;
 pub mod drill;
+mod jobs;
 mod port;
 mod probing;
 mod profile;
@@ -62,7 +65,6 @@ pub struct World {
     stage: Rc<RefCell<Stage>>,
     /// Those that are not over.
     running: BTreeMap<RequestId, Running>,
-    asked: usize,
 }
 
 type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -83,7 +85,7 @@ impl World {
     }
 
     fn with(stage: Stage) -> Self {
-        Self { stage: Rc::new(RefCell::new(stage)), running: BTreeMap::new(), asked: 0 }
+        Self { stage: Rc::new(RefCell::new(stage)), running: BTreeMap::new() }
     }
 
     /// What a target does with its next attempts, one each.
@@ -118,9 +120,8 @@ impl World {
 
     /// A client asks, with headers of its own.
     pub fn ask_with(&mut self, surface: Surface, headers: HeaderMap, body: impl Into<Bytes>) -> RequestId {
-        let id = RequestId(self.asked);
-        self.asked += 1;
         let mut stage = self.stage.borrow_mut();
+        let id = stage.next_id();
         let now = stage.now;
         stage.clients.insert(id, Client::new(now));
         match stage.receive(surface, headers, body.into()) {
@@ -131,12 +132,24 @@ impl World {
             }
             Ok(exchange) => {
                 drop(stage);
-                let mut port = SimPort::new(Rc::clone(&self.stage), id);
-                self.running.insert(id, Box::pin(async move { drive(&mut port, exchange).await }));
-                self.poll(id);
+                self.carry_out(id, exchange);
             }
         }
         id
+    }
+
+    fn carry_out(&mut self, id: RequestId, exchange: Box<Exchange>) {
+        let mut port = SimPort::new(Rc::clone(&self.stage), id);
+        self.running.insert(id, Box::pin(async move { drive(&mut port, exchange).await }));
+        self.poll(id);
+    }
+
+    /// The process dies, and another takes up what is stored. Who was connected is not answered.
+    pub fn restart(&mut self) {
+        for id in std::mem::take(&mut self.running).into_keys() {
+            self.stage.borrow_mut().abandon(id);
+        }
+        self.stage.borrow_mut().restart();
     }
 
     /// A client hangs up, as the native server sees it: what runs for it is dropped.
@@ -203,7 +216,13 @@ impl World {
             return false;
         }
         let due = self.stage.borrow_mut().next_due(until);
-        due.inspect(|id| self.poll(*id)).is_some()
+        let Some(id) = due else { return false };
+        let begun = self.stage.borrow_mut().jobs.as_mut().and_then(|jobs| jobs.begun.remove(&id));
+        match begun {
+            Some(exchange) => self.carry_out(id, exchange),
+            None => self.poll(id),
+        }
+        true
     }
 
     /// The time now.
@@ -214,6 +233,15 @@ impl World {
     /// The gateway, to look at or to meddle with.
     pub fn gateway(&self) -> RefMut<'_, Gateway> {
         RefMut::map(self.stage.borrow_mut(), |stage| &mut stage.gateway)
+    }
+
+    /// The queue, to look at or to meddle with.
+    ///
+    /// # Panics
+    ///
+    /// When the config has none.
+    pub fn queue(&self) -> RefMut<'_, Queue<Memory>> {
+        RefMut::map(self.stage.borrow_mut(), |stage| &mut stage.jobs.as_mut().expect("the config has a queue").queue)
     }
 
     /// What a client has been answered so far.
@@ -251,7 +279,7 @@ impl World {
 
     /// The whole story so far. With more than one request, each line says whose it is: `40 #1 send a/m`.
     pub fn story(&self) -> Vec<String> {
-        self.stage.borrow().story(self.asked > 1)
+        self.stage.borrow().story()
     }
 
     /// The story since it was last taken.

@@ -82,22 +82,21 @@ impl From {
     fn status(&self, gateway: &mut Gateway, path: &str) -> u16 {
         match self.ask(gateway, path) {
             Reception::Reply(reply) => reply.status.as_u16(),
-            Reception::Body(_) | Reception::Query(_) => 0,
+            Reception::Body(_) | Reception::Query(_) | Reception::Queue(_) => 0,
         }
     }
 
     fn reply(&self, gateway: &mut Gateway, path: &str) -> Reply {
         match self.ask(gateway, path) {
             Reception::Reply(reply) => *reply,
-            Reception::Body(_) | Reception::Query(_) => panic!("{path} is not answered at once"),
+            other => panic!("{path} is not answered at once: {other:?}"),
         }
     }
 
     fn read(&self, gateway: &mut Gateway, path: &str, body: &str) -> Next {
         match self.ask(gateway, path) {
             Reception::Body(awaited) => awaited.read(NOW, Bytes::copy_from_slice(body.as_bytes())),
-            Reception::Reply(reply) => panic!("{path} is answered at once: {reply:?}"),
-            Reception::Query(_) => panic!("{path} wants no body"),
+            other => panic!("{path} wants no body: {other:?}"),
         }
     }
 }

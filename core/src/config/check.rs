@@ -14,6 +14,7 @@ mod limits;
 mod names;
 mod parameters;
 mod policies;
+mod queue;
 mod routes;
 mod server;
 mod store;
@@ -47,9 +48,10 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let anonymous = root.named("clients").is_empty();
         let server = server::read(root, anonymous);
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
+        let queue = queue::read(root, &routes);
         let store = store::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
         let goes_by_tags = routes.iter().any(|route| route.choices.when.iter().any(|when| when.tags.is_some()));
-        Config { server, retry_share_permille, clients, vendors, targets, routes, goes_by_tags, breakers, store, names }
+        Config { server, retry_share_permille, clients, vendors, targets, routes, goes_by_tags, breakers, queue, store, names }
     })
 }

@@ -255,6 +255,8 @@ pub enum Exhausted {
     Panic,
     /// The caller gets the route's own text as an answer, marked by a header, at no cost.
     Canned,
+    /// The request is kept, to be carried out when somebody can, and the caller told where to ask for the answer.
+    Queue,
 }
 
 /// `routes.NAME.content_filter`.

@@ -53,6 +53,19 @@ pub fn prepare(request: &Request, vendor: &Vendor, target: &Target, parameters: 
     }
 }
 
+/// A request's body, but that it asks for a whole answer and no stream.
+pub(crate) fn unstreamed(body: &Bytes) -> Bytes {
+    const OF_STREAMS: [&str; 2] = ["stream", "stream_options"];
+    // It has been read before: what cannot be taken apart never gets here.
+    let Ok(fields) = Fields::read(body) else { return body.clone() };
+    let mut whole = Vec::with_capacity(body.len());
+    for (name, value) in fields.all().filter(|(name, _)| !OF_STREAMS.contains(&name.as_str())) {
+        write_member(&mut whole, &name, value);
+    }
+    finish_object(&mut whole);
+    whole.into()
+}
+
 fn translate(request: &Request, dialect: Dialect, target: &Target) -> Result<Prepared, Unfit> {
     let missing = |what: &str| Err(Unfit::Unsupported(what.to_owned()));
     let abilities = &target.abilities;

@@ -39,7 +39,12 @@ impl Exchange {
             return;
         }
         let error = self.failure(gateway);
-        if error.status == StatusCode::BAD_REQUEST || !self.say_canned() {
+        let is_callers = error.status == StatusCode::BAD_REQUEST;
+        let error = match self.store(error) {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        if is_callers || !self.say_canned() {
             self.refuse(&error, self.tried.last().map(|ending| ending.target));
         }
     }

@@ -16,7 +16,7 @@ use crate::time::Millis;
 impl Exchange {
     /// Nobody is left in this lap, and waiting leads nowhere. The policies that ask once more do so once for each request.
     pub(super) fn despair(&mut self, gateway: &mut Gateway) {
-        if self.broken.is_some() {
+        if self.broken.is_some() || self.is_job() {
             return self.give_up(gateway);
         }
         let may_ask = !self.is_out_of_budget() && !std::mem::replace(&mut self.walk.desperate, true);
@@ -66,7 +66,7 @@ impl Exchange {
     /// what was asked for is no conversation.
     pub(super) fn say_canned(&mut self) -> bool {
         let Some(route) = self.plan.route.filter(|_| self.plan.exhausted == Exhausted::Canned) else { return false };
-        if !self.request.is_chat() {
+        if !self.request.is_chat() || self.is_job() {
             return false;
         }
         self.how = How::Canned;

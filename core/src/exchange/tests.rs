@@ -19,6 +19,7 @@ mod leaving;
 mod limits;
 mod long_tail;
 mod properties;
+mod queued;
 mod queueing;
 mod refusals;
 mod rescue;

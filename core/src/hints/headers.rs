@@ -4,16 +4,17 @@ use std::str::FromStr;
 
 use http::HeaderMap;
 
-use super::{Hints, Sort, parameters_named, priority_named};
+use super::{Hints, MayQueue, Sort, parameters_named, priority_named};
 use crate::config::decimal;
 use crate::dialect::BadRequest;
 use crate::time::Millis;
 
 /// The headers that hold hints.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 23] = [
     "cf-aig-max-attempts",
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
+    "idempotency-key",
     "x-litellm-num-retries",
     "x-litellm-stream-timeout",
     "x-litellm-tags",
@@ -28,6 +29,7 @@ pub const NAMES: [&str; 21] = [
     "x-tidegate-provider-only",
     "x-tidegate-provider-order",
     "x-tidegate-provider-sort",
+    "x-tidegate-queue",
     "x-tidegate-tag",
     "x-tidegate-task",
     "x-tidegate-timeout-ms",
@@ -38,6 +40,23 @@ pub const NAMES: [&str; 21] = [
 pub(crate) fn retry_count(headers: &HeaderMap) -> u32 {
     let count = headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok()?.trim().parse().ok());
     count.unwrap_or(0)
+}
+
+/// The client's own name for the request, by which it tells a retry from another request.
+///
+/// # Errors
+///
+/// One that is longer than any client needs, or no text.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, BadRequest> {
+    const NAME: &str = "idempotency-key";
+    const KEY_BYTES_MAX: usize = 255;
+    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+    let wrong = || BadRequest {
+        message: format!("The header `{NAME}` must be 1 to {KEY_BYTES_MAX} characters of ASCII."),
+        param: Some(NAME),
+    };
+    key.map(|key| Some(key.to_owned())).ok_or_else(wrong)
 }
 
 impl Hints {
@@ -66,6 +85,7 @@ impl Hints {
         (self.priority, self.column) = headers.one_of("x-tidegate-priority", what, priority_named)?.unzip();
         self.task = headers.text("x-tidegate-task").map(str::to_owned);
         self.tags = headers.list("x-tidegate-tag").or_else(|| headers.list("x-litellm-tags")).unwrap_or_default();
+        self.queue = headers.one_of("x-tidegate-queue", "allow or never", MayQueue::named)?;
         self.parameters = headers.one_of("x-tidegate-parameters", "strict or lenient", parameters_named)?;
         Ok(())
     }

@@ -135,6 +135,8 @@ pub enum How {
     Refused,
     /// In the route's own words.
     Canned,
+    /// It was kept for later.
+    Queued,
     /// In a stream that broke off.
     Broken,
     /// Its client had gone.

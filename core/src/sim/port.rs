@@ -18,6 +18,7 @@ use super::wire::Wanted;
 use crate::dialect::headers::{X_API_KEY, X_GOOG_API_KEY};
 use crate::drive::{Attempt, AttemptId, Event, Port};
 use crate::gateway::Gateway;
+use crate::queue::Submission;
 use crate::reply::{Head, Reply};
 use crate::time::Timestamp;
 
@@ -89,6 +90,10 @@ impl Port for SimPort {
         let answer = Answer::begun(head, stage.now);
         stage.tell(Some(self.id), || format!("relay {}", answer.summary()));
         stage.client(self.id).answer = answer;
+    }
+
+    fn enqueue(&mut self, submission: Submission) {
+        self.stage.borrow_mut().enqueue(self.id, &submission);
     }
 
     fn write(&mut self, bytes: Bytes) {

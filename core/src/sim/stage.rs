@@ -9,6 +9,7 @@ use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::answer::Answer;
+use super::jobs::Jobs;
 use super::referee::{Asked, Record, Referee};
 use super::replay::Past;
 use super::script::{Play, Script};
@@ -35,6 +36,9 @@ pub(super) struct Stage {
     planned: u64,
     /// Those that are not over, and those whose answer has not been taken.
     pub(super) clients: BTreeMap<RequestId, Client>,
+    asked: usize,
+    /// None where the config has no queue.
+    pub(super) jobs: Option<Jobs>,
     /// Requests that have ended, and nobody has asked for.
     pub(super) ended: VecDeque<RequestId>,
     pub(super) referee: Referee,
@@ -75,6 +79,10 @@ pub(super) struct Client {
     wake_at: Option<Timestamp>,
     pub(super) answer: Answer,
     pub(super) record: Record,
+    /// The job that it is a run of.
+    pub(super) job: Option<String>,
+    /// What that was answered.
+    reply: Option<Reply>,
 }
 
 struct Line {
@@ -87,7 +95,7 @@ struct Line {
 impl Client {
     pub(super) fn new(now: Timestamp) -> Self {
         let (inbox, live, answer) = (VecDeque::new(), Vec::new(), Answer::default());
-        Self { inbox, live, wake_at: None, answer, record: Record::new(now) }
+        Self { inbox, live, wake_at: None, answer, record: Record::new(now), job: None, reply: None }
     }
 }
 
@@ -99,23 +107,41 @@ impl Stage {
 
     /// A quiet stage on which it is `now`.
     pub(super) fn begin(config: Config, seed: u64, now: Timestamp) -> Self {
+        let config = Arc::new(config);
         Self {
             now,
             vendors: (0..config.targets.len()).map(|id| Vendor::of_world(seed, TargetId(id))).collect(),
             referee: Referee::new(&config),
-            gateway: Gateway::new(Arc::new(config), seed, now),
+            jobs: Jobs::new(&config, seed, now),
+            gateway: Gateway::new(config, seed, now),
             agenda: BTreeMap::new(),
             planned: 0,
             clients: BTreeMap::new(),
+            asked: 0,
             ended: VecDeque::new(),
             past: None,
             story: None,
         }
     }
 
+    /// The process has died, and another has taken its place, with a gateway that knows nothing.
+    pub(super) fn restart(&mut self) {
+        let config = Arc::clone(self.gateway.config());
+        self.gateway = Gateway::new(Arc::clone(&config), self.asked as u64, self.now);
+        self.referee = Referee::new(&config);
+        if let Some(jobs) = &mut self.jobs {
+            jobs.restart(&config, self.now);
+        }
+    }
+
     pub(super) fn vendor(&mut self, target: &str) -> &mut Vendor {
         let id = self.gateway.config().targets.iter().position(|known| known.name == target);
         &mut self.vendors[id.expect("the story names a target of its config")]
+    }
+
+    pub(super) fn next_id(&mut self) -> RequestId {
+        self.asked += 1;
+        RequestId(self.asked - 1)
     }
 
     pub(super) fn client(&mut self, id: RequestId) -> &mut Client {
@@ -135,7 +161,7 @@ impl Stage {
         let awaited = match self.gateway.receive(self.now, &incoming) {
             Reception::Reply(reply) => return Err(reply),
             Reception::Body(awaited) => awaited,
-            Reception::Query(_) => unreachable!("clients ask for completions"),
+            Reception::Query(_) | Reception::Queue(_) => unreachable!("clients ask for completions"),
         };
         match awaited.read(self.now, body) {
             Next::Exchange(exchange) => Ok(exchange),
@@ -158,6 +184,12 @@ impl Stage {
             let first_at = self.agenda.first_key_value().map(|((at, ..), _)| *at);
             if let Some(at) = self.gateway_at().filter(|at| *at <= until.min(first_at.unwrap_or(until))) {
                 self.attend(at);
+                continue;
+            }
+            if let Some(at) = self.jobs_at().filter(|at| *at <= until.min(first_at.unwrap_or(until))) {
+                if let Some(id) = self.attend_jobs(at) {
+                    return Some(id);
+                }
                 continue;
             }
             let entry = self.agenda.first_entry().filter(|entry| entry.key().0 <= until)?;
@@ -221,8 +253,8 @@ impl Stage {
 
     // === What is told ===
 
-    pub(super) fn story(&self, many: bool) -> Vec<String> {
-        self.story.iter().flatten().map(|line| line.text(many)).collect()
+    pub(super) fn story(&self) -> Vec<String> {
+        self.story.iter().flatten().map(|line| line.text(self.asked > 1)).collect()
     }
 
     pub(super) fn forget_story(&mut self) {
@@ -290,7 +322,11 @@ impl Stage {
                 | Notice::Hedged { .. }
                 | Notice::PriceUnknown { .. }
                 | Notice::BreakerHeldOff { .. }
-                | Notice::StreamBroken { .. } => continue,
+                | Notice::StreamBroken { .. }
+                | Notice::QueueFull { .. }
+                | Notice::QueueFault { .. }
+                | Notice::JobGivenUp { .. }
+                | Notice::WebhookFailed { .. } => continue,
             };
             self.tell(None, || text);
         }
@@ -300,6 +336,9 @@ impl Stage {
 
     pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
         assert!(self.client(id).answer.status.is_none(), "a request is answered once");
+        if self.client(id).job.is_some() {
+            self.client(id).reply = Some(reply.clone());
+        }
         let answer = Answer::whole(reply, self.now);
         self.tell(Some(id), || format!("reply {}", answer.summary()));
         self.client(id).answer = answer;
@@ -308,6 +347,11 @@ impl Stage {
     /// A request's loop has ended.
     pub(super) fn finish(&mut self, id: RequestId) {
         self.abandon(id);
+        if self.client(id).job.is_some() {
+            let run = self.clients.remove(&id).expect("it is known");
+            let (job, reply) = run.job.zip(run.reply).expect("a job's request is answered");
+            return self.finish_job(&job, &reply);
+        }
         self.ended.push_back(id);
         if self.keeps_story()
             && let Some(ending) = self.client(id).answer.stream_summary()

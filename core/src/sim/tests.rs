@@ -26,7 +26,7 @@ fn a_quiet_world_forgets_what_is_over() {
     assert_eq!((served, world.attempts("a/small")), (50_000, 50_000));
     let stage = world.stage.borrow();
     assert!(world.running.is_empty() && stage.clients.is_empty() && stage.ended.is_empty());
-    assert!(stage.story(true).is_empty());
+    assert!(stage.story().is_empty());
 }
 
 #[test]

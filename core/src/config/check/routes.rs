@@ -40,11 +40,12 @@ fn route(
 ) -> Option<Route> {
     const CONTENT_FILTERS: [(&str, ContentFilter); 2] =
         [("return", ContentFilter::Return), ("reroute", ContentFilter::Reroute)];
-    const EXHAUSTED: [(&str, Exhausted); 4] = [
+    const EXHAUSTED: [(&str, Exhausted); 5] = [
         ("error", Exhausted::Error),
         ("soonest", Exhausted::Soonest),
         ("panic", Exhausted::Panic),
         ("canned", Exhausted::Canned),
+        ("queue", Exhausted::Queue),
     ];
     const PARAMETERS: [(&str, Parameters); 2] = [("lenient", Parameters::Lenient), ("strict", Parameters::Strict)];
     check_name(field, name);
@@ -76,7 +77,7 @@ fn route(
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
             after: table.table("after", &[], |table| after(table, &models, targets)).unwrap_or_default(),
             ejected_max_permille,
-            exhausted: table.read("exhausted", choice(&EXHAUSTED, &["queue"])).unwrap_or_default(),
+            exhausted: table.read("exhausted", choice(&EXHAUSTED, &[])).unwrap_or_default(),
             canned: table.read("canned", text).unwrap_or(CANNED).to_owned(),
             stream_cut: stream_cut(table, &models, targets),
         }

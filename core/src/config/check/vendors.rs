@@ -79,7 +79,7 @@ fn base_url(field: &Field<'_>) -> Option<(String, bool)> {
 }
 
 /// No message repeats the URL: it may hold a password, or be a key in the wrong variable.
-fn check_url(url: &str) -> Result<(String, bool), Refusal> {
+pub(super) fn check_url(url: &str) -> Result<(String, bool), Refusal> {
     let refuse = |problem: &str| Err(Refusal::new(problem, format!("Write a URL such as {URL_EXAMPLE}.")));
     let Ok(uri) = url.parse::<Uri>() else { return refuse("not a URL") };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {

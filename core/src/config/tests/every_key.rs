@@ -107,6 +107,17 @@ fn cases() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("budget", json!({ "usd": 7.0, "per": "7d", "soft": 0.7 })),
+        (
+            "queue",
+            json!({
+                "jobs_max": 7, "client_jobs_max": 7, "body_max": "7KiB", "bytes_max": "7MiB", "at_once": 7, "attempts": 7,
+                "base": "7s", "max": "7s", "expiry": "7s", "keep": "7s", "webhook": { "env": "OTHER_WEBHOOK" },
+                "webhook_key": { "env": "OTHER" }, "key": { "env": "OTHER" },
+            }),
+        ),
+        ("queue/webhook", json!({ "env": "OTHER_WEBHOOK" })),
+        ("queue/webhook_key", json!({ "env": "OTHER" })),
+        ("queue/key", json!({ "env": "OTHER" })),
         ("clients/*/key", json!({ "env": "OTHER" })),
     ]
 }

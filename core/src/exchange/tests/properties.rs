@@ -117,6 +117,7 @@ impl Referee {
                     self.replies > 0 || !is_rescued && self.written.split(|byte| *byte == b'\n').any(is_told);
                 assert!(!has_told, "nothing is sent once the client is answered: {}", self.written.escape_ascii());
             }
+            Action::Enqueue(_) => unreachable!("nothing here may be queued"),
             Action::Cancel(attempt) => {
                 assert!(self.under_way.contains(attempt), "it is dropped once");
                 self.under_way.retain(|live| live != attempt);

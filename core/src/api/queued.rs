@@ -1,0 +1,103 @@
+//! Requests on their way into the queue and out of it, and what clients ask about them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::{Awaited, Call, FORWARDED, Incoming, Next, Reception, select, spoken};
+use crate::config::{Config, Exhausted};
+use crate::dialect::Request;
+use crate::gateway::Gateway;
+use crate::hints::{self, Hints, MayQueue};
+use crate::queue::{Inquiry, Submission, Wish};
+use crate::reply::ApiError;
+use crate::route::Plan;
+use crate::time::Timestamp;
+
+/// A client asks about a job: of its own, if it turns out to be one.
+pub(super) fn inquire(
+    config: &Config,
+    incoming: &Incoming<'_>,
+    client: Option<usize>,
+    id: &str,
+    request_id: &str,
+) -> Reception {
+    let inquiry = Inquiry {
+        client: client_name(config, client),
+        id: id.to_owned(),
+        wish: if *incoming.method == Method::DELETE { Wish::Delete } else { Wish::Look },
+        dialect: spoken(incoming),
+        request_id: request_id.to_owned(),
+    };
+    if config.queue.is_none() {
+        return Reception::Reply(Box::new(inquiry.unknown()));
+    }
+    Reception::Queue(Box::new(inquiry))
+}
+
+impl Awaited {
+    /// What is to be kept of a request if nobody can serve it; `None`: nothing is.
+    pub(super) fn submission(
+        &self,
+        body: Option<Bytes>,
+        (plan, request, hints): &(Plan, Request, Hints),
+    ) -> Result<Option<Submission>, Box<ApiError>> {
+        let allowed = match hints.queue {
+            Some(MayQueue::Allow) => true,
+            Some(MayQueue::Never | MayQueue::Was) => false,
+            None => plan.exhausted == Exhausted::Queue,
+        };
+        let Some(body) = body.filter(|_| allowed) else { return Ok(None) };
+        let idempotency_key = hints::idempotency_key(&self.hints)?;
+        let headers = self.hints.iter().chain(&self.forwarded).map(|(name, value)| (name.clone(), value.clone()));
+        Ok(Some(Submission {
+            client: client_name(&self.config, self.client),
+            surface: request.surface,
+            model: request.model.clone(),
+            hints: hints.clone(),
+            idempotency_key,
+            headers: headers.collect(),
+            body,
+        }))
+    }
+}
+
+impl Gateway {
+    /// Makes a request of what was queued. What cannot be made one any more is answered at once: its client may be gone from
+    /// the config, or its model.
+    pub fn take_up(&mut self, now: Timestamp, submission: Submission) -> Next {
+        let config = Arc::clone(self.config());
+        let request_id = self.request_id();
+        let client = match &submission.client {
+            Some(name) => match config.clients.iter().position(|client| client.name == *name) {
+                Some(index) => Some(index),
+                None => return Next::Reply(Box::new(client_gone().reply(submission.surface.dialect(), &request_id))),
+            },
+            None => None,
+        };
+        self.note_request(now);
+        let awaited = Awaited {
+            body_max: config.server.body_max,
+            config,
+            client,
+            call: Call::Ask(submission.surface),
+            forwarded: select(&submission.headers, FORWARDED),
+            hints: select(&submission.headers, hints::HEADERS),
+            request_id,
+        };
+        match awaited.read(now, submission.body) {
+            Next::Exchange(exchange) => Next::Exchange(Box::new(exchange.as_job())),
+            other => other,
+        }
+    }
+}
+
+fn client_gone() -> ApiError {
+    let message = "The client that this request was queued for is no longer one of this gateway's.";
+    ApiError::new(StatusCode::FORBIDDEN, "permission_error", "client_gone", message)
+}
+
+fn client_name(config: &Config, client: Option<usize>) -> Option<String> {
+    client.map(|index| config.clients[index].name.clone())
+}

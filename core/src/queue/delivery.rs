@@ -1,0 +1,105 @@
+//! Telling the operator's webhook that a job is over: by its id and how it ended, and nothing of what was asked or answered.
+//! Whoever is told asks for the rest as the client would.
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use sha2::Sha256;
+
+use super::job::{Hook, Job};
+use super::{Queue, Store};
+use crate::backoff::doubled;
+use crate::notice::Notice;
+use crate::secret::Secret;
+use crate::time::{Millis, Timestamp};
+
+/// `sha256=` and the HMAC of the body in hexadecimal, as GitHub signs its webhooks.
+const SIGNATURE: HeaderName = HeaderName::from_static("x-tidegate-signature");
+
+/// Times that an end is told before it is left untold.
+const TRIES_MAX: u32 = 6;
+
+/// The first pause after one that did not arrive, doubled with each further one: with the tries above, two minutes in all.
+const PAUSE: Millis = Millis(4000);
+
+/// How long a webhook may take to answer.
+const LIMIT: Millis = Millis(10_000);
+
+/// A message to the webhook. It has arrived if it was answered with a success; anything else, or nothing, is a failure.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The job it is about.
+    pub id: String,
+    /// Where to post it.
+    pub url: Secret,
+    /// What to send along.
+    pub headers: HeaderMap,
+    /// What to say.
+    pub body: Bytes,
+    /// How long it may take.
+    pub limit: Millis,
+}
+
+impl<S: Store> Queue<S> {
+    /// Has the end of a job told. It is due again a while after that, in case nothing comes of it.
+    pub(super) fn deliver(&mut self, now: Timestamp, job: &Job) {
+        let (Some(hook), Some(webhook)) = (job.hook, &self.policy.webhook) else {
+            return self.settle_hook(job, None);
+        };
+        let finished_at = job.over_at().unwrap_or(now).0 / 1000;
+        let body = json!({
+            "object": "queue.job", "id": job.id, "status": job.status(), "model": job.model, "client": job.client,
+            "created_at": job.created_at.0 / 1000, "finished_at": finished_at,
+        });
+        let body = Bytes::from(body.to_string());
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        headers.extend(webhook.key.as_ref().map(|key| (SIGNATURE, signature(key, &body))));
+        let delivery = Delivery { id: job.id.clone(), url: webhook.url.clone(), headers, body, limit: LIMIT };
+        let tries = hook.tries + 1;
+        let next = Hook { tries, due_at: now + LIMIT + doubled(PAUSE, hook.tries, Millis(u64::MAX)) };
+        if hook.tries >= TRIES_MAX {
+            self.notify(Notice::WebhookFailed { id: job.id.clone(), tries: hook.tries });
+            return self.settle_hook(job, None);
+        }
+        // Noted before it is sent: one that takes the process with it is not sent for ever.
+        if self.write(job, Job { hook: Some(next), ..job.becomes(job.state.clone()) }, None) {
+            self.deliveries.push_back(delivery);
+        }
+    }
+
+    /// Takes in what became of a delivery: the status that it was answered with, if any came.
+    pub fn delivered(&mut self, now: Timestamp, id: &str, status: Option<StatusCode>) {
+        self.advance(now);
+        if !status.is_some_and(|status| status.is_success()) {
+            return;
+        }
+        if let Some(job) = self.index.find(id).filter(|job| job.over_at().is_some()).cloned() {
+            self.settle_hook(&job, None);
+        }
+    }
+
+    fn settle_hook(&mut self, job: &Job, hook: Option<Hook>) {
+        self.write(job, Job { hook, ..job.becomes(job.state.clone()) }, None);
+    }
+}
+
+fn signature(key: &Secret, body: &[u8]) -> HeaderValue {
+    let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("HMAC takes keys of any length");
+    let digest = mac.chain_update(body).finalize().into_bytes();
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("sha256={digits}")).expect("digits can stand in a header")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signs_as_the_standard_has_it() {
+        // RFC 4231, test case 2.
+        let signed = signature(&Secret::new("Jefe"), b"what do ya want for nothing?");
+        assert_eq!(signed, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+}
