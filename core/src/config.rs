@@ -33,11 +33,11 @@ pub use policy::{
     BreakerPolicy, BudgetPolicy, ConcurrencyPolicy, Guard, HealthPolicy, HedgeAfter, HedgePolicy, Limits, ProbeKind,
     RetryPolicy, Timeouts, Window,
 };
+pub use queue::{QueuePolicy, Webhook};
 pub use route::{
     After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, Strategy,
     Tasks, When,
 };
-pub use queue::{QueuePolicy, Webhook};
 pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
 pub use units::duration;

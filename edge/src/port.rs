@@ -8,6 +8,7 @@ use http::StatusCode;
 use tidegate_core::classify::Fault;
 use tidegate_core::drive::{ATTEMPTS_AT_ONCE, Attempt, AttemptId, Event, Port};
 use tidegate_core::gateway::Gateway;
+use tidegate_core::queue::Submission;
 use tidegate_core::reply::{Head, Reply};
 use tidegate_core::time::Timestamp;
 
@@ -21,11 +22,13 @@ pub(crate) struct EdgePort {
     hands: js::Port,
     /// By the slot that JavaScript keeps each in.
     under_way: [Option<AttemptId>; ATTEMPTS_AT_ONCE],
+    /// Whether a request was to be stored, which this worker cannot do yet.
+    not_stored: bool,
 }
 
 impl EdgePort {
     pub(crate) fn new(visit: Visit, hands: js::Port) -> Self {
-        Self { visit, hands, under_way: [None; ATTEMPTS_AT_ONCE] }
+        Self { visit, hands, under_way: [None; ATTEMPTS_AT_ONCE], not_stored: false }
     }
 
     /// What JavaScript has told: of the attempt in a slot, or that the time has come.
@@ -84,11 +87,18 @@ impl Port for EdgePort {
         self.hands.relay(head.status.as_u16(), &js::pack(&head.headers));
     }
 
+    fn enqueue(&mut self, _: Submission) {
+        self.not_stored = true;
+    }
+
     fn write(&mut self, bytes: Bytes) {
         self.hands.write(&bytes);
     }
 
     async fn wait(&mut self, until: Timestamp) -> Event {
+        if std::mem::take(&mut self.not_stored) {
+            return Event::Stored(None);
+        }
         // No waker is kept: JavaScript steps the exchange when something has come.
         let told = poll_fn(|_| match self.hands.next(clock::to_js(until.0)) {
             told::NOTHING => Poll::Pending,

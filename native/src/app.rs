@@ -9,11 +9,13 @@ use tidegate_core::config::{Config, TargetId, Vendor, VendorId};
 use tidegate_core::dialect::Operation;
 use tidegate_core::drive::Attempt;
 use tidegate_core::gateway::Gateway;
+use tidegate_core::notice::Notice;
 use tidegate_core::time::Timestamp;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::clock;
+use crate::jobs::Jobs;
 use crate::store::Store;
 use crate::store::ledger::Ledger;
 
@@ -29,6 +31,10 @@ pub struct App {
     pub(crate) store: Option<Store>,
     /// There is one where there is a store.
     pub(crate) ledger: Option<Ledger>,
+    /// The way to the queue, if there is one.
+    pub(crate) jobs: Option<Jobs>,
+    /// For calls that are no vendor's.
+    pub(crate) messenger: reqwest::Client,
     /// By [`VendorId`]: connections are a vendor's.
     clients: Vec<reqwest::Client>,
     /// By [`TargetId`] and [`Operation`].
@@ -47,10 +53,27 @@ impl App {
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
         let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| error.to_string())?;
         let ledger = store.as_ref().map(Ledger::open).transpose().map_err(|error| error.to_string())?;
+        let jobs = match (&config.queue, &store) {
+            (Some(_), Some(store)) => Some(Jobs::open(&config, store, seed)?),
+            _ => None,
+        };
+        let messenger = unaided().build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let started_at = clock::now();
         let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, started_at));
         let asleep_until = AtomicU64::new(0);
-        Ok(Self { config, started_at, gateway, store, ledger, clients, urls, asleep_until, wake: Notify::new() })
+        Ok(Self {
+            config,
+            started_at,
+            gateway,
+            store,
+            ledger,
+            jobs,
+            messenger,
+            clients,
+            urls,
+            asleep_until,
+            wake: Notify::new(),
+        })
     }
 
     /// Lends the gateway for one step, then logs what the step had to tell.
@@ -102,25 +125,35 @@ impl App {
     }
 
     #[cold]
-    fn log_notices(&self, first: tidegate_core::notice::Notice) {
+    fn log_notices(&self, first: Notice) {
         let mut next = Some(first);
         while let Some(notice) = next {
-            if notice.is_warning() {
-                warn!("{notice}");
-            } else {
-                info!("{notice}");
-            }
+            log(&notice);
             next = self.gateway.lock().unwrap_or_else(PoisonError::into_inner).poll_notice();
         }
     }
 }
 
-fn client(vendor: &Vendor) -> Result<reqwest::Client, String> {
+/// Tells the operator.
+pub(crate) fn log(notice: &Notice) {
+    if notice.is_warning() {
+        warn!("{notice}");
+    } else {
+        info!("{notice}");
+    }
+}
+
+/// A client that does what it is told, once: attempts are counted and budgeted in core, and nothing below it may try again
+/// or go elsewhere.
+fn unaided() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        // Attempts are counted and budgeted in core: nothing below it may try again or go elsewhere.
         .retry(reqwest::retry::never())
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
+}
+
+fn client(vendor: &Vendor) -> Result<reqwest::Client, String> {
+    unaided()
         .connect_timeout(Duration::from_millis(vendor.connect.0))
         .build()
         .map_err(|error| format!("vendors.{}: the HTTP client cannot be made: {error}", vendor.name))

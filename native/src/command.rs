@@ -61,6 +61,7 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
     }
     let listen = options.listen.unwrap_or_else(|| config.server.listen.clone());
     config.check_exposure(&listen)?;
+    config.check_durability()?;
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let mut stop = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
@@ -101,6 +102,7 @@ fn check(options: Options) -> Result<ExitCode, String> {
     let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
     let config = setup::from_file(&file)?;
     config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
+    config.check_durability()?;
     let (targets, routes) = (config.targets.len(), config.routes.len());
     say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()));
     Ok(ExitCode::SUCCESS)

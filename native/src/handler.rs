@@ -50,6 +50,12 @@ pub(crate) async fn handle(
     let awaited = match app.with_gateway(|gateway| gateway.receive(now, &incoming)) {
         Reception::Reply(reply) => return Ok(whole(*reply)),
         Reception::Query(query) => return Ok(whole(ask_ledger(app, *query).await)),
+        Reception::Queue(inquiry) => {
+            return Ok(whole(match &app.jobs {
+                Some(jobs) => jobs.answer(*inquiry).await,
+                None => inquiry.unanswered(),
+            }));
+        }
         Reception::Body(awaited) => *awaited,
     };
     let body = match read_body(&app, body, &awaited).await {

@@ -9,6 +9,7 @@ mod clock;
 mod command;
 mod drill;
 mod handler;
+mod jobs;
 mod outlet;
 mod port;
 mod prober;

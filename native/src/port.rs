@@ -9,6 +9,7 @@ use reqwest::{Method, Request, Response};
 use tidegate_core::classify::Fault;
 use tidegate_core::drive::{ATTEMPTS_AT_ONCE, Attempt, AttemptId, Event, Port};
 use tidegate_core::gateway::Gateway;
+use tidegate_core::queue::Submission;
 use tidegate_core::reply::{Head, Reply};
 use tidegate_core::time::Timestamp;
 use tokio::time::Sleep;
@@ -23,7 +24,12 @@ pub(crate) struct NativePort {
     outlet: Outlet,
     upstreams: [Option<(AttemptId, Upstream)>; ATTEMPTS_AT_ONCE],
     alarm: Option<Alarm>,
+    /// The request on its way into the queue.
+    storing: Option<Storing>,
 }
+
+/// The id under which a request is stored, once it is.
+type Storing = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
 
 enum Upstream {
     Sending(Pin<Box<dyn Future<Output = reqwest::Result<Response>> + Send>>),
@@ -38,7 +44,7 @@ struct Alarm {
 
 impl NativePort {
     pub(crate) fn new(app: Arc<App>, outlet: Outlet) -> Self {
-        Self { app, outlet, upstreams: [None, None], alarm: None }
+        Self { app, outlet, upstreams: [None, None], alarm: None, storing: None }
     }
 }
 
@@ -75,6 +81,13 @@ impl Port for NativePort {
         self.outlet.answer(Answer::Stream(head));
     }
 
+    fn enqueue(&mut self, submission: Submission) {
+        self.storing = match &self.app.jobs {
+            Some(jobs) => Some(Box::pin(jobs.submit(submission))),
+            None => Some(Box::pin(std::future::ready(None))),
+        };
+    }
+
     fn write(&mut self, bytes: Bytes) {
         self.outlet.write(bytes);
     }
@@ -88,9 +101,20 @@ impl Port for NativePort {
             biased;
             event = next_event(one) => event,
             event = next_event(other) => event,
+            event = stored(&mut self.storing) => event,
             () = alarm => Event::Timeout,
         }
     }
+}
+
+/// What becomes of the request that is being stored; nothing ever where there is none.
+async fn stored(storing: &mut Option<Storing>) -> Event {
+    let Some(stored) = storing else {
+        return std::future::pending().await;
+    };
+    let id = stored.await;
+    *storing = None;
+    Event::Stored(id)
 }
 
 /// The next event of an attempt; none ever comes where there is no attempt.

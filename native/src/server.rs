@@ -15,7 +15,7 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
 use crate::app::App;
-use crate::{handler, prober};
+use crate::{handler, jobs, prober};
 
 /// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
 /// within `server.drain`. Says whether all of them were.
@@ -25,6 +25,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
         Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let probing = tokio::spawn(prober::run(Arc::clone(&app)));
+    let running_jobs = tokio::spawn(jobs::run(Arc::clone(&app)));
     tokio::pin!(shutdown);
     loop {
         // Over the limit nothing is accepted: the kernel's backlog holds those who wait, at no cost here.
@@ -51,6 +52,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
         }
     };
     probing.abort();
+    running_jobs.abort();
     is_drained
 }
 

@@ -52,6 +52,18 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let store = store::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
         let goes_by_tags = routes.iter().any(|route| route.choices.when.iter().any(|when| when.tags.is_some()));
-        Config { server, retry_share_permille, clients, vendors, targets, routes, goes_by_tags, breakers, queue, store, names }
+        Config {
+            server,
+            retry_share_permille,
+            clients,
+            vendors,
+            targets,
+            routes,
+            goes_by_tags,
+            breakers,
+            queue,
+            store,
+            names,
+        }
     })
 }

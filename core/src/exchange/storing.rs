@@ -55,7 +55,11 @@ impl Exchange {
         // What is as little use later is not kept, nor what its client has no money for; and a stream that has begun cannot
         // turn into a promise.
         let may_pass = error.status.is_server_error() || error.kind == "rate_limit_error";
-        if !may_pass || error.retry_in.is_none() || self.keep_alive.has_begun || !matches!(self.queueing, Queueing::Allowed(_)) {
+        if !may_pass
+            || error.retry_in.is_none()
+            || self.keep_alive.has_begun
+            || !matches!(self.queueing, Queueing::Allowed(_))
+        {
             return Err(error);
         }
         let Queueing::Allowed(mut submission) = std::mem::take(&mut self.queueing) else { return Err(error) };

@@ -160,9 +160,9 @@ fn account(now: Timestamp, job: &Job, kept: Option<&[u8]>) -> Reply {
         }
         State::Failed { why, .. } => {
             account.reason = Some(*why);
-            account.error = Some(error_in(kept.unwrap_or_default()).unwrap_or_else(|| {
-                json!({"message": why.words(), "type": "server_error", "param": null, "code": null})
-            }));
+            account.error = Some(error_in(kept.unwrap_or_default()).unwrap_or_else(
+                || json!({"message": why.words(), "type": "server_error", "param": null, "code": null}),
+            ));
         }
         State::Expired { .. } => {}
     }

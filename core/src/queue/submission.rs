@@ -38,6 +38,12 @@ struct Head {
 }
 
 impl Submission {
+    /// One that stands for another, of which only so much is known.
+    pub(crate) fn again(surface: Surface, model: &str) -> Self {
+        let (client, idempotency_key, headers, body) = (None, None, HeaderMap::new(), Bytes::new());
+        Self { client, surface, model: model.to_owned(), hints: Hints::default(), idempotency_key, headers, body }
+    }
+
     /// As bytes: a line of JSON, then the body.
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();

@@ -340,7 +340,12 @@ fn a_crash_costs_time_and_no_job() {
     assert_eq!((&done["status"], &again["status"], &again["attempts"]), (&json!("done"), &json!("pending"), &json!(1)));
     assert_eq!(setting.run(NOW, &answer("second")), ids[1], "before the one that came after it");
     // The process that was thought dead comes back with a result of its own.
-    let mut stale = Setting { queue: stale, disk: setting.disk.clone(), config: Arc::clone(&setting.config), gateway: Gateway::new(Arc::clone(&setting.config), 1, NOW) };
+    let mut stale = Setting {
+        queue: stale,
+        disk: setting.disk.clone(),
+        config: Arc::clone(&setting.config),
+        gateway: Gateway::new(Arc::clone(&setting.config), 1, NOW),
+    };
     stale.queue.finish(NOW, &ids[1], &answer("third"));
     assert_eq!(setting.look(NOW, &ids[1])["reply"]["body"]["choices"][0], "second", "one result is stored");
     let next = setting.submit(NOW, "one");
@@ -396,7 +401,10 @@ fn the_webhook_is_told_how_a_job_ended_and_no_more() {
     setting.run(NOW, &answer("a secret"));
     setting.queue.handle_timeout(NOW);
     let delivery = setting.queue.poll_delivery().unwrap();
-    assert_eq!((delivery.id.as_str(), delivery.url.expose()), (id.as_str(), "https://hook.test/the-made-up-secret-in-HOOK"));
+    assert_eq!(
+        (delivery.id.as_str(), delivery.url.expose()),
+        (id.as_str(), "https://hook.test/the-made-up-secret-in-HOOK")
+    );
     let told: Value = serde_json::from_slice(&delivery.body).unwrap();
     let seconds = NOW.0 / 1000;
     assert_eq!(

@@ -19,6 +19,8 @@ use crate::config::{Config, TargetId};
 use crate::dialect::{Request, Surface};
 use crate::drive::{Port as _, drive};
 use crate::exchange::Exchange;
+use crate::hints::MayQueue;
+use crate::queue::Submission;
 use crate::record::{Account, Attempt, How, Recording};
 use crate::route::{self, Asker, Rejection};
 use crate::time::{Millis, Timestamp};
@@ -131,6 +133,8 @@ impl World {
     fn again(config: Config, recording: &Recording, past: Past) -> Self {
         let mut stage = Stage::begin(config, recording.header.seed, recording.header.started_at_ms);
         stage.past = Some(past);
+        // Its jobs were run then, and are among what is recorded.
+        stage.jobs = None;
         Self::with(stage)
     }
 
@@ -156,6 +160,11 @@ impl World {
         request.wants_usage |= hints.wants_usage;
         let request_id = account.request_id.clone();
         let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan).asked_by(client, hints);
+        if account.hints.as_ref().is_some_and(|hints| hints.queue == Some(MayQueue::Was)) {
+            exchange = exchange.as_job();
+        } else if account.ending.how == How::Queued {
+            exchange = exchange.or_queued(Some(Submission::again(surface, &account.model)));
+        }
         for passed in &account.passed_over {
             // To go on from a beginning is asked of a target only once another has begun.
             if let Rejection::Unsupported { what } = &passed.why

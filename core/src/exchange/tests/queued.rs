@@ -56,9 +56,8 @@ fn look(world: &World, job: &str) -> Value {
 }
 
 fn ask_with(world: &mut World, model: &str, headers: &[(&'static str, &str)]) -> RequestId {
-    let header = |(name, value): &(&'static str, &str)| {
-        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-    };
+    let header =
+        |(name, value): &(&'static str, &str)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     let headers: HeaderMap = headers.iter().map(header).collect();
     world.ask_with(Surface::Chat, headers, format!(r#"{{"model":"{model}","messages":[]}}"#))
 }
@@ -91,7 +90,8 @@ fn a_request_that_nobody_serves_is_stored_and_answered_when_they_heal() {
 fn b7_queue_when_all_are_down() {
     let order = ["deepseek/deepseek-chat", "gemini/gemini-2.5-flash-preview-05-20", "openai/gpt-4.1-mini"];
     let mut world = world_with(|document| {
-        let vendor = |dialect: &str| json!({"dialect": dialect, "base_url": "http://v.test/v1", "keys": [{"env": "K"}]});
+        let vendor =
+            |dialect: &str| json!({"dialect": dialect, "base_url": "http://v.test/v1", "keys": [{"env": "K"}]});
         document["vendors"] =
             json!({"deepseek": vendor("openai"), "gemini": vendor("gemini"), "openai": vendor("openai")});
         document["models"] = order.iter().map(|model| ((*model).to_owned(), json!({}))).collect();
@@ -107,7 +107,12 @@ fn b7_queue_when_all_are_down() {
         jobs.push(queued(&world, id));
         world.run_for(Millis(300));
     }
-    let first: Vec<_> = world.take_story().into_iter().filter_map(|line| Some(line.split_once("send ")?.1.to_owned())).take(3).collect();
+    let first: Vec<_> = world
+        .take_story()
+        .into_iter()
+        .filter_map(|line| Some(line.split_once("send ")?.1.to_owned()))
+        .take(3)
+        .collect();
     assert_eq!(first, order, "who is asked, in which order");
     world.run_for(seconds(3600));
     assert!(jobs.iter().all(|job| look(&world, job)["status"] == "pending"), "an hour, and nothing is lost");

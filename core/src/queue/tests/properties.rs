@@ -120,9 +120,9 @@ impl Run {
         let older = |other: &&String| self.ledger.accepted[of(other)].1 == client && of(other) < of(&id);
         assert_eq!(ready.iter().find(older), None, "the oldest of a client comes first");
         for (other, passed) in self.ledger.passed_over.iter_mut().enumerate() {
-            let waits = ready.iter().any(|id| {
-                self.ledger.accepted.iter().any(|(known, client)| known == id && *client == other)
-            });
+            let waits = ready
+                .iter()
+                .any(|id| self.ledger.accepted.iter().any(|(known, client)| known == id && *client == other));
             *passed = if other == client || !waits { 0 } else { *passed + 1 };
             assert!(*passed < 3, "{} waits while others are served again", CLIENTS[other]);
         }

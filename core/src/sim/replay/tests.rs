@@ -100,6 +100,30 @@ fn the_same_configuration_decides_the_same_again() {
 }
 
 #[test]
+fn what_was_queued_is_queued_again_and_its_jobs_are_run_again() {
+    let mut document = document();
+    document["routes"]["chain"]["exhausted"] = json!("queue");
+    document["queue"] = json!({"base": "1s"});
+    let mut world = World::quiet(config(&document), 3);
+    for target in ["a/m", "b/m", "c/m"] {
+        world.script(target, (0..6).map(|_| Script::status(503)));
+    }
+    for _ in 0..4 {
+        world.ask(Surface::Chat, json!({"model": "chain", "messages": []}).to_string());
+        world.run_for(Millis(1500));
+    }
+    world.run_for(Millis(60_000));
+    let gateway = world.gateway();
+    let (records, lost) = gateway.records_since(&mut 0, usize::MAX);
+    let requests: Vec<_> = records.iter().map(|record| record.account(gateway.config())).collect();
+    let count = |how: How| requests.iter().filter(|account| account.ending.how == how).count();
+    assert!(count(How::Queued) > 0 && count(How::Answered) >= count(How::Queued), "{requests:#?}");
+    let recording = Recording { header: Header::new(document.to_string(), 3, BEGINNING), requests, lost };
+    let report = replay(&recording, recording.config().unwrap());
+    assert!(report.is_identical(), "{report}");
+}
+
+#[test]
 fn without_a_fallback_more_fails() {
     let recording = recorded(1);
     let mut other = document();

@@ -1,0 +1,189 @@
+//! The queue on this server: one thread that owns it, since a disk makes whoever writes to it wait, and one task that
+//! carries out what it hands out.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use reqwest::{Method, Request, Url};
+use tidegate_core::api::Next;
+use tidegate_core::config::Config;
+use tidegate_core::drive::drive;
+use tidegate_core::queue::{Delivery, Inquiry, Queue, Submission};
+use tidegate_core::reply::Reply;
+use tidegate_core::time::Timestamp;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinSet;
+
+use crate::app::{App, log};
+use crate::clock;
+use crate::outlet::{Answer, Driving, Outlet};
+use crate::port::NativePort;
+use crate::store::Store;
+
+mod disk;
+
+use disk::Disk;
+
+/// What is to be done with the queue, by the thread that owns it.
+type Step = Box<dyn FnOnce(&mut Queue<Disk>) + Send>;
+
+/// The way to the queue.
+pub(crate) struct Jobs {
+    steps: mpsc::Sender<Step>,
+    /// Something has changed that may be a reason to look.
+    news: Arc<Notify>,
+}
+
+/// What there is to do, and when to look again.
+#[derive(Default)]
+struct Orders {
+    runs: Vec<(String, Submission)>,
+    deliveries: Vec<Delivery>,
+    next: Option<Timestamp>,
+}
+
+impl Jobs {
+    /// Takes up the queue that the store holds.
+    pub(crate) fn open(config: &Arc<Config>, store: &Store, seed: u64) -> Result<Self, String> {
+        let connection = store.connect(&disk::SUBJECT).map_err(|error| error.to_string())?;
+        let queue = Queue::open(Arc::clone(config), Disk(connection), seed, clock::now());
+        let mut queue = queue.map_err(|error| format!("the queue cannot be taken up: {error}"))?;
+        let (steps, todo) = mpsc::channel::<Step>();
+        let work = move || todo.into_iter().for_each(|step| step(&mut queue));
+        let thread = thread::Builder::new().name("queue".to_owned()).spawn(work);
+        thread.map_err(|error| format!("the queue's thread cannot be started: {error}"))?;
+        Ok(Self { steps, news: Arc::default() })
+    }
+
+    /// Stores a request, and says under which id.
+    pub(crate) fn submit(&self, submission: Submission) -> impl Future<Output = Option<String>> + Send + 'static {
+        let stored = self.with(move |queue| queue.submit(clock::now(), &submission).ok());
+        let news = Arc::clone(&self.news);
+        async move {
+            let id = stored.await.flatten();
+            news.notify_one();
+            id
+        }
+    }
+
+    /// Answers a client that asks about a job.
+    pub(crate) async fn answer(&self, inquiry: Inquiry) -> Reply {
+        let unanswered = inquiry.unanswered();
+        self.with(move |queue| queue.answer(clock::now(), &inquiry)).await.unwrap_or(unanswered)
+    }
+
+    /// Lends the queue for one step, and then logs what there is to tell. `None`: its thread has died.
+    fn with<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Queue<Disk>) -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send + 'static {
+        let (sender, result) = oneshot::channel();
+        let step = move |queue: &mut Queue<Disk>| {
+            let done = step(queue);
+            while let Some(notice) = queue.poll_notice() {
+                log(&notice);
+            }
+            // Whoever asked may have gone: what was done is done.
+            let _ = sender.send(done);
+        };
+        // If the thread is gone, so is the sender, and waiting for it ends.
+        let _ = self.steps.send(Box::new(step));
+        async move { result.await.ok() }
+    }
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs").finish_non_exhaustive()
+    }
+}
+
+/// Carries out jobs until it is dropped, and those under way with it: they are taken up again at the next start.
+pub(crate) async fn run(app: Arc<App>) {
+    let Some(jobs) = &app.jobs else { return };
+    let mut under_way = JoinSet::new();
+    loop {
+        let gateway = Arc::clone(&app);
+        let orders = jobs.with(move |queue| attend(queue, &gateway)).await.unwrap_or_default();
+        for (id, submission) in orders.runs {
+            under_way.spawn(carry_out(Arc::clone(&app), id, submission));
+        }
+        for delivery in orders.deliveries {
+            under_way.spawn(deliver(Arc::clone(&app), delivery));
+        }
+        let sleep = async {
+            match orders.next {
+                Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = jobs.news.notified() => {}
+            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
+        }
+    }
+}
+
+/// Does what is due, and says what is to be carried out.
+fn attend(queue: &mut Queue<Disk>, app: &App) -> Orders {
+    let now = clock::now();
+    queue.handle_timeout(now);
+    let mut orders = Orders::default();
+    // The lock is held to look, and not while the disk is written to.
+    while let Some(id) = app.with_gateway(|gateway| queue.pick(now, gateway)) {
+        orders.runs.extend(queue.start(now, &id).map(|submission| (id, submission)));
+    }
+    orders.deliveries.extend(std::iter::from_fn(|| queue.poll_delivery()));
+    orders.next = queue.poll_timeout();
+    orders
+}
+
+/// Carries a job out as the request that it is, and brings what comes of it to the queue.
+async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
+    let now = clock::now();
+    let reply = match app.with_gateway(|gateway| gateway.take_up(now, submission)) {
+        Next::Exchange(exchange) => {
+            let outlet = Outlet::default();
+            let mut port = NativePort::new(Arc::clone(&app), outlet.clone());
+            let mut driving: Driving = Box::pin(async move { drive(&mut port, exchange).await });
+            match outlet.answered(&mut driving).await {
+                Some(Answer::Whole(reply)) => Some(reply),
+                Some(Answer::Stream(_)) | None => None,
+            }
+        }
+        Next::Reply(reply) => Some(*reply),
+        Next::Errand(_) => None,
+    };
+    let Some(jobs) = &app.jobs else { return };
+    let finish = move |queue: &mut Queue<Disk>| match &reply {
+        Some(reply) => queue.finish(clock::now(), &id, reply),
+        None => queue.abandon(clock::now(), &id),
+    };
+    jobs.with(finish).await;
+}
+
+/// Tells the webhook, and the queue what became of it.
+async fn deliver(app: Arc<App>, delivery: Delivery) {
+    let Some(jobs) = &app.jobs else { return };
+    let id = delivery.id.clone();
+    let limit = tokio::time::Duration::from_millis(delivery.limit.0);
+    let status = tokio::time::timeout(limit, post(&app.messenger, delivery)).await.ok().flatten();
+    jobs.with(move |queue| queue.delivered(clock::now(), &id, status)).await;
+}
+
+async fn post(client: &reqwest::Client, delivery: Delivery) -> Option<http::StatusCode> {
+    let mut request = Request::new(Method::POST, Url::parse(delivery.url.expose()).ok()?);
+    *request.headers_mut() = delivery.headers;
+    *request.body_mut() = Some(delivery.body.into());
+    match client.execute(request).await {
+        Ok(response) => Some(response.status()),
+        Err(error) => {
+            // Its URL may hold a token.
+            tracing::debug!("the webhook was not told: {}", error.without_url());
+            None
+        }
+    }
+}
