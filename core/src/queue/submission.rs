@@ -32,9 +32,14 @@ struct Head {
     client: Option<String>,
     path: String,
     model: String,
+    #[serde(default, skip_serializing_if = "is_default")]
     hints: Hints,
     idempotency_key: Option<String>,
     headers: Vec<(String, String)>,
+}
+
+fn is_default(hints: &Hints) -> bool {
+    *hints == Hints::default()
 }
 
 impl Submission {
