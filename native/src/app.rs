@@ -59,7 +59,11 @@ impl App {
         };
         let messenger = unaided().build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let started_at = clock::now();
-        let gateway = Mutex::new(Gateway::new(Arc::clone(&config), seed, started_at));
+        let mut gateway = Gateway::new(Arc::clone(&config), seed, started_at);
+        if let Some((store, ledger)) = store.as_ref().zip(ledger.as_ref()) {
+            ledger.restore(started_at, &mut gateway).map_err(|why| store.unusable(why).to_string())?;
+        }
+        let gateway = Mutex::new(gateway);
         let asleep_until = AtomicU64::new(0);
         Ok(Self {
             config,

@@ -61,6 +61,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what was spent and used, by client, model, route or day.
+    ///
+    /// Asks a running gateway, or with `--file` or `--config` its database. The gateway's admin key, where it has one, is
+    /// read from `TIDEGATE_ADMIN_KEY`.
+    Ledger(LedgerTerms),
     /// Check the configuration and the keys it needs, and say everything that is wrong with it.
     Check,
     /// Live through disasters in simulation, with the clients and vendors of this configuration, with Tidegate and without.
@@ -71,6 +76,50 @@ pub(crate) enum Command {
         #[arg(long = "vendor", value_name = "NAME[:PORT]")]
         vendors: Vec<String>,
     },
+}
+
+/// `tidegate ledger`.
+#[derive(Debug, Args)]
+pub(crate) struct LedgerTerms {
+    /// What to sum by: any of `client`, `model`, `route`, `day` and `probe`.
+    #[arg(long, default_value = "client,model", value_name = "COLUMNS", conflicts_with = "lines")]
+    pub(crate) by: String,
+    /// From this day on (`2026-11-21`), or this moment (`2026-11-21T10:30:00Z`).
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) from: Option<String>,
+    /// Before this day, or this moment.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) to: Option<String>,
+    /// This client's alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// This model's alone, as `vendor/model`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// This route's alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) route: Option<String>,
+    /// The lines themselves, the latest first, instead of sums.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// How many lines; absent: 100.
+    #[arg(long, value_name = "NUMBER", requires = "lines")]
+    pub(crate) limit: Option<String>,
+    /// The `next` of another page of lines.
+    #[arg(long, value_name = "NEXT", requires = "lines")]
+    pub(crate) before: Option<String>,
+    /// For a spreadsheet.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// As JSON.
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Where the gateway is; absent: `http://127.0.0.1:8080`.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// The database file, to be read without a gateway.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `tidegate drill`.

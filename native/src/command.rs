@@ -15,13 +15,14 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::cli::{Cli, Command, Drill, Options};
+use crate::cli::{Cli, Command, Drill, LedgerTerms, Options};
 use crate::drill;
 use crate::recorder::Recorder;
 use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
 use crate::server;
 use crate::setup::{self, Setup};
+use crate::spend;
 use crate::store::ledger::Writer;
 
 /// The file that `check` reads when none is named.
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve => serve(cli.options).await,
             Command::Explain { id, url, json } => explain(&id, &url, json).await,
             Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
+            Command::Ledger(terms) => ledger(&terms, cli.options.config).await,
             Command::Check => check(cli.options),
             Command::Drill(terms) => drilled(cli.options, &terms),
             Command::Sandbox { vendors } => sandbox(&vendors).await,
@@ -89,6 +91,11 @@ fn record(file: &Path, source: &str, seed: u64, app: &Arc<App>) -> Result<Record
 
 async fn explain(id: &str, url: &str, as_json: bool) -> Result<ExitCode, String> {
     say(&review::explain(id, url, as_json).await?);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ledger(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<ExitCode, String> {
+    say(&spend::report(terms, config).await?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,7 @@ mod review;
 pub mod sandbox;
 mod server;
 mod setup;
+mod spend;
 mod store;
 
 pub use app::App;

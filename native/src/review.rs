@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use reqwest::Url;
 use serde_json::Value;
 use tidegate_core::config::{Config, assumed_secret, toml_to_json};
@@ -15,24 +16,29 @@ const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
 
 /// Asks a gateway for the record of a request, and puts it in words, or in JSON.
 pub(crate) async fn explain(id: &str, url: &str, as_json: bool) -> Result<String, String> {
+    let body = ask_gateway(url, &["admin", "requests", id], "").await?;
+    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
+    let account: Account = serde_json::from_value(told.clone())
+        .map_err(|error| format!("{url} answers in a form that this version does not know: {error}"))?;
+    Ok(if as_json { format!("{told:#}\n") } else { account.to_string() })
+}
+
+/// Asks a running gateway, as its operator. What it answers with an error, is one.
+pub(crate) async fn ask_gateway(url: &str, path: &[&str], query: &str) -> Result<Bytes, String> {
     let mut at = Url::parse(url).map_err(|error| format!("--url {url}: {error}"))?;
-    at.path_segments_mut()
-        .map_err(|()| format!("--url {url}: not a URL of a server"))?
-        .pop_if_empty()
-        .extend(["admin", "requests", id]);
+    at.path_segments_mut().map_err(|()| format!("--url {url}: not a URL of a server"))?.pop_if_empty().extend(path);
+    at.set_query((!query.is_empty()).then_some(query));
     let mut request = reqwest::Client::new().get(at);
     if let Ok(key) = std::env::var(ADMIN_KEY) {
         request = request.bearer_auth(key);
     }
     let failed = |error: reqwest::Error| format!("no answer from {url}: {}", causes(&error));
     let body = request.send().await.map_err(failed)?.bytes().await.map_err(failed)?;
-    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
-    if let Some(message) = told["error"]["message"].as_str() {
-        return Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)"));
+    let told: Option<Value> = serde_json::from_slice(&body).ok();
+    match told.as_ref().and_then(|told| told["error"]["message"].as_str()) {
+        Some(message) => Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)")),
+        None => Ok(body),
     }
-    let account: Account = serde_json::from_value(told.clone())
-        .map_err(|error| format!("{url} answers in a form that this version does not know: {error}"))?;
-    Ok(if as_json { format!("{told:#}\n") } else { account.to_string() })
 }
 
 /// An error and what lies behind it.

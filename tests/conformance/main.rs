@@ -18,6 +18,7 @@ mod health;
 mod hedging;
 mod hints;
 mod keys;
+mod ledger;
 mod limits;
 mod operators;
 mod parameters;
@@ -95,6 +96,7 @@ fn table() -> Vec<Scenario> {
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill;
         operators: status explain explain_refuses requests_are_accounted_for admin_needs_its_key;
+        ledger: sums_are_exact what_the_ledger_cannot_be_asked;
     }
 }
 
@@ -108,6 +110,7 @@ fn table_of(runtime: Runtime) -> Vec<Scenario> {
         // The native server keeps no breaker over a restart.
         Runtime::Edge => scenarios! {
             breakers: open_breaker_survives_a_restart;
+            ledger: lines_survive_a_restart;
         },
     }
 }

@@ -110,7 +110,14 @@ pub(crate) async fn requests_are_accounted_for(world: &World) {
 }
 
 pub(crate) async fn admin_needs_its_key(world: &World) {
-    for path in ["/admin/status", "/admin/requests", "/admin/requests/tg-0", "/admin/explain"] {
+    for path in [
+        "/admin/status",
+        "/admin/requests",
+        "/admin/requests/tg-0",
+        "/admin/ledger",
+        "/admin/ledger/lines",
+        "/admin/explain",
+    ] {
         let request =
             || if path.ends_with("explain") { Request::post(path, &question("bare")) } else { Request::get(path) };
         refused(request().send(world.gateway.address).await, 401, "invalid_api_key");

@@ -1,6 +1,7 @@
 //! What only the native server has: a command line, a listener with limits, a drain, and output that must keep secrets.
 
 mod command;
+mod ledger;
 mod limits;
 mod listener;
 mod records;

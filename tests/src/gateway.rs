@@ -92,6 +92,16 @@ impl Gateway {
         self.process.signal(Signal::TERM);
     }
 
+    /// Ends it in the middle of whatever it does, as the kernel does when memory is short.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+    }
+
     /// Waits for its end; says whether it was content with it.
     ///
     /// # Panics

@@ -3,15 +3,16 @@
 //! A question comes as the query of a URL and becomes one statement. Names of columns are ours; whatever a client wrote is a
 //! parameter of it, or is refused.
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
 use super::pages::{self, Format};
 use crate::api::decoded;
 use crate::backoff::rfc3339;
+use crate::dialect::Dialect;
 use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::time::Timestamp;
-use http::StatusCode;
 
 /// Rows of sums, at most: a year by day, client, model and route of a large deployment.
 const SUMS_MAX: usize = 100_000;
@@ -116,17 +117,21 @@ impl Query {
 
     /// The reply, with the rows that the database has for it.
     pub fn answer(self, rows: &[Vec<Value<'static>>]) -> Reply {
-        let reply = match &self.shape {
-            Shape::Sums(_) if rows.len() > SUMS_MAX => Err(too_many()),
-            Shape::Sums(by) => Ok(pages::sums(by, rows, self.format)),
-            Shape::Lines { limit } => Ok(pages::lines(rows, *limit, self.format)),
-        };
-        match reply {
+        match self.page(rows) {
             Ok(mut reply) => {
                 name_request(&mut reply.headers, &self.request_id);
                 reply
             }
-            Err(error) => error.reply(crate::dialect::Dialect::OpenAi, &self.request_id),
+            Err(error) => error.reply(Dialect::OpenAi, &self.request_id),
+        }
+    }
+
+    /// What to show of the rows that the database has for it.
+    pub fn page(&self, rows: &[Vec<Value<'static>>]) -> Result<Reply, ApiError> {
+        match &self.shape {
+            Shape::Sums(_) if rows.len() > SUMS_MAX => Err(too_many()),
+            Shape::Sums(by) => Ok(pages::sums(by, rows, self.format)),
+            Shape::Lines { limit } => Ok(pages::lines(rows, *limit, self.format)),
         }
     }
 
@@ -134,7 +139,7 @@ impl Query {
     pub fn failed(self) -> Reply {
         let message = "The ledger cannot be read. The gateway's log has the reason.";
         let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "ledger_unreadable", message);
-        error.reply(crate::dialect::Dialect::OpenAi, &self.request_id)
+        error.reply(Dialect::OpenAi, &self.request_id)
     }
 }
 

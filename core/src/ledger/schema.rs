@@ -5,6 +5,11 @@
 //! lines are forgotten. Money is whole micro-dollars and a rest in picodollars: sums of neither leave the 53 bits in which
 //! JavaScript counts exactly.
 
+use super::entry::PER_MICRO;
+use super::{Statement, Value};
+use crate::price::Picodollars;
+use crate::time::Timestamp;
+
 /// What the tables belong to.
 pub const SUBJECT: &str = "ledger";
 
@@ -83,5 +88,14 @@ pub const STORE: &str = "INSERT INTO ledger_lines (at, request, attempt, client,
 pub const FORGET: &str =
     "DELETE FROM ledger_lines WHERE id IN (SELECT id FROM ledger_lines WHERE at < ? ORDER BY at LIMIT 1000)";
 
-/// What each client has spent from a moment on, as whole micro-dollars and the rest in picodollars.
-pub const SPENT_SINCE: &str = "SELECT sum(micros), sum(picos) FROM ledger_lines WHERE at >= ? AND client = ?";
+/// What a client has spent from a moment on: the lines that tell, for [`spent`].
+pub fn spent_since(since: Timestamp, client: &str) -> Statement {
+    let sql = "SELECT sum(micros), sum(picos) FROM ledger_lines WHERE at >= ? AND client = ?".to_owned();
+    Statement { sql, parameters: vec![Value::number(since.0), Value::Text(client.to_owned().into())] }
+}
+
+/// The sum in the answer to [`spent_since`].
+pub fn spent(rows: &[Vec<Value<'_>>]) -> Picodollars {
+    let [micros, picos] = [0, 1].map(|column| rows.first().and_then(|row| row.get(column)).map_or(0, Value::as_number));
+    Picodollars(micros.saturating_mul(PER_MICRO).saturating_add(picos))
+}

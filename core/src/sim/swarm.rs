@@ -21,10 +21,12 @@ use crate::reply::{ATTEMPTS, TARGET};
 use crate::rng::Rng;
 use crate::time::{Millis, Timestamp};
 
+mod books;
 mod judge;
 mod terms;
 mod weather;
 
+use books::Books;
 use judge::judge;
 use terms::terms;
 use weather::Weather;
@@ -85,6 +87,7 @@ struct Swarm {
     models: Vec<(String, RetryPolicy)>,
     agenda: BTreeMap<(Timestamp, u64), Turn>,
     turns: u64,
+    books: Books,
     /// Calls whose answers are awaited.
     calls: BTreeMap<RequestId, Call>,
     met: Met,
@@ -133,6 +136,7 @@ impl Swarm {
             rng,
             weather,
             agenda: BTreeMap::new(),
+            books: Books::default(),
             turns: 0,
             calls: BTreeMap::new(),
             met: Met::default(),
@@ -238,6 +242,10 @@ impl Swarm {
     /// What holds at every step, beside what the world's referee watches.
     fn check(&mut self) {
         self.check_targets();
+        let mut stage = self.world.stage.borrow_mut();
+        let now = stage.now;
+        self.books.check(now, &mut stage.gateway);
+        drop(stage);
         let ended: Vec<RequestId> = self.world.stage.borrow_mut().ended.drain(..).collect();
         for id in ended {
             self.check_request(id);

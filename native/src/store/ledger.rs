@@ -12,7 +12,9 @@ use std::time::Duration;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 use tidegate_core::config::{Config, StorePolicy};
+use tidegate_core::gateway::Gateway;
 use tidegate_core::ledger::{BATCH_MAX, Entry, Line, Statement, Value, schema};
+use tidegate_core::time::Timestamp;
 use tracing::{error, info};
 
 use super::{Durability, Store, StoreError, Subject};
@@ -51,6 +53,18 @@ impl Ledger {
     pub(crate) fn open(store: &Store) -> Result<Self, StoreError> {
         let connection = store.connect(&TABLES)?;
         Ok(Self(Mutex::new(Writing { connection, unwritten: Vec::new(), is_stuck: false })))
+    }
+
+    /// Tells a gateway that begins what its clients have spent of the budgets of this period.
+    pub(crate) fn restore(&self, now: Timestamp, gateway: &mut Gateway) -> rusqlite::Result<()> {
+        let writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = Arc::clone(gateway.config());
+        for client in &config.clients {
+            let Some(since) = gateway.budget_began(now, &client.name) else { continue };
+            let rows = ask(&writing.connection, &schema::spent_since(since, &client.name))?;
+            gateway.restore_spent(now, &client.name, since, schema::spent(&rows));
+        }
+        Ok(())
     }
 
     /// Writes all lines that wait.
@@ -175,3 +189,6 @@ fn run(app: &App, pause: Duration, stopped: &Receiver<()>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

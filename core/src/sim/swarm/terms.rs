@@ -45,7 +45,7 @@ fn document(rng: &mut Rng) -> Value {
         "defaults": {
             "timeouts": timeouts(rng), "retry": retry(rng), "breaker": breaker(rng), "health": health(rng),
         },
-        "vendors": vendors, "models": models, "routes": routes,
+        "vendors": vendors, "models": models, "routes": routes, "store": {"kind": "memory"},
     })
 }
 

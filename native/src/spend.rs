@@ -1,0 +1,79 @@
+//! `tidegate ledger`: what was spent and used, from a running gateway or from its database file.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+use tidegate_core::config::{Config, StoreKind, assumed_secret};
+use tidegate_core::ledger::{About, Query};
+
+use crate::cli::LedgerTerms;
+use crate::review::ask_gateway;
+use crate::store::Store;
+use crate::store::ledger::ask;
+
+/// What the ledger says, in the form that was asked for.
+pub(crate) async fn report(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<String, String> {
+    let about = if terms.lines { About::Lines } else { About::Sums };
+    let asked = asked(terms);
+    match file(terms, config)? {
+        Some(file) => {
+            let query = Query::read(about, &asked, String::new()).map_err(|error| error.message)?;
+            let reader = Store::open_to_read(&file).map_err(|error| error.to_string())?;
+            let rows = ask(&reader, query.statement()).map_err(|error| format!("{}: {error}", file.display()))?;
+            let page = query.page(&rows).map_err(|error| error.message)?;
+            Ok(String::from_utf8_lossy(&page.body).into_owned())
+        }
+        None => {
+            let path: &[&str] = if terms.lines { &["admin", "ledger", "lines"] } else { &["admin", "ledger"] };
+            let url = terms.url.as_deref().unwrap_or(URL_DEFAULT);
+            let body = ask_gateway(url, path, &asked).await?;
+            Ok(String::from_utf8_lossy(&body).into_owned())
+        }
+    }
+}
+
+/// Where a gateway is when nobody says.
+const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// The question, as a URL asks it.
+fn asked(terms: &LedgerTerms) -> String {
+    let format = if terms.csv {
+        "csv"
+    } else if terms.json {
+        "json"
+    } else {
+        "text"
+    };
+    let by = (!terms.lines).then_some(terms.by.as_str());
+    let pairs = [
+        ("by", by),
+        ("from", terms.from.as_deref()),
+        ("to", terms.to.as_deref()),
+        ("client", terms.client.as_deref()),
+        ("model", terms.model.as_deref()),
+        ("route", terms.route.as_deref()),
+        ("limit", terms.limit.as_deref()),
+        ("before", terms.before.as_deref()),
+        ("format", Some(format)),
+    ];
+    // The rules for what has to be escaped are the URL's; the rest of it is thrown away.
+    let mut url = Url::parse(URL_DEFAULT).expect("it is one");
+    url.query_pairs_mut().extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    // A `+` is a space to forms alone.
+    url.query().unwrap_or_default().replace('+', "%20")
+}
+
+/// The database file, unless a running gateway is to be asked.
+fn file(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<Option<PathBuf>, String> {
+    if terms.file.is_some() || terms.url.is_some() {
+        return Ok(terms.file.clone());
+    }
+    let Some(file) = config else { return Ok(None) };
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(&file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let config = Config::from_toml(&text, &name, &assumed_secret).map_err(|errors| errors.to_string())?;
+    match config.store {
+        Some(store) if store.kind == StoreKind::Sqlite => Ok(Some(store.path.into())),
+        _ => Err(format!("{name} has no [store] with kind = \"sqlite\": ask the running gateway with --url")),
+    }
+}

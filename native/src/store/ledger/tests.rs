@@ -1,0 +1,137 @@
+//! The ledger's tables in a real database.
+
+use serde_json::{Value as Json, json};
+use tidegate_core::config::StoreKind;
+use tidegate_core::ledger::{About, Query};
+use tidegate_core::time::Millis;
+
+use super::*;
+
+const DAY: u64 = 86_400_000;
+
+fn opened() -> (Store, Connection) {
+    let (flush, keep) = (Millis(200), Millis(DAY));
+    let policy = StorePolicy { kind: StoreKind::Memory, path: String::new(), flush, lines_max: 100, keep };
+    let store = Store::open(&policy).unwrap();
+    let connection = store.connect(&TABLES).unwrap();
+    (store, connection)
+}
+
+fn entry(nth: u64, at: u64, client: &str, outcome: &str, cost: Option<u64>) -> Entry<'static> {
+    let usage = cost.map(
+        |_| json!({"input": 10, "cached_input": 4, "cache_write": 0, "cache_write_1h": 0, "output": 5, "reasoning": 1}),
+    );
+    let entry = json!({
+        "at": at, "request": format!("tg-{nth}"), "attempt": 1, "client": client, "route": "r", "target": "v/m", "key": "K",
+        "outcome": outcome, "stream": false, "probe": false, "usage": usage, "cost": cost, "first_token": null, "took": 9,
+    });
+    serde_json::from_value(entry).unwrap()
+}
+
+fn store(connection: &Connection, entry: &Entry<'_>) {
+    let mut store = connection.prepare_cached(schema::STORE).unwrap();
+    store.execute(params_from_iter(entry.values().iter().map(Bound))).unwrap();
+}
+
+fn told(connection: &Connection, about: About, text: &str) -> Json {
+    let query = Query::read(about, text, String::new()).unwrap_or_else(|error| panic!("{}", error.message));
+    let rows = ask(connection, query.statement()).unwrap();
+    serde_json::from_slice(&query.answer(&rows).body).unwrap()
+}
+
+#[test]
+fn lines_add_up_by_whatever_is_asked_for() {
+    let (_store, connection) = opened();
+    let noon = 20_000 * DAY + DAY / 2;
+    for (nth, at, client, outcome, cost) in [
+        (1, noon, "a", "success", Some(1_000_000_000_001)),
+        (2, noon, "a", "upstream_status", Some(0)),
+        (3, noon + DAY, "a", "success", None),
+        (4, noon + DAY, "", "success", Some(5)),
+    ] {
+        store(&connection, &entry(nth, at, client, outcome, cost));
+    }
+    let by_client_and_day = told(&connection, About::Sums, "by=client,day");
+    let rows = by_client_and_day["rows"].as_array().unwrap();
+    let row =
+        |row: &Json| ["client", "day", "attempts", "successes", "unpriced", "cost_usd"].map(|name| row[name].clone());
+    assert_eq!(row(&rows[0]), [Json::Null, json!("2024-10-05"), json!(1), json!(1), json!(0), json!("0.000000000005")]);
+    assert_eq!(row(&rows[1]), [json!("a"), json!("2024-10-04"), json!(2), json!(1), json!(0), json!("1.000000000001")]);
+    assert_eq!(row(&rows[2]), [json!("a"), json!("2024-10-05"), json!(1), json!(1), json!(1), json!("0")]);
+    let total = &told(&connection, About::Sums, "")["rows"][0];
+    assert_eq!((&total["attempts"], &total["cost_usd"]), (&json!(4), &json!("1.000000000006")));
+    assert_eq!((&total["input_tokens"], &total["reasoning_tokens"]), (&json!(30), &json!(3)));
+
+    // The same from the lines, where a bound is no day's.
+    assert_eq!(told(&connection, About::Sums, "by=client,day&from=2024-10-04T00:00:01Z"), by_client_and_day);
+    let late = told(&connection, About::Sums, "from=2024-10-04T12:00:00Z&to=2024-10-05T12:00:00Z");
+    assert_eq!(late["rows"][0]["attempts"], 2);
+    let one_day = told(&connection, About::Sums, "from=2024-10-05&to=2024-10-06&client=a");
+    assert_eq!(one_day["rows"][0]["attempts"], 1);
+    let none = told(&connection, About::Sums, "to=2020-01-01");
+    assert_eq!((&none["rows"][0]["attempts"], &none["rows"][0]["cost_usd"]), (&json!(0), &json!("0")));
+
+    let page = told(&connection, About::Lines, "limit=3");
+    let next = page["next"].as_str().unwrap();
+    let names = |page: &Json| {
+        page["lines"].as_array().unwrap().iter().map(|line| line["request_id"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&page), ["tg-4", "tg-3", "tg-2"]);
+    assert_eq!(names(&told(&connection, About::Lines, &format!("limit=3&before={next}"))), ["tg-1"]);
+    assert_eq!(names(&told(&connection, About::Lines, "outcome=upstream_status")), ["tg-2"]);
+    assert_eq!(names(&told(&connection, About::Lines, "request=tg-3")), ["tg-3"]);
+}
+
+#[test]
+fn a_line_that_is_stored_twice_counts_once() {
+    let (_store, connection) = opened();
+    for _ in 0..3 {
+        store(&connection, &entry(1, DAY, "a", "success", Some(7)));
+    }
+    let total = &told(&connection, About::Sums, "by=client")["rows"];
+    assert_eq!((&total[0]["attempts"], &total[0]["cost_usd"]), (&json!(1), &json!("0.000000000007")));
+}
+
+#[test]
+fn old_lines_are_forgotten_and_their_sums_stay() {
+    let (_store, connection) = opened();
+    for nth in 0..1500 {
+        store(&connection, &entry(nth, DAY, "a", "success", Some(1)));
+    }
+    store(&connection, &entry(9999, 9 * DAY, "a", "success", Some(1)));
+    let forget = || connection.execute(schema::FORGET, [i64::try_from(2 * DAY).unwrap()]).unwrap();
+    assert_eq!((forget(), forget(), forget()), (1000, 500, 0), "not too many at once");
+    assert_eq!(told(&connection, About::Lines, "limit=10")["lines"].as_array().unwrap().len(), 1);
+    assert_eq!(told(&connection, About::Sums, "")["rows"][0]["attempts"], 1501);
+}
+
+#[test]
+fn absurd_counts_do_not_make_it_unreadable() {
+    let (_store, connection) = opened();
+    for nth in 0..50 {
+        let entry = json!({
+            "at": u64::MAX, "request": format!("tg-{nth}"), "attempt": u32::MAX, "client": "", "route": "", "target": "v/m",
+            "key": "", "outcome": "success", "stream": true, "probe": true, "cost": u64::MAX, "first_token": u64::MAX, "took": u64::MAX,
+            "usage": {"input": u64::MAX, "cached_input": u64::MAX, "cache_write": 0, "cache_write_1h": 0, "output": u64::MAX, "reasoning": 0},
+        });
+        store(&connection, &serde_json::from_value(entry).unwrap());
+    }
+    let total = &told(&connection, About::Sums, "by=probe")["rows"][0];
+    assert_eq!((&total["attempts"], &total["probe"]), (&json!(50), &json!(true)));
+    // 50 times 2^64 - 1, to the picodollar.
+    assert_eq!(total["cost_usd"], "922337203.68547758075");
+    assert_eq!(told(&connection, About::Lines, "")["lines"].as_array().unwrap().len(), 50);
+}
+
+#[test]
+fn what_a_client_has_spent_of_its_period_is_known_again() {
+    let (_store, connection) = opened();
+    for (nth, at, client) in [(1, 5 * DAY - 1, "a"), (2, 5 * DAY, "a"), (3, 5 * DAY + 9, "a"), (4, 5 * DAY, "b")] {
+        store(&connection, &entry(nth, at, client, "success", Some(2_000_001)));
+    }
+    let spent = |client: &str| {
+        let since = Timestamp(5 * DAY);
+        schema::spent(&ask(&connection, &schema::spent_since(since, client)).unwrap()).0
+    };
+    assert_eq!((spent("a"), spent("b"), spent("c")), (4_000_002, 2_000_001, 0));
+}
