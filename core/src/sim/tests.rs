@@ -68,4 +68,6 @@ fn a_trace_meets_all_weathers() {
     ] {
         assert!(text.contains(part), "no trace has {part:?}");
     }
+    let is_won = |rest: &str| !rest.starts_with('0');
+    assert!(text.split("\"hedges_won\":").skip(1).any(is_won), "no hedge has won");
 }

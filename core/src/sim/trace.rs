@@ -14,7 +14,7 @@ use crate::time::Millis;
 const CONFIG: &str = include_str!("trace.json");
 
 const TARGETS: [&str; 6] = ["a/big", "a/small", "b/m", "c/m", "d/m", "e/m"];
-const MODELS: [&str; 11] = [
+const MODELS: [&str; 16] = [
     "chain",
     "reroute",
     "patient",
@@ -26,6 +26,11 @@ const MODELS: [&str; 11] = [
     "continued",
     "restarted",
     "restarted",
+    "hedged",
+    "hedged",
+    "swift",
+    "fair",
+    "drawn",
 ];
 
 /// The story of so many requests to vendors whose weather changes, with everything that was decided, sent and answered.
