@@ -245,7 +245,7 @@ impl Awaited {
             AdminCall::Breakers => orders::read(&self.config, &body),
             AdminCall::Explain => {
                 let (plan, request, _) = self.plan(Surface::Chat, body)?;
-                Ok(Task::Explain(Inquiry::new(&self.config, &request, plan)))
+                Ok(Task::Explain(Inquiry::new(&self.config, request, plan)))
             }
         }
     }
@@ -257,7 +257,8 @@ impl Awaited {
             hints.tags.extend(request.tags());
         }
         let asker = Asker { client: self.client, kind: surface.into() };
-        let plan = route::plan(&self.config, asker, &request.model, &hints)?;
+        let mut plan = route::plan(&self.config, asker, &request.model, &hints)?;
+        plan.learn(&request, self.client.map(|index| self.config.clients[index].name.as_str()));
         request.wants_usage |= hints.wants_usage;
         Ok((plan, request, hints))
     }

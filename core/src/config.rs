@@ -35,8 +35,8 @@ pub use policy::{
 };
 pub use queue::{QueuePolicy, Webhook};
 pub use route::{
-    After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, Strategy,
-    Tasks, When,
+    After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, ScorePolicy,
+    Sticky, Strategy, Tasks, When,
 };
 pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
@@ -195,6 +195,10 @@ pub struct Target {
     pub context: Option<u64>,
     /// What routing assumes until it has measured; `None`: what the other candidates of a route take.
     pub typical_first_token: Option<Millis>,
+    /// The same for a whole answer, which is not streamed.
+    pub typical_answer: Option<Millis>,
+    /// What it is good at, in the words that clients have for their tasks.
+    pub strengths: Vec<String>,
     /// `None` is unknown, which is not zero.
     pub price: Option<Price>,
     /// What it can do: a request for more goes to another candidate.
@@ -215,6 +219,13 @@ pub struct Target {
     pub concurrency: Option<ConcurrencyPolicy>,
     /// What it may be asked for in a minute, with all keys together.
     pub limits: Limits,
+}
+
+impl Target {
+    /// What an answer of a kind is said to take.
+    pub fn typical(&self, stream: bool) -> Option<Millis> {
+        if stream { self.typical_first_token } else { self.typical_answer }
+    }
 }
 
 impl Config {

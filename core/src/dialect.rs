@@ -14,6 +14,7 @@ pub(crate) mod fields;
 pub mod gemini;
 pub mod headers;
 pub mod openai;
+mod prefix;
 mod prepare;
 mod presumed;
 mod request;

@@ -26,6 +26,7 @@ mod queueing;
 mod recording;
 mod rescue;
 mod storing;
+mod suiting;
 
 use crate::classify::Outcome;
 use crate::config::{Config, ContentFilter, TargetId};
@@ -89,6 +90,8 @@ pub struct Exchange {
     hints: Option<Box<Hints>>,
     notes: Notes,
     how: How,
+    /// Whom the route's shadow would have asked first.
+    shadow: Option<TargetId>,
     /// What the client has been sent.
     status: Option<u16>,
     /// The gateway's turn at which it was consulted last.
@@ -181,6 +184,7 @@ impl Exchange {
             hints: None,
             notes: Notes::default(),
             how: How::Answered,
+            shadow: None,
             status: None,
             turn: 0,
             is_filed,

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::config::{Config, TargetId};
+use crate::config::{Candidate, Config, Strategy, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
 use crate::health::Status;
+use crate::rng::Rng;
 use crate::route::{Plan, RankBy, Rejection, Way};
 use crate::time::Timestamp;
 
@@ -20,6 +21,8 @@ pub struct Explanation {
     pub strategy: Option<&'static str>,
     /// Who is asked before all of them by a share of the requests.
     pub canary: Option<Drawn>,
+    /// What the route's shadow would choose.
+    pub shadow: Option<Shadowed>,
     /// The first target that would be asked; `None` if nobody can be.
     pub target: Option<String>,
     /// Every candidate, in the order in which they would be asked.
@@ -35,14 +38,22 @@ pub struct Drawn {
     pub share_permille: u32,
 }
 
+/// What another policy would choose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shadowed {
+    /// By what.
+    pub strategy: &'static str,
+    /// The first target that it would ask; `None` if it had nobody to ask.
+    pub target: Option<String>,
+}
+
 /// What is to be explained.
 #[derive(Debug)]
 pub struct Inquiry {
     plan: Plan,
     /// What candidates lack for this request, of those that lack something.
     unfit: Vec<(TargetId, Rejection)>,
-    /// Whether it asks for a stream.
-    stream: bool,
+    request: Request,
 }
 
 /// One candidate.
@@ -54,17 +65,21 @@ pub struct Considered {
     pub taken: bool,
     /// How its target is: one that is not well is asked after the others.
     pub health: Status,
+    /// What the request is expected to cost there, in USD, where that counts and is known.
+    pub cost_usd: Option<String>,
+    /// What it scores, where that counts.
+    pub score: Option<u64>,
     /// Why not, where not.
     pub rejected: Option<Rejection>,
 }
 
 impl Inquiry {
     /// Looks at what each candidate lacks for the request. Needs no gateway.
-    pub fn new(config: &Config, request: &Request, plan: Plan) -> Self {
+    pub fn new(config: &Config, request: Request, plan: Plan) -> Self {
         let unfit = plan.candidates.iter().filter_map(|candidate| {
             let target = config.target(candidate.target);
             let vendor = &config.vendors[target.vendor.0];
-            let what = match prepare(request, vendor, target, plan.parameters) {
+            let what = match prepare(&request, vendor, target, plan.parameters) {
                 Ok(_) => return None,
                 Err(Unfit::Unsupported(what)) => what,
                 Err(Unfit::Bad(bad)) => bad.message,
@@ -72,7 +87,7 @@ impl Inquiry {
             Some((candidate.target, Rejection::Unsupported { what }))
         });
         let unfit = unfit.collect();
-        Self { plan, unfit, stream: request.stream }
+        Self { plan, unfit, request }
     }
 }
 
@@ -81,20 +96,17 @@ impl Gateway {
     pub fn explanation(&self, now: Timestamp, inquiry: &Inquiry) -> Explanation {
         let (config, plan) = (self.config(), &inquiry.plan);
         let mut candidates = plan.candidates.clone();
-        if let Some(ranking) = plan.ranking {
-            self.preview(now, &mut candidates, ranking, inquiry.stream);
-        }
-        let considered = candidates.iter().map(|candidate| {
-            let unfit = inquiry.unfit.iter().find(|(target, _)| *target == candidate.target);
-            let unfit = unfit.map(|(_, why)| why.clone());
-            let rejected = unfit.or_else(|| self.would_admit(now, candidate).err());
-            let (name, health) = (config.target(candidate.target).name.clone(), self.health(now, candidate.target));
-            let considered = Considered { target: name, taken: rejected.is_none(), health, rejected };
-            (self.is_doubtful(now, candidate), considered)
+        let strategy = plan.ranking.and_then(|ranking| match ranking.by {
+            RankBy::Strategy(strategy) => Some(strategy),
+            RankBy::Sort(_) => None,
         });
-        let mut candidates: Vec<_> = considered.collect();
-        candidates.sort_by_key(|(is_doubtful, _)| *is_doubtful);
-        let candidates: Vec<_> = candidates.into_iter().map(|(_, considered)| considered).collect();
+        if let Some(ranking) = plan.ranking {
+            self.preview(now, &mut candidates, ranking, (&plan.basis, &inquiry.request));
+        }
+        let mut considered = self.consider(now, &candidates, strategy, inquiry);
+        considered.sort_by_key(|(is_doubtful, _)| *is_doubtful);
+        let candidates: Vec<_> = considered.into_iter().map(|(_, considered)| considered).collect();
+        let name = |target: TargetId| config.target(target).name.clone();
         Explanation {
             route: plan.route.map(|id| config.routes[id.0].name.clone()),
             way: match &plan.way {
@@ -102,16 +114,54 @@ impl Gateway {
                 Way::Condition(nth) => format!("condition {}", nth + 1),
                 Way::Task { row, column } => format!("{row}, {}", column.name()),
             },
-            strategy: plan.ranking.and_then(|ranking| match ranking.by {
-                RankBy::Strategy(strategy) => Some(strategy.name()),
-                RankBy::Sort(_) => None,
-            }),
-            canary: plan.canary.map(|canary| Drawn {
-                target: config.target(canary.candidate.target).name.clone(),
-                share_permille: canary.share_permille,
-            }),
+            strategy: strategy.map(Strategy::name),
+            canary: plan
+                .canary
+                .map(|canary| Drawn { target: name(canary.candidate.target), share_permille: canary.share_permille }),
+            shadow: self.explain_shadow(now, inquiry),
             target: candidates.iter().find(|candidate| candidate.taken).map(|candidate| candidate.target.clone()),
             candidates,
         }
+    }
+
+    /// Each candidate, and whether it is in doubt.
+    fn consider(
+        &self,
+        now: Timestamp,
+        candidates: &[Candidate],
+        strategy: Option<Strategy>,
+        inquiry: &Inquiry,
+    ) -> Vec<(bool, Considered)> {
+        let Inquiry { plan, unfit, request } = inquiry;
+        let unsuited = match plan.ranking {
+            Some(_) => self.unsuited(now, candidates, strategy, &plan.basis, request),
+            None => Vec::new(),
+        };
+        let scores = (strategy == Some(Strategy::Context)).then(|| self.scores(now, candidates, &plan.basis, request));
+        let considered = candidates.iter().enumerate().map(|(place, candidate)| {
+            let id = candidate.target;
+            let unfit = unfit.iter().find(|(target, _)| *target == id).map(|(_, why)| why.clone());
+            let unsuited = unsuited.iter().find(|(unsuited, _)| *unsuited == place).map(|(_, why)| why.clone());
+            let rejected = unfit.or(unsuited).or_else(|| self.would_admit(now, candidate).err());
+            let cost = if plan.basis.weighs { self.likely_cost(id, Some(request)) } else { None };
+            let considered = Considered {
+                target: self.config().target(id).name.clone(),
+                taken: rejected.is_none(),
+                health: self.health(now, id),
+                cost_usd: cost.map(|cost| cost.to_string()),
+                score: scores.as_ref().map(|scores| scores[place]),
+                rejected,
+            };
+            (self.is_doubtful(now, candidate), considered)
+        });
+        considered.collect()
+    }
+
+    fn explain_shadow(&self, now: Timestamp, Inquiry { plan, request, .. }: &Inquiry) -> Option<Shadowed> {
+        let route = plan.route.filter(|_| !matches!(plan.way, Way::Condition(_)))?;
+        let shadow = self.config().routes[route.0].choices.shadow.as_ref()?;
+        let target = self.shadow_choice(now, shadow, &plan.basis, request, &mut Rng::from_seed(0));
+        let target = target.map(|id| self.config().target(id).name.clone());
+        Some(Shadowed { strategy: shadow.strategy.name(), target })
     }
 }

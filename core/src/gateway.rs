@@ -16,9 +16,11 @@ mod keys;
 mod limits;
 mod ranking;
 mod rescues;
+mod shadows;
 mod sharing;
 mod slots;
 mod spending;
+mod suiting;
 
 use http::HeaderMap;
 
@@ -44,6 +46,7 @@ pub(crate) use hedging::Hedging;
 use keys::vendor_headers;
 pub(crate) use limits::used;
 use limits::{Held, Limiting};
+pub(crate) use shadows::Shadowing;
 pub(crate) use spending::Spending;
 
 /// Notices kept for an adapter that is slow to take them.
@@ -69,6 +72,8 @@ pub struct Gateway {
     retries: RetryBudget,
     /// By [`RouteId`](crate::config::RouteId).
     hedging: Vec<Hedging>,
+    /// By [`RouteId`](crate::config::RouteId).
+    shadows: Vec<Shadowing>,
     /// Streams that another target brought to their end, by [`RouteId`](crate::config::RouteId).
     rescued: Vec<u64>,
     notices: VecDeque<Notice>,
@@ -193,6 +198,7 @@ impl Gateway {
             limits: Limiting::new(&config),
             retries: RetryBudget::new(config.retry_share_permille),
             hedging: vec![Hedging::default(); config.routes.len()],
+            shadows: vec![Shadowing::default(); config.routes.len()],
             rescued: vec![0; config.routes.len()],
             notices: VecDeque::new(),
             notices_lost: 0,

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
-use crate::config::{Column, Parameters};
+use crate::config::{Column, Parameters, decimal};
 use crate::dialect::{BadRequest, Controls};
 use crate::price::{Picodollars, Price};
 use crate::time::Millis;
@@ -37,6 +37,10 @@ pub struct Hints {
     pub sort: Option<Sort>,
     /// What a token of the prompt and one of the answer may cost at most.
     pub max_price: MaxPrice,
+    /// What the request may be expected to cost at most.
+    pub max_cost: Option<Picodollars>,
+    /// How long an answer may be expected to take: a stream to its first token, another to its end.
+    pub max_latency: Option<Millis>,
     /// What becomes of parameters that a candidate cannot honour; `None`: as the config says.
     pub parameters: Option<Parameters>,
     /// When the answer must have begun.
@@ -171,6 +175,11 @@ impl MayQueue {
             _ => None,
         }
     }
+}
+
+/// An amount of money as clients write it: `0.015`.
+fn usd(text: &str) -> Option<Picodollars> {
+    decimal(text, 12).ok().map(Picodollars)
 }
 
 fn parameters_named(name: &str) -> Option<Parameters> {

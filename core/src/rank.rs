@@ -7,7 +7,9 @@
 
 use std::cmp::Reverse;
 
-use crate::config::Strategy;
+use crate::chance::exponential;
+use crate::config::{ScorePolicy, Strategy};
+use crate::price::Picodollars;
 use crate::rng::Rng;
 use crate::time::Millis;
 
@@ -24,6 +26,10 @@ pub struct Standing {
     pub pending: u32,
     /// Its weight on the route.
     pub weight: u32,
+    /// What the request is expected to cost there; `None` where that is not known.
+    pub cost: Option<Picodollars>,
+    /// Whether the request's task is among its strengths.
+    pub strong: bool,
 }
 
 /// Kinds of candidates, in the order in which they are asked whatever they take.
@@ -50,7 +56,7 @@ pub const TRIAL_MAX: u32 = 3;
 const ASSUMED: Millis = Millis::from_secs(1);
 
 /// The order in which the candidates are asked, as their places in `standings`.
-pub fn order(standings: &[Standing], strategy: Strategy, rng: &mut Rng) -> Vec<usize> {
+pub fn order(standings: &[Standing], strategy: Strategy, score: &ScorePolicy, rng: &mut Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..standings.len()).collect();
     match strategy {
         Strategy::Ordered => {}
@@ -66,12 +72,27 @@ pub fn order(standings: &[Standing], strategy: Strategy, rng: &mut Rng) -> Vec<u
         Strategy::Weighted => {
             draw_by_tiers(&mut order, |place| standings[place].rated(), |place| standings[place].weight.into(), rng);
         }
+        Strategy::Cost | Strategy::Context => return favour(standings, strategy, score),
     }
     order
 }
 
+/// The order in which a conversation asks the candidates, by its number and theirs: each has its own, so that one that is
+/// left sends its conversations to the others, and no other conversation moves. By weights, over all conversations.
+pub fn stay(standings: &[Standing], names: &[u64], stick: u64) -> Vec<usize> {
+    // Whoever of several clocks rings first, each at a random time with a mean of 1/weight: the weights are their shares.
+    const MEAN: u64 = 1 << 40;
+    let ring = |place: usize| {
+        let mut own = Rng::from_seed(stick ^ names[place]);
+        exponential(&mut own, MEAN).checked_div(u64::from(standings[place].weight)).unwrap_or(u64::MAX)
+    };
+    let mut order: Vec<usize> = (0..standings.len()).collect();
+    order.sort_by_cached_key(|place| (standings[*place].steady(), ring(*place)));
+    order
+}
+
 /// The order in which candidates are favoured, without a draw: what a page shows.
-pub fn favour(standings: &[Standing], strategy: Strategy) -> Vec<usize> {
+pub fn favour(standings: &[Standing], strategy: Strategy, score: &ScorePolicy) -> Vec<usize> {
     let mut order: Vec<usize> = (0..standings.len()).collect();
     match strategy {
         Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier >= Tier::Unwell),
@@ -82,8 +103,38 @@ pub fn favour(standings: &[Standing], strategy: Strategy) -> Vec<usize> {
         Strategy::Weighted => {
             order.sort_by_key(|place| (standings[*place].rated(), Reverse(standings[*place].weight)));
         }
+        Strategy::Cost => {
+            order.sort_by_key(|place| {
+                (standings[*place].steady(), standings[*place].cost.is_none(), standings[*place].cost)
+            });
+        }
+        Strategy::Context => {
+            let scores = scores(standings, score);
+            order.sort_by_key(|place| (standings[*place].steady(), Reverse(scores[*place])));
+        }
     }
     order
+}
+
+/// What each candidate scores: its parts go up to 1000 each, times their weights. Against the best of all candidates, so that
+/// what is best for one request is measured by what there is, and a price that is not known scores nothing.
+pub fn scores(standings: &[Standing], policy: &ScorePolicy) -> Vec<u64> {
+    let cheapest = standings.iter().filter_map(|standing| standing.cost).min().unwrap_or_default();
+    let quickest = standings.iter().map(|standing| standing.faded).min().unwrap_or_default();
+    let score = |standing: &Standing| {
+        let strength = if standing.strong { 1000 } else { 0 };
+        let price = standing.cost.map_or(0, |cost| share_of_best(cheapest.0, cost.0));
+        let latency = share_of_best(quickest.0, standing.faded.0);
+        let parts = [(policy.strengths, strength), (policy.price, price), (policy.latency, latency)];
+        parts.iter().map(|(weight, part)| u64::from(*weight) * part).sum()
+    };
+    standings.iter().map(score).collect()
+}
+
+/// How the best compares to this, in 1/1000: 500 is half as good.
+fn share_of_best(best: u64, own: u64) -> u64 {
+    let share = (u128::from(best) + 1) * 1000 / (u128::from(own) + 1);
+    u64::try_from(share).expect("no more than 1000: nothing is better than the best")
 }
 
 /// What is known of a candidate's speed.
@@ -126,6 +177,11 @@ impl Standing {
     /// Its tier where its operator has rated it: nobody need find out what it takes.
     fn rated(&self) -> Tier {
         if self.tier == Tier::OnTrial { Tier::Well } else { self.tier }
+    }
+
+    /// Its tier where it is known whom to ask first: nothing is to be found out, and whoever can be asked is as good as any.
+    fn steady(&self) -> Tier {
+        if self.tier < Tier::Unwell { Tier::Well } else { self.tier }
     }
 
     /// `1 / (latency + 1)`, in any unit.

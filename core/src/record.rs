@@ -14,6 +14,7 @@ use crate::hints::Hints;
 use crate::price::{Picodollars, Usage};
 use crate::route::Rejection;
 use crate::time::{Millis, Timestamp};
+use crate::tokens::Weight;
 
 mod account;
 mod file;
@@ -42,6 +43,12 @@ pub struct Record {
     pub(crate) stream: bool,
     /// What else the client asked of the gateway, if anything.
     pub(crate) hints: Option<Box<Hints>>,
+    /// What the request weighs, where anybody asked.
+    pub(crate) weight: Option<Weight>,
+    /// What kept it with one candidate.
+    pub(crate) stick: Option<u64>,
+    /// Whom the route's shadow would have asked first.
+    pub(crate) shadow: Option<TargetId>,
     pub(crate) started_at: Timestamp,
     /// Candidates that its hints left out.
     pub(crate) excluded: Vec<(TargetId, Rejection)>,

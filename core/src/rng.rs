@@ -49,7 +49,12 @@ impl Rng {
 
 /// FNV-1a: tells texts apart, the same on every platform and in every version.
 pub(crate) fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, hash_on)
+}
+
+/// The hash of a text to which a byte is added.
+pub(crate) fn hash_on(hash: u64, byte: u8) -> u64 {
+    (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
 }
 
 #[cfg(test)]

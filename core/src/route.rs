@@ -1,20 +1,22 @@
 //! From the name a client asks for to the targets that may answer, and why others may not.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
 
 use crate::concurrency::Priority;
 use crate::config::{
-    After, Canary, Candidate, Choice, Client, Column, Config, ContentFilter, Exhausted, Kind, Name, Parameters,
-    RetryPolicy, Route, RouteId, Strategy, TargetId, When,
+    After, Canary, Candidate, Choice, Choices, Client, Column, Config, ContentFilter, Exhausted, Kind, Name,
+    Parameters, RetryPolicy, Route, RouteId, ScorePolicy, Sticky, Strategy, TargetId, When,
 };
-use crate::dialect::Rescue;
+use crate::dialect::{Request, Rescue};
 use crate::hints::{Hints, Sort};
-use crate::limit::Dimension;
 use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
-use crate::rng::Rng;
+use crate::rng::{Rng, hash};
 use crate::time::Millis;
+
+mod rejection;
+
+pub use rejection::Rejection;
 
 /// A long list in an error helps nobody.
 const LISTED_MAX: usize = 30;
@@ -34,6 +36,8 @@ pub struct Plan {
     pub ranking: Option<Ranking>,
     /// Who may be asked before all of them, by chance.
     pub canary: Option<Canary>,
+    /// What else they are chosen by.
+    pub basis: Basis,
     /// The request's budget.
     pub retry: RetryPolicy,
     /// What to do with an answer that the vendor's filter stopped.
@@ -76,6 +80,32 @@ pub enum Way {
     },
 }
 
+/// What candidates are chosen by beside what is known of them: the request's, and its route's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// What the request is about, where strengths count.
+    pub task: Option<String>,
+    /// What is too much.
+    pub caps: Caps,
+    /// What each part of a score weighs.
+    pub score: ScorePolicy,
+    /// What keeps it with one candidate.
+    pub sticky: Option<Sticky>,
+    /// By which number.
+    pub stick: Option<u64>,
+    /// Whether it matters what the request will come to.
+    pub weighs: bool,
+}
+
+/// The most that a request may be expected to take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// In money.
+    pub cost: Option<Picodollars>,
+    /// In time.
+    pub latency: Option<Millis>,
+}
+
 /// By what candidates are ranked once they are to be asked, which is when it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ranking {
@@ -96,97 +126,19 @@ pub enum RankBy {
     Strategy(Strategy),
 }
 
-/// Why a candidate was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Rejection {
-    /// Its breaker is open, or half-open with all probes under way.
-    BreakerOpen {
-        /// Until it may let a request through.
-        retry_in_ms: Millis,
-    },
-    /// It has failed this request before, and said when to come back.
-    Resting {
-        /// Until it may be asked again.
-        retry_in_ms: Millis,
-    },
-    /// As many attempts are under way at it as it bears.
-    Busy {
-        /// Until one of them may be over.
-        retry_in_ms: Millis,
-    },
-    /// All of its vendor's keys are throttled on it.
-    RateLimited {
-        /// Until the first of them may be used again.
-        retry_in_ms: Millis,
-    },
-    /// All of its vendor's keys, or itself, are at a limit that the configuration sets.
-    AtLimit {
-        /// What there is no room for.
-        limit: Dimension,
-        /// Until there is.
-        retry_in_ms: Millis,
-    },
-    /// What it is expected to cost is more than the client's budget has left.
-    OverBudget {
-        /// Until the budget's next period.
-        retry_in_ms: Millis,
-    },
-    /// What it costs is not known, and the client has a budget to keep.
-    Unpriced,
-    /// Its vendor refuses all keys.
-    NoCredential {
-        /// Until the first of them is tried again.
-        retry_in_ms: Millis,
-    },
-    /// The request did not fit a context at least as large.
-    ContextTooSmall,
-    /// Its vendor's content filter has stopped this request before.
-    Filtered,
-    /// It was silent to this request before.
-    Silent,
-    /// It could not go on with the answer that another had begun.
-    NoRescue,
-    /// The client's hints leave it out.
-    NotWanted,
-    /// It costs more than the client allows, or what it costs is not known.
-    TooDear,
-    /// It cannot do what the request asks for.
-    Unsupported {
-        /// The parameter, or the ability: `tools`, `n`.
-        what: String,
-    },
-}
-
-impl Rejection {
-    /// Whether it will pass by itself, since it is about how much was asked for in how short a time.
-    pub fn is_throttling(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::AtLimit { .. })
-    }
-
-    /// When the candidate may be asked again; `None` where this request never may.
-    pub fn retry_in(&self) -> Option<Millis> {
-        match self {
-            Self::BreakerOpen { retry_in_ms }
-            | Self::Resting { retry_in_ms }
-            | Self::Busy { retry_in_ms }
-            | Self::RateLimited { retry_in_ms }
-            | Self::AtLimit { retry_in_ms, .. }
-            | Self::OverBudget { retry_in_ms }
-            | Self::NoCredential { retry_in_ms } => Some(*retry_in_ms),
-            Self::ContextTooSmall
-            | Self::Filtered
-            | Self::Silent
-            | Self::NoRescue
-            | Self::NotWanted
-            | Self::TooDear
-            | Self::Unpriced
-            | Self::Unsupported { .. } => None,
-        }
-    }
-}
-
 impl Plan {
+    /// Learns what the route goes by of a request. Takes time, and needs no gateway.
+    pub(crate) fn learn(&mut self, request: &Request, client: Option<&str>) {
+        if self.basis.weighs {
+            request.weight();
+        }
+        self.basis.stick = match self.basis.sticky {
+            None => None,
+            Some(Sticky::Prefix) => request.prefix(),
+            Some(Sticky::Client) => client.map(hash),
+        };
+    }
+
     /// Draws whether the canary goes first.
     pub(crate) fn draw_canary(&mut self, rng: &mut Rng) {
         self.canary = self.canary.filter(|canary| rng.below(1000) < u64::from(canary.share_permille));
@@ -228,6 +180,7 @@ pub fn plan(config: &Config, asker: Asker, model: &str, hints: &Hints) -> Result
     let has_say = sort.is_some() || !hints.order.is_empty() || hints.no_fallbacks;
     plan.canary = plan.canary.filter(|canary| !has_say && left_out(config, hints, &canary.candidate).is_none());
     choose_among(config, &mut plan, hints, sort);
+    cap(&mut plan, hints);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
         return Err(nobody_left(config, model, &plan).into());
@@ -270,6 +223,7 @@ fn named(config: &Config, name: Name, asker: Asker, hints: &Hints) -> Plan {
                 excluded: Vec::new(),
                 ranking: by_strategy(choice.strategy, choice.candidates.len()),
                 canary,
+                basis: basis(route, choice, hints),
                 retry: route.retry,
                 content_filter: route.content_filter,
                 parameters: route.parameters,
@@ -288,6 +242,7 @@ fn named(config: &Config, name: Name, asker: Asker, hints: &Hints) -> Plan {
                 excluded: Vec::new(),
                 ranking: None,
                 canary: None,
+                basis: Basis::default(),
                 retry: target.retry,
                 content_filter: ContentFilter::default(),
                 parameters: Parameters::default(),
@@ -313,6 +268,40 @@ fn choose<'r>(route: &'r Route, asker: Asker, hints: &Hints) -> (Way, &'r Choice
             let (row, choice) = tasks.choice(hints.task.as_deref().unwrap_or_default(), column);
             (Way::Task { row: row.to_owned(), column }, choice)
         }
+    }
+}
+
+/// What else a choice goes by.
+fn basis(route: &Route, choice: &Choice, hints: &Hints) -> Basis {
+    let Choices { score, sticky, shadow, .. } = &route.choices;
+    let strategies = [Some(choice.strategy), shadow.as_ref().map(|shadow| shadow.strategy)];
+    let goes_by = |strategy| strategies.contains(&Some(strategy));
+    let caps = if choice.strategy == Strategy::Context {
+        Caps { cost: score.max_cost, latency: score.max_latency }
+    } else {
+        Caps::default()
+    };
+    Basis {
+        task: hints.task.clone().filter(|_| goes_by(Strategy::Context)),
+        caps,
+        score: *score,
+        sticky: sticky.filter(|_| goes_by(Strategy::Weighted)),
+        stick: None,
+        weighs: shadow.is_some() || goes_by(Strategy::Cost) || goes_by(Strategy::Context),
+    }
+}
+
+/// Adds the client's own caps. Whoever is beyond one is known once they are to be asked.
+fn cap(plan: &mut Plan, hints: &Hints) {
+    let tighter = |ours: Option<_>, theirs: Option<_>| [ours, theirs].into_iter().flatten().min();
+    let caps = &mut plan.basis.caps;
+    caps.cost = tighter(caps.cost.map(|cost| cost.0), hints.max_cost.map(|cost| cost.0)).map(Picodollars);
+    caps.latency =
+        tighter(caps.latency.map(|latency| latency.0), hints.max_latency.map(|latency| latency.0)).map(Millis);
+    plan.basis.weighs |= caps.cost.is_some();
+    if caps.cost.is_some() || caps.latency.is_some() {
+        let by = RankBy::Strategy(Strategy::Ordered);
+        plan.ranking.get_or_insert(Ranking { by, first: plan.candidates.len(), only_best: false });
     }
 }
 

@@ -26,7 +26,6 @@ use crate::queue::{Memory, Queue};
 use crate::time::{Millis, Timestamp};
 
 mod answer;
-mod chance;
 pub mod drill;
 mod jobs;
 mod port;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::breaker::Counts;
 use crate::concurrency::Load;
 use crate::config::{BreakerId, Candidate, RouteId, TargetId};
-use crate::gateway::{Gateway, Hedging, state_name};
+use crate::gateway::{Gateway, Hedging, Shadowing, state_name};
 use crate::health::Status as Health;
 use crate::limit::{Allowance, Room};
 use crate::stats::{Latency, Tally};
@@ -152,6 +152,25 @@ pub struct RouteStatus {
     pub hedges_won: u64,
     /// Streams that broke off and that another target brought to their end.
     pub streams_rescued: u64,
+    /// How its shadow compares; absent where it has none.
+    pub shadow: Option<ShadowStatus>,
+}
+
+/// What another policy would have decided, beside what was.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShadowStatus {
+    /// Requests for which it would have asked the same target first.
+    pub same: u64,
+    /// Requests for which it would have asked another.
+    pub different: u64,
+    /// Requests for which it had nobody to ask.
+    pub nobody: u64,
+    /// What the targets that were asked were expected to cost, in USD, where both costs are known,
+    pub live_cost_usd: String,
+    /// and those that would have been.
+    pub shadow_cost_usd: String,
+    /// Requests for which one of the two is not known.
+    pub unpriced: u64,
 }
 
 /// A breaker and whom it guards.
@@ -188,7 +207,7 @@ impl Gateway {
         });
         let breakers = breakers.collect();
         let usual = &route.choices.usual;
-        let order = self.favour(now, &usual.candidates, usual.strategy);
+        let order = self.favour(now, usual, &route.choices.score);
         let &Hedging { made, won, .. } = self.hedging(id);
         RouteStatus {
             route: route.name.clone(),
@@ -198,6 +217,7 @@ impl Gateway {
             hedges: made,
             hedges_won: won,
             streams_rescued: self.rescued(id),
+            shadow: route.choices.shadow.as_ref().map(|_| ShadowStatus::of(self.shadowing(id))),
         }
     }
 
@@ -267,6 +287,14 @@ impl LimitStatus {
     fn of(allowance: &Allowance, now: Timestamp) -> Self {
         let [(_, requests), (_, tokens)] = allowance.room(now);
         Self { requests, tokens, under_way: allowance.under_way(now) }
+    }
+}
+
+impl ShadowStatus {
+    fn of(shadowing: &Shadowing) -> Self {
+        let Shadowing { same, different, nobody, live_cost, shadow_cost, unpriced } = *shadowing;
+        let (live_cost_usd, shadow_cost_usd) = (live_cost.to_string(), shadow_cost.to_string());
+        Self { same, different, nobody, live_cost_usd, shadow_cost_usd, unpriced }
     }
 }
 

@@ -5,6 +5,8 @@
 //! target's answers say by how much that is off: its [`Calibration`] follows them. Nothing here is done for a request on
 //! whose way nobody asks.
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::Dialect;
 use crate::price::Usage;
 
@@ -48,7 +50,7 @@ impl Estimate {
 }
 
 /// A request's text, weighed: the same for all targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Weight {
     /// What the text comes to with OpenAI's `o200k_base`, about, in 1/1000 tokens.
     pub text_milli: u64,

@@ -89,8 +89,10 @@ fn table() -> Vec<Scenario> {
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
             abandoned_probe_gives_its_lease_back all_open obeys_orders the_last_one_stays_in a_route_has_its_own;
-        strategies: latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares;
-        routing: a_task_and_a_priority_choose_a_list conditions_lead_elsewhere a_canary_takes_its_share;
+        strategies: latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares
+            cost_is_that_of_the_request context_is_fit_and_score;
+        routing: a_task_and_a_priority_choose_a_list conditions_lead_elsewhere a_canary_takes_its_share
+            a_conversation_stays_where_it_is a_shadow_decides_and_sends_nothing;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to

@@ -81,3 +81,54 @@ pub(crate) async fn a_canary_takes_its_share(world: &World) {
         assert_eq!(reply.header("x-tidegate-target"), "a/canaried-1", "as if it had not been there");
     }
 }
+
+pub(crate) async fn a_conversation_stays_where_it_is(world: &World) {
+    let turn = |nth: usize, turns: usize| {
+        let beginning = format!("This is conversation {nth}.");
+        let mut messages = vec![json!({"role": "user", "content": beginning})];
+        for _ in 0..turns {
+            messages.push(json!({"role": "assistant", "content": "So it is."}));
+            messages.push(json!({"role": "user", "content": "And now?"}));
+        }
+        chat(&json!({"model": "steady", "messages": messages}))
+    };
+    let by = async |nth, turns| {
+        let reply = world.send(turn(nth, turns)).await.expect(200);
+        reply.header("x-tidegate-target").to_owned()
+    };
+    let mut homes = Vec::new();
+    for nth in 0..12 {
+        let home = by(nth, 0).await;
+        assert_eq!(by(nth, 2).await, home);
+        homes.push(home);
+    }
+    // By chance it would be one in thousands of runs; these conversations are always the same.
+    assert!(homes.iter().any(|home| *home != homes[0]), "{homes:?}");
+    world.b.answers("steady-2", 503).await;
+    for (nth, home) in homes.iter().enumerate() {
+        let now = by(nth, 3).await;
+        assert!(if home == "b/steady-2" { now != *home } else { now == *home }, "{now}, it was {home}");
+    }
+}
+
+pub(crate) async fn a_shadow_decides_and_sends_nothing(world: &World) {
+    for _ in 0..3 {
+        served(world.ask("shadowed").await, "a/shadowed-1", 1);
+    }
+    assert_eq!(world.b.count("shadowed-2").await, 0);
+    let explained = explained(world, &question("shadowed")).await;
+    assert_eq!(explained["shadow"], json!({"strategy": "cost", "target": "b/shadowed-2"}));
+    assert_eq!(explained["target"], "a/shadowed-1");
+    let reply = world.ask("shadowed").await.expect(200);
+    let id = reply.header("x-tidegate-request-id");
+    let account = world.admin(Request::get(&format!("/admin/requests/{id}"))).await.expect(200).json();
+    assert_eq!(account["shadow"], "b/shadowed-2", "{account}");
+    // On the edge each isolate counts its own.
+    let status = world.admin(Request::get("/admin/status")).await.expect(200).json();
+    let routes = status["routes"].as_array().expect("a list");
+    let shadow = &routes.iter().find(|route| route["route"] == "shadowed").expect("its route")["shadow"];
+    assert_eq!((&shadow["different"], &shadow["same"]), (&json!(4), &json!(0)), "{shadow}");
+    let usd = |name: &str| shadow[name].as_str().and_then(|text| text.parse::<f64>().ok()).expect("an amount");
+    let (live, dreamt) = (usd("live_cost_usd"), usd("shadow_cost_usd"));
+    assert!(live > 0.0 && (live / dreamt - 2.0).abs() < 0.001, "twice the price: {live} to {dreamt}");
+}

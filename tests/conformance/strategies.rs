@@ -1,11 +1,12 @@
 //! Strategies of routes, by what has been measured.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_tests::http::Request;
 use tidegate_tests::wait;
-use tidegate_tests::world::{World, question};
+use tidegate_tests::world::{World, chat, question};
 
-use crate::check::served;
+use crate::apis::with;
+use crate::check::{refused, served};
 
 /// Who serves the next `times` requests, as how many of them are by `target`.
 async fn by(world: &World, route: &str, target: &str, times: u32) -> u32 {
@@ -62,4 +63,54 @@ pub(crate) async fn weights_are_shares(world: &World) {
     let explained = world.admin(Request::post("/admin/explain", &question("weighed"))).await.expect(200).json();
     assert_eq!(explained["strategy"], "weighted", "{explained}");
     assert_eq!(by(world, "weighed", "b/weighed-2", 5).await, 5, "whoever is drawn first, the other takes over");
+}
+
+/// Who serves a question with this more in its body.
+async fn serves(world: &World, route: &str, more: &Value) -> String {
+    let reply = world.send(chat(&with(question(route), more))).await.expect(200);
+    reply.header("x-tidegate-target").to_owned()
+}
+
+pub(crate) async fn cost_is_that_of_the_request(world: &World) {
+    // A long question and a short answer: what a token of the question costs is what counts.
+    let long = json!({"messages": [{"role": "user", "content": "tide ".repeat(2000)}], "max_tokens": 5});
+    assert_eq!(serves(world, "frugal", &long).await, "c/frugal-3");
+    let brief = json!({"max_tokens": 400});
+    assert_eq!(serves(world, "frugal", &brief).await, "a/frugal-1");
+    let explained = world.admin(Request::post("/admin/explain", &with(question("frugal"), &brief))).await.expect(200);
+    let candidates = &explained.json()["candidates"];
+    let row = |nth: usize| (candidates[nth]["target"].clone(), candidates[nth]["cost_usd"].is_string());
+    assert_eq!(
+        [row(0), row(1), row(2)],
+        [("a/frugal-1", true), ("c/frugal-3", true), ("b/frugal-2", false)]
+            .map(|(target, known)| (json!(target), known))
+    );
+    world.a.answers("frugal-1", 503).await;
+    world.c.answers("frugal-3", 503).await;
+    assert_eq!(serves(world, "frugal", &brief).await, "b/frugal-2", "what nobody can price comes last, and comes");
+    let capped = chat(&question("frugal")).header("x-tidegate-max-cost", "0.000000001");
+    refused(world.send(capped).await, 400, "no_target_left");
+}
+
+pub(crate) async fn context_is_fit_and_score(world: &World) {
+    let short = json!({"max_tokens": 5});
+    assert_eq!(serves(world, "fitting", &short).await, "a/fitting-1", "the cheapest");
+    let code = json!({"max_tokens": 5, "tidegate": {"task": "code"}});
+    assert_eq!(serves(world, "fitting", &code).await, "b/fitting-2", "its strength");
+    let hurried = json!({"max_tokens": 5, "tidegate": {"task": "code", "max_latency_ms": 9000}});
+    assert_ne!(serves(world, "fitting", &hurried).await, "b/fitting-2", "too slow, whatever it is good at");
+    let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]);
+    let able = json!({"max_tokens": 400, "tools": tools});
+    assert_eq!(serves(world, "fitting", &able).await, "b/fitting-2", "one has no tools, and one too small a context");
+    let explained = world.admin(Request::post("/admin/explain", &with(question("fitting"), &able))).await.expect(200);
+    let candidates = explained.json()["candidates"].as_array().expect("a list").clone();
+    let why = |target: &str| {
+        let row = candidates.iter().find(|row| row["target"] == target).expect("each is considered");
+        assert!(row["score"].is_u64(), "{row}");
+        row["rejected"]["reason"].clone()
+    };
+    assert_eq!(
+        ["a/fitting-1", "b/fitting-2", "c/fitting-3"].map(why),
+        [json!("unsupported"), Value::Null, json!("context_too_small")]
+    );
 }

@@ -306,10 +306,14 @@ fn a_dry_run_says_who_would_be_asked() {
     let reply = gateway.run(NOW, *errand);
     assert!(reply.headers.contains_key(REQUEST_ID));
     let explained = json_of(&reply);
-    let candidate = |target: &str| json!({"target": target, "taken": true, "health": "unknown", "rejected": null});
+    let candidate = |target: &str| {
+        json!({
+            "target": target, "taken": true, "health": "unknown", "cost_usd": null, "score": null, "rejected": null,
+        })
+    };
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
     let expected = json!({
-        "route": "default", "way": "usual", "strategy": null, "canary": null, "target": "a/gpt-x",
+        "route": "default", "way": "usual", "strategy": null, "canary": null, "shadow": null, "target": "a/gpt-x",
         "candidates": candidates,
     });
     assert_eq!(explained, expected);

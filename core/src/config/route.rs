@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BreakerId, HedgePolicy, RetryPolicy, TargetId, Timeouts};
 use crate::dialect::{Rescue, Surface};
+use crate::price::Picodollars;
+use crate::time::Millis;
 
 /// `[routes.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,42 @@ pub struct Choices {
     pub when: Vec<When>,
     /// Who is asked first by some of the requests that no condition leads elsewhere.
     pub canary: Option<Canary>,
+    /// What [`Strategy::Context`] goes by.
+    pub score: ScorePolicy,
+    /// What [`Strategy::Weighted`] draws by, rather than by chance.
+    pub sticky: Option<Sticky>,
+    /// Another choice, which is made for the requests that no condition leads elsewhere, compared, and not carried out.
+    pub shadow: Option<Choice>,
+}
+
+/// `routes.NAME.score`: what each part of a score weighs, and what is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScorePolicy {
+    /// That the request's task is among a target's strengths. Default 2: as much as the two others together.
+    pub strengths: u32,
+    /// How cheap a target is, against the cheapest. Default 1.
+    pub price: u32,
+    /// How quick it is, against the quickest. Default 1.
+    pub latency: u32,
+    /// What a request may cost at most.
+    pub max_cost: Option<Picodollars>,
+    /// What an answer may be expected to take at most.
+    pub max_latency: Option<Millis>,
+}
+
+impl Default for ScorePolicy {
+    fn default() -> Self {
+        Self { strengths: 2, price: 1, latency: 1, max_cost: None, max_latency: None }
+    }
+}
+
+/// `routes.NAME.sticky`: what stays with one candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sticky {
+    /// A conversation, so that vendors' caches of prompts are of use.
+    Prefix,
+    /// A client.
+    Client,
 }
 
 /// Candidates, and what they are ranked by.
@@ -116,6 +154,12 @@ impl From<Surface> for Kind {
 }
 
 impl Choices {
+    /// Whether any of them goes by this strategy.
+    pub(super) fn goes_by(&self, strategy: Strategy) -> bool {
+        let mut choices = self.when.iter().map(|when| &when.choice).chain(&self.shadow).chain([&self.usual]);
+        choices.any(|choice| choice.strategy == strategy)
+    }
+
     /// Everyone whom any of them names, those of the usual one first.
     pub(super) fn models(&mut self) -> Vec<TargetId> {
         let mut models = Vec::new();
@@ -129,11 +173,10 @@ impl Choices {
 
     /// Makes their candidates the route's, but for their weights.
     pub(super) fn fit(&mut self, of_route: &[Candidate]) {
-        for candidate in self.candidates_mut() {
-            if let Some(fitting) = of_route.iter().find(|known| known.target == candidate.target) {
-                *candidate = Candidate { weight: candidate.weight, ..*fitting };
-            }
-        }
+        self.candidates_mut().for_each(|candidate| candidate.fit(of_route));
+        // A shadow asks nobody: whom it names is none of the route's for that.
+        let of_shadow = self.shadow.iter_mut().flat_map(|shadow| &mut shadow.candidates);
+        of_shadow.for_each(|candidate| candidate.fit(of_route));
     }
 
     fn candidates_mut(&mut self) -> impl Iterator<Item = &mut Candidate> {
@@ -205,6 +248,15 @@ pub struct Candidate {
     pub weight: u32,
 }
 
+impl Candidate {
+    /// Makes it what the route has for its target, if it has something, but for its weight.
+    fn fit(&mut self, of_route: &[Self]) {
+        if let Some(fitting) = of_route.iter().find(|known| known.target == self.target) {
+            *self = Self { weight: self.weight, ..*fitting };
+        }
+    }
+}
+
 /// `routes.NAME.strategy`: which candidate is asked first. A table of tasks is none of them: each of its lists is ordered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Strategy {
@@ -217,15 +269,21 @@ pub enum Strategy {
     Latency,
     /// Drawn at random, in proportion to 1 / (latency + 1).
     InverseLatency,
+    /// The one at which this request is expected to cost the least.
+    Cost,
+    /// The one with the best score for this request, of those that suit it.
+    Context,
 }
 
 impl Strategy {
     /// All of them, as the config calls them.
-    pub(super) const NAMED: [(&'static str, Self); 4] = [
+    pub(super) const NAMED: [(&'static str, Self); 6] = [
         ("ordered", Self::Ordered),
         ("weighted", Self::Weighted),
         ("latency", Self::Latency),
         ("inverse_latency", Self::InverseLatency),
+        ("cost", Self::Cost),
+        ("context", Self::Context),
     ];
 
     /// As the config calls it.

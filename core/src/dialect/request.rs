@@ -232,6 +232,11 @@ impl Request {
         self.weight.get_or_init(|| tokens::weigh(&self.body))
     }
 
+    /// Takes for granted what it weighs: it stands for another request.
+    pub(crate) fn presume_weight(&mut self, weight: Weight) {
+        self.weight = OnceCell::from(weight);
+    }
+
     /// What its text weighs, if anybody has asked.
     pub fn weighed(&self) -> Option<Weight> {
         self.weight.get().copied()

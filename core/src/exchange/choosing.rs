@@ -81,10 +81,7 @@ impl Exchange {
             return self.give_up(gateway);
         }
         if let Some(ranking) = self.plan.ranking.take() {
-            let mut candidates = std::mem::take(&mut self.plan.candidates);
-            gateway.rank(self.now, &mut candidates, ranking, self.request.stream, self.rng());
-            self.plan.candidates = candidates;
-            self.plan.put_canary_first();
+            self.rank(gateway, ranking);
         }
         let mut again = self.walk.again.take();
         if again.is_none() && self.walk.next == 0 && self.walk.place.is_none() {
@@ -255,6 +252,7 @@ impl Exchange {
             });
         }
         self.leave_queue(gateway);
+        self.note_shadow(gateway, id);
         self.hand_over(&mut live);
         self.send(gateway, &live, ready);
         self.plan_hedge(gateway, id);

@@ -147,6 +147,9 @@ impl Exchange {
         if let Some(unsupported) = self.nobody_can(rejections) {
             return unsupported;
         }
+        if let Some(unsuited) = self.nobody_suits(rejections) {
+            return unsuited;
+        }
         let message =
             format!("No target of `{model}` can be used right now: each one is shut off after failures, or throttled.");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "circuit_open", message)

@@ -4,62 +4,78 @@ use std::cmp::Reverse;
 
 use super::Gateway;
 use crate::breaker::State;
-use crate::config::{Candidate, Strategy};
+use crate::config::{Candidate, Choice, ScorePolicy, Strategy};
+use crate::dialect::Request;
 use crate::health::Status;
 use crate::hints::Sort;
 use crate::rank::{self, Known, Standing, TRIAL_MAX, Tier};
-use crate::rng::Rng;
-use crate::route::{RankBy, Ranking};
+use crate::rng::{Rng, hash};
+use crate::route::{Basis, RankBy, Ranking};
 use crate::time::{Millis, Timestamp};
 
 impl Gateway {
-    /// Ranks candidates, and remembers who had to stand back. `stream`: whether it is the first token that counts.
+    /// Ranks candidates, and remembers who had to stand back.
     pub fn rank(
         &mut self,
         now: Timestamp,
         candidates: &mut Vec<Candidate>,
         ranking: Ranking,
-        stream: bool,
+        (basis, request): (&Basis, &Request),
         rng: &mut Rng,
     ) {
         let now = self.advance(now);
-        self.put_in_order(now, candidates, ranking, stream, rng);
-        if let RankBy::Strategy(Strategy::Latency | Strategy::InverseLatency) = ranking.by {
-            for candidate in candidates.iter().take(ranking.first).skip(1) {
-                self.targets[candidate.target.0].stats.pass_over(now, stream);
-            }
+        self.put_in_order(now, candidates, ranking, basis, Some(request), rng);
+        let by_pace =
+            matches!(ranking.by, RankBy::Strategy(Strategy::Latency | Strategy::InverseLatency | Strategy::Context));
+        if by_pace {
+            let others = candidates.get(1..ranking.first.min(candidates.len())).unwrap_or_default();
+            self.pass_over_slow(now, others, request.stream);
         }
     }
 
     /// Ranks candidates as a request might have them whose draws were the next. Changes nothing.
-    pub(crate) fn preview(&self, now: Timestamp, candidates: &mut Vec<Candidate>, ranking: Ranking, stream: bool) {
-        self.put_in_order(self.now.max(now), candidates, ranking, stream, &mut self.rng.clone());
+    pub(crate) fn preview(
+        &self,
+        now: Timestamp,
+        candidates: &mut Vec<Candidate>,
+        ranking: Ranking,
+        (basis, request): (&Basis, &Request),
+    ) {
+        let now = self.now.max(now);
+        self.put_in_order(now, candidates, ranking, basis, Some(request), &mut self.rng.clone());
     }
 
     /// The candidates of a route, those first that its strategy favours, and those last that cannot be asked.
     pub(crate) fn favour<'c>(
         &self,
         now: Timestamp,
-        candidates: &'c [Candidate],
-        strategy: Strategy,
+        Choice { strategy, candidates }: &'c Choice,
+        score: &ScorePolicy,
     ) -> Vec<&'c Candidate> {
-        let order = rank::favour(&self.standings(self.now.max(now), candidates, true), strategy);
+        let basis = Basis { weighs: true, ..Basis::default() };
+        let order = rank::favour(&self.standings(self.now.max(now), candidates, &basis, None), *strategy, score);
         order.into_iter().map(|place| &candidates[place]).collect()
     }
 
-    fn put_in_order(
+    pub(super) fn put_in_order(
         &self,
         now: Timestamp,
         candidates: &mut Vec<Candidate>,
         ranking: Ranking,
-        stream: bool,
+        basis: &Basis,
+        request: Option<&Request>,
         rng: &mut Rng,
     ) {
         let ranked = &mut candidates[..ranking.first];
         match ranking.by {
             RankBy::Sort(sort) => self.sort(ranked, sort),
+            RankBy::Strategy(Strategy::Ordered) => {}
             RankBy::Strategy(strategy) => {
-                let order = rank::order(&self.standings(now, ranked, stream), strategy, rng);
+                let standings = self.standings(now, ranked, basis, request);
+                let order = match basis.stick.filter(|_| strategy == Strategy::Weighted) {
+                    Some(stick) => rank::stay(&standings, &self.names(ranked), stick),
+                    None => rank::order(&standings, strategy, &basis.score, rng),
+                };
                 let in_order: Vec<Candidate> = order.into_iter().map(|place| ranked[place]).collect();
                 ranked.copy_from_slice(&in_order);
             }
@@ -83,7 +99,20 @@ impl Gateway {
         }
     }
 
-    fn standings(&self, now: Timestamp, candidates: &[Candidate], stream: bool) -> Vec<Standing> {
+    /// A number for each candidate's name.
+    fn names(&self, candidates: &[Candidate]) -> Vec<u64> {
+        candidates.iter().map(|candidate| hash(&self.config.target(candidate.target).name)).collect()
+    }
+
+    /// How candidates stand to a request, or to any stream where there is none.
+    pub(super) fn standings(
+        &self,
+        now: Timestamp,
+        candidates: &[Candidate],
+        basis: &Basis,
+        request: Option<&Request>,
+    ) -> Vec<Standing> {
+        let stream = request.is_none_or(|request| request.stream);
         let tiers: Vec<Tier> = candidates.iter().map(|candidate| self.tier(now, candidate, stream)).collect();
         let known = |(candidate, tier): (&Candidate, &Tier)| {
             let estimate = self.stats(candidate.target).estimate(stream);
@@ -91,7 +120,7 @@ impl Gateway {
             let measured = estimate.is_measured() && *tier != Tier::Shut;
             Known {
                 measured: measured.then(|| estimate.expected(Millis::ZERO)),
-                typical: self.config.target(candidate.target).typical_first_token.filter(|_| stream),
+                typical: self.config.target(candidate.target).typical(stream),
             }
         };
         let known: Vec<Known> = candidates.iter().zip(&tiers).map(known).collect();
@@ -104,6 +133,11 @@ impl Gateway {
                 faded: estimate.faded(now, assumed.typical, assumed.floor),
                 pending: stats.pending(now),
                 weight: candidate.weight,
+                cost: if basis.weighs { self.likely_cost(candidate.target, request) } else { None },
+                strong: basis
+                    .task
+                    .as_ref()
+                    .is_some_and(|task| self.config.target(candidate.target).strengths.contains(task)),
             }
         };
         candidates.iter().zip(&tiers).zip(rank::assume(&known)).map(standing).collect()

@@ -185,7 +185,7 @@ fn asking_whether_changes_nothing() {
 fn inquiry(gateway: &Gateway) -> Inquiry {
     let request = Request::read(Surface::Chat, r#"{"model":"chain","messages":[]}"#.into()).unwrap();
     let plan = route::plan(gateway.config(), route::Asker::default(), "chain", &Hints::default()).unwrap();
-    Inquiry::new(gateway.config(), &request, plan)
+    Inquiry::new(gateway.config(), request, plan)
 }
 
 #[test]
@@ -459,7 +459,7 @@ fn the_status_says_what_is_open_since_when_and_in_which_order_is_asked() {
     let order = json!([
         {
             "route": "chain", "order": ["free/m", "a/m", "b/m"], "quickest": null, "breakers": [], "hedges": 0,
-            "hedges_won": 0, "streams_rescued": 0,
+            "hedges_won": 0, "streams_rescued": 0, "shadow": null,
         },
     ]);
     assert_eq!(status["routes"], order, "those that cannot be asked come last");
@@ -473,18 +473,18 @@ fn an_explanation_names_each_candidate_and_its_reason() {
     let retry_in = gateway.breaker(A_M.into()).retry_in(at(1000)).unwrap();
     let told = serde_json::to_value(gateway.explanation(at(1000), &inquiry(&gateway))).unwrap();
     let expected = json!({
-        "route": "chain", "way": "usual", "strategy": null, "canary": null,
+        "route": "chain", "way": "usual", "strategy": null, "canary": null, "shadow": null,
         "target": "free/m",
         "candidates": [
             {
-                "target": "a/m", "taken": false, "health": "unknown",
+                "target": "a/m", "taken": false, "health": "unknown", "cost_usd": null, "score": null,
                 "rejected": {"reason": "breaker_open", "retry_in_ms": retry_in},
             },
             {
-                "target": "b/m", "taken": false, "health": "unknown",
+                "target": "b/m", "taken": false, "health": "unknown", "cost_usd": null, "score": null,
                 "rejected": {"reason": "rate_limited", "retry_in_ms": 2000},
             },
-            {"target": "free/m", "taken": true, "health": "unknown", "rejected": null},
+            {"target": "free/m", "taken": true, "health": "unknown", "cost_usd": null, "score": null, "rejected": null},
         ],
     });
     assert_eq!(told, expected);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
-use super::{Hints, MaxPrice, Sort, parameters_named, priority_named, priority_numbered};
+use super::{Hints, MaxPrice, Sort, parameters_named, priority_named, priority_numbered, usd};
 use crate::config::{Parameters, decimal};
 use crate::dialect::chat::Json;
 use crate::dialect::fields::unreadable;
@@ -23,6 +23,8 @@ struct Own {
     ignore: Option<Vec<String>>,
     sort: Option<String>,
     max_price: Option<Prices>,
+    max_cost: Option<Value>,
+    max_latency_ms: Option<u64>,
     timeout_ms: Option<u64>,
     ttft_timeout_ms: Option<u64>,
     max_attempts: Option<u32>,
@@ -141,6 +143,11 @@ impl Hints {
         }
         self.task = own.task.or(self.task.take());
         self.tags = own.tags.unwrap_or_else(|| std::mem::take(&mut self.tags));
+        if let Some(most) = own.max_cost {
+            let message = "`tidegate.max_cost` must be an amount in USD.";
+            self.max_cost = Some(number(&most).and_then(|text| usd(&text)).ok_or_else(|| wrong("tidegate", message))?);
+        }
+        self.max_latency = own.max_latency_ms.map(Millis).or(self.max_latency);
         self.timeout = own.timeout_ms.map(Millis).or(self.timeout);
         self.first_token = own.ttft_timeout_ms.map(Millis).or(self.first_token);
         self.attempts = own.max_attempts.or(self.attempts);
@@ -192,10 +199,14 @@ fn wrong(param: &'static str, message: &str) -> BadRequest {
 
 /// A millionth of a dollar per million tokens is one picodollar per token.
 fn per_token(price: &Value) -> Option<Picodollars> {
-    let text = match price {
-        Value::Number(number) => Number::to_string(number),
-        Value::String(text) => text.clone(),
-        _ => return None,
-    };
-    decimal(&text, 6).ok().map(Picodollars)
+    decimal(&number(price)?, 6).ok().map(Picodollars)
+}
+
+/// A number, or a number in a string.
+fn number(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(Number::to_string(number)),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
 }

@@ -4,13 +4,13 @@ use std::str::FromStr;
 
 use http::HeaderMap;
 
-use super::{Hints, MayQueue, Sort, parameters_named, priority_named};
-use crate::config::decimal;
+use super::{Hints, MayQueue, Sort, parameters_named, priority_named, usd};
+use crate::config::{decimal, duration};
 use crate::dialect::BadRequest;
 use crate::time::Millis;
 
 /// The headers that hold hints.
-pub const NAMES: [&str; 23] = [
+pub const NAMES: [&str; 25] = [
     "cf-aig-max-attempts",
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
@@ -23,6 +23,8 @@ pub const NAMES: [&str; 23] = [
     "x-tidegate-disable-fallbacks",
     "x-tidegate-fallbacks",
     "x-tidegate-max-attempts",
+    "x-tidegate-max-cost",
+    "x-tidegate-max-latency",
     "x-tidegate-parameters",
     "x-tidegate-priority",
     "x-tidegate-provider-ignore",
@@ -80,6 +82,8 @@ impl Hints {
         self.ignore = headers.list("x-tidegate-provider-ignore").unwrap_or_default();
         let flag = headers.one_of("x-tidegate-disable-fallbacks", "true or false", |text| text.parse().ok())?;
         self.no_fallbacks = flag.unwrap_or(false);
+        self.max_cost = headers.one_of("x-tidegate-max-cost", "USD", usd)?;
+        self.max_latency = headers.one_of("x-tidegate-max-latency", "milliseconds, or such as 2s", length)?;
         self.sort = headers.one_of("x-tidegate-provider-sort", "price, latency or throughput", Sort::named)?;
         let what = "a number from 1 to 5, or fast, normal or high";
         (self.priority, self.column) = headers.one_of("x-tidegate-priority", what, priority_named)?.unzip();
@@ -118,6 +122,11 @@ impl Headers<'_> {
         let wrong = || BadRequest { message: format!("The header `{name}` must be {what}."), param: Some(name) };
         read(text).map(Some).ok_or_else(wrong)
     }
+}
+
+/// Milliseconds, or a length as the config has it.
+fn length(text: &str) -> Option<Millis> {
+    text.parse().ok().map(Millis).or_else(|| duration(text))
 }
 
 /// `LiteLLM` takes seconds with a fraction.

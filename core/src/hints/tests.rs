@@ -44,6 +44,8 @@ fn our_own_headers() {
         ("x-tidegate-parameters", "strict"),
         ("x-tidegate-priority", "1"),
         ("x-tidegate-task", "code_generation"),
+        ("x-tidegate-max-cost", "0.015"),
+        ("x-tidegate-max-latency", "2500"),
         ("x-tidegate-tag", "batch, night"),
     ]);
     let expected = Hints {
@@ -60,6 +62,8 @@ fn our_own_headers() {
         priority: Priority::numbered(1),
         column: Some(Column::High),
         task: Some("code_generation".to_owned()),
+        max_cost: Some(Picodollars(15_000_000_000)),
+        max_latency: Some(Millis(2500)),
         tags: names(&["batch", "night"]),
         ..Hints::default()
     };
@@ -100,6 +104,8 @@ fn the_peers_headers_in_their_units() {
             .unwrap();
     assert_eq!((cloudflare.timeout, cloudflare.attempts), (Some(Millis(900)), Some(5)));
     assert_eq!(cloudflare.backoff, Some(Millis(250)));
+    let length = of_headers(&[("x-tidegate-max-latency", "2s")]).unwrap();
+    assert_eq!(length.max_latency, Some(Millis(2000)));
     let both = of_headers(&[("x-litellm-timeout", "9"), ("x-tidegate-timeout-ms", "70")]).unwrap();
     assert_eq!(both.timeout, Some(Millis(70)), "our own has the last word");
 }
@@ -113,6 +119,8 @@ fn a_header_that_does_not_read_is_named() {
         ("x-tidegate-parameters", "loose"),
         ("x-tidegate-priority", "0"),
         ("x-tidegate-priority", "6"),
+        ("x-tidegate-max-cost", "cheap"),
+        ("x-tidegate-max-latency", "soon"),
         ("x-tidegate-priority", "-1"),
         ("x-tidegate-priority", "2.5"),
         ("x-tidegate-priority", "01"),
@@ -164,13 +172,14 @@ fn our_own_member_has_the_last_word() {
             "tidegate",
             Json::of(&json!({
                 "fallbacks": ["c"], "sort": "latency", "timeout_ms": 5, "max_attempts": 1, "priority": 2,
-                "task": "simple_qa", "tags": ["night"],
+                "task": "simple_qa", "tags": ["night"], "max_cost": 0.5, "max_latency_ms": 9,
             })),
         ),
         ("fallbacks", Json::of(&json!(["a"]))),
     ];
     let others = [("x-tidegate-timeout-ms", "9"), ("x-tidegate-task", "other"), ("x-litellm-tags", "other")];
     let hints = Hints::read(&headers(&others), &controls).unwrap();
+    assert_eq!((hints.max_cost, hints.max_latency), (Some(Picodollars(500_000_000_000)), Some(Millis(9))));
     assert_eq!((hints.task.as_deref(), hints.tags), (Some("simple_qa"), names(&["night"])));
     assert_eq!((hints.fallbacks, hints.sort), (names(&["c"]), Some(Sort::Latency)));
     assert_eq!((hints.timeout, hints.attempts), (Some(Millis(5)), Some(1)));
@@ -195,6 +204,7 @@ fn what_cannot_be_honoured_is_refused() {
         ("tidegate", json!({"priority": 6})),
         ("tidegate", json!({"priority": true})),
         ("tidegate", json!({"task": 6})),
+        ("tidegate", json!({"max_cost": "cheap"})),
         ("tidegate", json!({"tags": "batch"})),
     ] {
         let error = of_body(name, &value).unwrap_err();

@@ -4,11 +4,23 @@ use proptest::prelude::*;
 use proptest::strategy::Strategy as _;
 
 use super::*;
-use crate::config::Strategy;
+use crate::config::{ScorePolicy, Strategy};
+use crate::price::Picodollars;
 use crate::rng::Rng;
 
+/// Strengths count as much as the rest together.
+const SCORE: ScorePolicy = ScorePolicy { strengths: 2, price: 1, latency: 1, max_cost: None, max_latency: None };
+
 fn well(ms: u64, pending: u32) -> Standing {
-    Standing { tier: Tier::Well, expected: Millis(ms), faded: Millis(ms), pending, weight: 1 }
+    Standing {
+        tier: Tier::Well,
+        expected: Millis(ms),
+        faded: Millis(ms),
+        pending,
+        weight: 1,
+        cost: None,
+        strong: false,
+    }
 }
 
 /// How often each of the candidates comes first in `times` draws.
@@ -16,7 +28,7 @@ fn shares<const N: usize>(standings: [Standing; N], strategy: Strategy, times: u
     let mut rng = Rng::from_seed(1);
     let mut firsts = [0; N];
     for _ in 0..times {
-        firsts[order(&standings, strategy, &mut rng)[0]] += 1;
+        firsts[order(&standings, strategy, &SCORE, &mut rng)[0]] += 1;
     }
     firsts
 }
@@ -38,7 +50,7 @@ fn of_many_two_are_drawn_and_the_rest_stands_by_its_load() {
     assert!((440..=560).contains(&fastest), "it is drawn in half of all pairs, and wins: {fastest}");
     let mut rng = Rng::from_seed(1);
     for _ in 0..100 {
-        let mut order = order(&standings, Strategy::Latency, &mut rng);
+        let mut order = order(&standings, Strategy::Latency, &SCORE, &mut rng);
         order.remove(0);
         assert!(order.is_sorted_by_key(|place| standings[*place].load()), "{order:?}");
     }
@@ -78,7 +90,7 @@ fn weights_are_shares() {
     let mut seconds = [0; 4];
     let mut rng = Rng::from_seed(2);
     for _ in 0..110_000 {
-        let order = order(&standings, Strategy::Weighted, &mut rng);
+        let order = order(&standings, Strategy::Weighted, &SCORE, &mut rng);
         seconds[order[1]] += u32::from(order[0] == 2);
     }
     let milli = chi_squared_milli(&[seconds[0], seconds[1], seconds[3]], &[2, 3, 2]);
@@ -104,19 +116,19 @@ fn a_probe_comes_first_and_what_is_shut_off_last() {
     let tiers = [Tier::Shut, Tier::Unwell, Tier::OnTrial, Tier::Degraded, Tier::Well, Tier::Probe];
     let standings = tiers.map(|tier| Standing { tier, ..well(100, 0) });
     for strategy in [Strategy::Latency, Strategy::InverseLatency] {
-        assert_eq!(order(&standings, strategy, &mut Rng::from_seed(1)), [5, 4, 3, 2, 1, 0]);
-        assert_eq!(favour(&standings, strategy), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(order(&standings, strategy, &SCORE, &mut Rng::from_seed(1)), [5, 4, 3, 2, 1, 0]);
+        assert_eq!(favour(&standings, strategy, &SCORE), [5, 4, 3, 2, 1, 0]);
     }
-    assert_eq!(order(&standings, Strategy::Ordered, &mut Rng::from_seed(1)), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(favour(&standings, Strategy::Ordered), [2, 3, 4, 5, 0, 1]);
+    assert_eq!(order(&standings, Strategy::Ordered, &SCORE, &mut Rng::from_seed(1)), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(favour(&standings, Strategy::Ordered, &SCORE), [2, 3, 4, 5, 0, 1]);
 }
 
 #[test]
 fn a_page_shows_who_is_favoured() {
     let standings = [well(300, 0), well(100, 5), well(200, 0)];
-    assert_eq!(favour(&standings, Strategy::Latency), [2, 0, 1]);
-    assert_eq!(favour(&standings, Strategy::InverseLatency), [1, 2, 0]);
-    assert_eq!(favour(&standings, Strategy::Ordered), [0, 1, 2]);
+    assert_eq!(favour(&standings, Strategy::Latency, &SCORE), [2, 0, 1]);
+    assert_eq!(favour(&standings, Strategy::InverseLatency, &SCORE), [1, 2, 0]);
+    assert_eq!(favour(&standings, Strategy::Ordered, &SCORE), [0, 1, 2]);
 }
 
 #[test]
@@ -146,13 +158,16 @@ fn tier() -> impl proptest::strategy::Strategy<Value = Tier> {
 }
 
 fn standing() -> impl proptest::strategy::Strategy<Value = Standing> {
-    let parts = (tier(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>());
-    parts.prop_map(|(tier, expected, faded, pending, weight)| Standing {
+    let numbers = (any::<u64>(), any::<u64>(), any::<u32>(), any::<u32>());
+    let parts = (tier(), numbers, prop::option::of(any::<u64>()), any::<bool>());
+    parts.prop_map(|(tier, (expected, faded, pending, weight), cost, strong)| Standing {
         tier,
         expected: Millis(expected),
         faded: Millis(faded),
         pending,
         weight,
+        cost: cost.map(Picodollars),
+        strong,
     })
 }
 
@@ -162,7 +177,65 @@ fn strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
         Just(Strategy::Weighted),
         Just(Strategy::Latency),
         Just(Strategy::InverseLatency),
+        Just(Strategy::Cost),
+        Just(Strategy::Context),
     ]
+}
+
+fn costing(cost: Option<u64>) -> Standing {
+    Standing { cost: cost.map(Picodollars), ..well(100, 0) }
+}
+
+#[test]
+fn the_cheapest_comes_first_and_what_nobody_knows_last() {
+    let standings = [costing(None), costing(Some(9)), costing(Some(0)), costing(Some(5)), costing(Some(5))];
+    let order = |standings: &[Standing]| order(standings, Strategy::Cost, &SCORE, &mut Rng::from_seed(1));
+    assert_eq!(order(&standings), [2, 3, 4, 1, 0], "as the config has them where they cost the same");
+    let mut unwell = standings;
+    unwell[2].tier = Tier::Unwell;
+    unwell[3].tier = Tier::Probe;
+    assert_eq!(order(&unwell), [3, 4, 1, 0, 2]);
+}
+
+#[test]
+fn a_score_is_the_sum_of_its_parts_by_their_weights() {
+    let standings = [
+        Standing { strong: true, cost: Some(Picodollars(799)), ..well(199, 0) },
+        Standing { cost: Some(Picodollars(99)), ..well(99, 0) },
+        Standing { cost: None, ..well(399, 7) },
+    ];
+    assert_eq!(scores(&standings, &SCORE), [2000 + 125 + 500, 1000 + 1000, 250]);
+    let order = |score: ScorePolicy| order(&standings, Strategy::Context, &score, &mut Rng::from_seed(1));
+    assert_eq!(order(SCORE), [0, 1, 2]);
+    assert_eq!(order(ScorePolicy { strengths: 1, ..SCORE }), [1, 0, 2]);
+    assert_eq!(scores(&standings, &ScorePolicy { strengths: 0, price: 3, latency: 0, ..SCORE }), [375, 3000, 0]);
+}
+
+#[test]
+fn conversations_stay_by_weight_and_only_those_of_who_leaves_move() {
+    let names: Vec<u64> = ["a/m", "b/m", "c/m", "d/m"].map(crate::rng::hash).to_vec();
+    let mut standings = [weighing(2), weighing(3), weighing(4), weighing(2)];
+    let conversations: Vec<u64> = (0..110_000_u64).map(|nth| crate::rng::hash(&nth.to_string())).collect();
+    let firsts = |standings: &[Standing]| -> Vec<usize> {
+        conversations.iter().map(|stick| stay(standings, &names, *stick)[0]).collect()
+    };
+    let before = firsts(&standings);
+    let count = |place| u32::try_from(before.iter().filter(|first| **first == place).count()).unwrap();
+    let counts = [0, 1, 2, 3].map(count);
+    let milli = chi_squared_milli(&counts, &[2, 3, 4, 2]);
+    assert!(milli < 25_900, "{counts:?}: {milli}");
+    for tier in [Tier::Shut, Tier::Unwell] {
+        standings[2].tier = tier;
+        let after = firsts(&standings);
+        for (before, after) in before.iter().zip(&after) {
+            assert!(if *before == 2 { *after != 2 } else { before == after });
+        }
+        let moved = |to| before.iter().zip(&after).filter(|(before, after)| **before == 2 && **after == to).count();
+        let moved = [moved(0), moved(1), moved(3)].map(|count| u32::try_from(count).unwrap());
+        assert!(chi_squared_milli(&moved, &[2, 3, 2]) < 23_100, "spread by the weights of the rest: {moved:?}");
+    }
+    standings[2].tier = Tier::Probe;
+    assert_eq!(firsts(&standings), before, "and back they come");
 }
 
 proptest! {
@@ -174,9 +247,9 @@ proptest! {
         strategy in strategy(),
         seed in any::<u64>(),
     ) {
-        let drawn = order(&standings, strategy, &mut Rng::from_seed(seed));
-        prop_assert_eq!(&drawn, &order(&standings, strategy, &mut Rng::from_seed(seed)));
-        for order in [&drawn, &favour(&standings, strategy)] {
+        let drawn = order(&standings, strategy, &SCORE, &mut Rng::from_seed(seed));
+        prop_assert_eq!(&drawn, &order(&standings, strategy, &SCORE, &mut Rng::from_seed(seed)));
+        for order in [&drawn, &favour(&standings, strategy, &SCORE)] {
             let mut sorted = order.clone();
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..standings.len()).collect::<Vec<_>>());
@@ -184,9 +257,27 @@ proptest! {
                 Strategy::Ordered => Tier::Well,
                 Strategy::Weighted => standings[*place].rated(),
                 Strategy::Latency | Strategy::InverseLatency => standings[*place].tier,
+                Strategy::Cost | Strategy::Context => standings[*place].steady(),
             };
             prop_assert!(order.is_sorted_by_key(tier), "{:?}", order);
         }
+    }
+
+    #[test]
+    fn a_conversation_asks_everybody_once_and_leaves_nobody_else(
+        standings in prop::collection::vec(standing(), 1..12),
+        leaves in any::<prop::sample::Index>(),
+        stick in any::<u64>(),
+    ) {
+        let names: Vec<u64> = (0..standings.len()).map(|nth| crate::rng::hash(&format!("v/m{nth}"))).collect();
+        let before = stay(&standings, &names, stick);
+        prop_assert_eq!(&before, &stay(&standings, &names, stick));
+        prop_assert!(before.is_sorted_by_key(|place| standings[*place].steady()));
+        let leaves = leaves.index(standings.len());
+        let mut left = standings.clone();
+        left[leaves].tier = Tier::Shut;
+        let others = |order: Vec<usize>| order.into_iter().filter(|place| *place != leaves).collect::<Vec<_>>();
+        prop_assert_eq!(others(before), others(stay(&left, &names, stick)));
     }
 
     #[test]

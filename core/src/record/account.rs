@@ -8,6 +8,7 @@ use crate::hints::Hints;
 use crate::price::{Picodollars, Usage};
 use crate::route::Rejection;
 use crate::time::{Millis, Timestamp};
+use crate::tokens::Weight;
 
 /// What was decided about one request, and why. All times are milliseconds since it came.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,15 @@ pub struct Account {
     pub stream: bool,
     /// What else the client asked of the gateway.
     pub hints: Option<Hints>,
+    /// What the request weighs, where anybody asked: what it was expected to come to follows from it.
+    #[serde(default)]
+    pub weight: Option<Weight>,
+    /// The number that kept it with one candidate, where its route is sticky.
+    #[serde(default)]
+    pub stick: Option<u64>,
+    /// Whom the route's shadow would have asked first.
+    #[serde(default)]
+    pub shadow: Option<String>,
     /// Who was not asked, and why not.
     pub passed_over: Vec<PassedOver>,
     /// Who was asked, in the order of asking.
@@ -171,6 +181,9 @@ impl Account {
             api: record.surface.path().to_owned(),
             stream: record.stream,
             hints: record.hints.as_deref().cloned(),
+            weight: record.weight,
+            stick: record.stick,
+            shadow: record.shadow.map(name),
             passed_over,
             attempts: attempts(record, config),
             pauses,

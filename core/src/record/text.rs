@@ -21,6 +21,9 @@ impl fmt::Display for Account {
         if let Some(client) = &self.client {
             write!(f, ", client {client}")?;
         }
+        if let Some(shadow) = &self.shadow {
+            write!(f, ", shadow {shadow}")?;
+        }
         writeln!(f, "\n\n{:>8}  what happened", "ms")?;
         for (at, line) in self.lines() {
             writeln!(f, "{:>8}  {line}", at.0)?;
@@ -118,6 +121,7 @@ fn reason(why: &Rejection) -> String {
         Rejection::NoRescue => "it could not go on with what another had begun",
         Rejection::NotWanted => "the client's hints leave it out",
         Rejection::TooDear => "it costs more than the client allows, or nobody knows what",
+        Rejection::TooSlow { expected_ms } => return format!("it is expected to take {expected_ms}"),
         Rejection::Unsupported { what } => return format!("it has no `{what}`"),
     };
     why.retry_in().map_or_else(|| name.to_owned(), |wait| format!("{name}, for {wait} more"))

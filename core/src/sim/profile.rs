@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::chance::exponential;
 use super::script::Script;
+use crate::chance::exponential;
 use crate::rng::Rng;
 use crate::time::{Millis, Timestamp};
 

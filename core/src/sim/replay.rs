@@ -156,7 +156,9 @@ impl World {
         let hints = account.hints.clone().unwrap_or_default();
         let mut request = Request::read(surface, body(surface, account)).map_err(|bad| bad.message)?;
         let asker = Asker { client, kind: surface.into() };
-        let plan = route::plan(&config, asker, &account.model, &hints).map_err(|error| error.message)?;
+        let mut plan = route::plan(&config, asker, &account.model, &hints).map_err(|error| error.message)?;
+        plan.basis.stick = account.stick;
+        account.weight.into_iter().for_each(|weight| request.presume_weight(weight));
         request.wants_usage |= hints.wants_usage;
         let request_id = account.request_id.clone();
         let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan).asked_by(client, hints);

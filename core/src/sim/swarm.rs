@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::chance::exponential;
 use super::{BEGINNING, RequestId, Sdk, World};
 use crate::breaker::State;
+use crate::chance::exponential;
 use crate::config::{BreakerId, Config, Exhausted, Name, ProbeKind, RetryPolicy, Route, Strategy, TargetId};
 use crate::dialect::Surface;
 use crate::health;

@@ -1,11 +1,14 @@
-//! Whom a route asks, and in which order: `strategy`, `models`, `tasks`, `when` and `canary`.
+//! Whom a route asks, and in which order: `strategy`, `models`, `tasks`, `when`, `canary`, `score`, `sticky`, `shadow`.
 
 use std::collections::BTreeMap;
 
 use super::names::check_printable;
+use super::policies::SPAN;
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
-use crate::config::values::{choice, integer, permille, text};
-use crate::config::{Canary, Candidate, Choice, Choices, Column, Kind, Strategy, Target, TargetId, Tasks, When};
+use crate::config::values::{choice, duration, integer, permille, text, usd};
+use crate::config::{
+    Canary, Candidate, Choice, Choices, Column, Kind, ScorePolicy, Sticky, Strategy, Target, TargetId, Tasks, When,
+};
 
 /// What a route may name.
 #[derive(Clone, Copy)]
@@ -14,8 +17,6 @@ pub(super) struct Known<'a> {
     /// The names of clients, in their order.
     pub(super) clients: &'a [&'a str],
 }
-
-const LATER: [&str; 2] = ["cost", "context"];
 
 /// Reads all of it. Candidates are as their targets are used by their own names: [`Choices::fit`] makes them the route's.
 pub(super) fn read(route: &mut Table<'_>, known: Known<'_>) -> Choices {
@@ -40,14 +41,29 @@ pub(super) fn read(route: &mut Table<'_>, known: Known<'_>) -> Choices {
     let when = route.field("when").and_then(|field| field.items()).unwrap_or_default();
     let when = when.iter().filter_map(|item| condition(item, &usual, known)).collect();
     let canary = route.table("canary", &[], |table| canary(table, known)).flatten();
-    Choices { usual, tasks, when, canary }
+    let shadow = route.table("shadow", &[], |table| other_choice(table, &usual, known));
+    let mut choices = Choices { usual, tasks, when, canary, score: ScorePolicy::default(), sticky: None, shadow };
+    if choices.goes_by(Strategy::Context) {
+        choices.score = route.table("score", &[], score).unwrap_or_default();
+    } else {
+        route.misplaced("score", "this is for another strategy", "Write strategy = \"context\", or remove it.");
+    }
+    if choices.goes_by(Strategy::Weighted) {
+        choices.sticky = route.read("sticky", choice(&STICKY, &[]));
+    } else {
+        let remedy = "Write strategy = \"weighted\", or remove it.";
+        route.misplaced("sticky", "nothing is drawn here that could stay as it is", remedy);
+    }
+    choices
 }
+
+const STICKY: [(&str, Sticky); 2] = [("prefix", Sticky::Prefix), ("client", Sticky::Client)];
 
 /// What candidates are ranked by; `None` where a table of tasks says whom to ask.
 fn strategy(field: &Field<'_>) -> Result<Option<Strategy>, Refusal> {
     let mut strategies: Vec<_> = Strategy::NAMED.iter().map(|(name, strategy)| (*name, Some(*strategy))).collect();
     strategies.push(("task", None));
-    choice(&strategies, &LATER)(field)
+    choice(&strategies, &[])(field)
 }
 
 /// The models that a list names: each by its name, or with its weight where weights count.
@@ -148,7 +164,7 @@ fn condition(item: &Field<'_>, usual: &Choice, known: Known<'_>) -> Option<When>
         if clients.is_none() && tags.is_none() && kinds.is_none() {
             when.refuse("this would always hold", "Add a `client`, a `tag` or a `kind`.");
         }
-        let strategy = when.read("strategy", choice(&Strategy::NAMED, &LATER));
+        let strategy = when.read("strategy", choice(&Strategy::NAMED, &[]));
         let models = when.field("models");
         if strategy.is_none() && models.is_none() {
             when.refuse("this leads nowhere else", "Add `models`, a `strategy`, or both.");
@@ -169,6 +185,33 @@ fn one_or_more<T>(field: &Field<'_>, parse: impl Fn(&Field<'_>) -> Result<T, Ref
         field.refuse_value("an empty list is none of all", "Name one, or remove it.");
     }
     items.iter().filter_map(|item| item.read(&parse)).collect()
+}
+
+/// Another choice than the usual one: what it leaves out is as usual.
+fn other_choice(table: &mut Table<'_>, usual: &Choice, known: Known<'_>) -> Choice {
+    let strategy = table.read("strategy", choice(&Strategy::NAMED, &[]));
+    let models = table.field("models");
+    if strategy.is_none() && models.is_none() {
+        table.refuse("this leads nowhere else", "Add `models`, a `strategy`, or both.");
+    }
+    let strategy = strategy.unwrap_or(usual.strategy);
+    let candidates = models.map_or_else(|| usual.candidates.clone(), |models| candidates(&models, strategy, known));
+    Choice { strategy, candidates }
+}
+
+fn score(table: &mut Table<'_>) -> ScorePolicy {
+    let usual = ScorePolicy::default();
+    let policy = ScorePolicy {
+        strengths: table.read("strengths", integer(0..=1000)).unwrap_or(usual.strengths),
+        price: table.read("price", integer(0..=1000)).unwrap_or(usual.price),
+        latency: table.read("latency", integer(0..=1000)).unwrap_or(usual.latency),
+        max_cost: table.read("max_cost", usd),
+        max_latency: table.read("max_latency", duration(SPAN)),
+    };
+    if policy.strengths + policy.price + policy.latency == 0 {
+        table.refuse("a score of which nothing counts", "Give one of its parts a weight.");
+    }
+    policy
 }
 
 fn canary(table: &mut Table<'_>, known: Known<'_>) -> Option<Canary> {

@@ -39,7 +39,7 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     // Without its vendor the table is still read, for what else may be wrong with it.
     let owner = owner.unwrap_or_default();
     let inherited = vendors.get(owner).map_or_else(policies::built_in, |(_, policies)| policies.clone());
-    field.table(&["strengths"], |table| {
+    field.table(&[], |table| {
         let policies = policies::model(table, &inherited);
         let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
         let target = Target {
@@ -48,6 +48,8 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
             upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
             context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
             typical_first_token: table.read("typical_first_token", duration(Millis(1)..=TYPICAL_MAX)),
+            typical_answer: table.read("typical_answer", duration(Millis(1)..=TYPICAL_MAX)),
+            strengths: table.field("strengths").map(|field| strengths(&field)).unwrap_or_default(),
             price: table.table("price", &[], prices),
             abilities: abilities(table),
             default_parameters: table.table("default_parameters", &[], parameters::defaults).unwrap_or_default(),
@@ -70,6 +72,20 @@ fn split<'a>(field: &Field<'_>, name: &'a str) -> Option<(&'a str, &'a str)> {
         field.refuse_key("not the name of a model", "Write [models.\"vendor/model\"], in quotes.");
     }
     parts
+}
+
+/// What a model is good at: the words are the operator's and the clients' own.
+fn strengths(field: &Field<'_>) -> Vec<String> {
+    let mut strengths: Vec<String> = Vec::new();
+    for item in field.items().unwrap_or_default() {
+        let Some(strength) = item.read(text) else { continue };
+        check_printable(&item, strength);
+        if strengths.iter().any(|known| known == strength) {
+            item.refuse_key("this stands here twice", "Remove one of them.");
+        }
+        strengths.push(strength.to_owned());
+    }
+    strengths
 }
 
 fn upstream<'a>(field: &Field<'a>) -> Result<&'a str, Refusal> {

@@ -1,7 +1,8 @@
 //! Whom routes ask: lists with weights, tables of tasks, conditions, canaries.
 
 use super::{errors_of, load, small};
-use crate::config::{Canary, Choice, Column, Config, Kind, Strategy};
+use crate::config::{Canary, Choice, Column, Config, Kind, RouteId, ScorePolicy, Sticky, Strategy};
+use crate::price::Picodollars;
 
 /// Three models, a client, and a route to which tests add.
 fn route(more: &str) -> String {
@@ -82,6 +83,26 @@ fn conditions_lead_to_others_with_the_breakers_and_limits_of_the_route() {
 }
 
 #[test]
+fn scores_shadows_and_what_stays() {
+    let config = load(&route(
+        "strategy = \"weighted\"\nmodels = [\"v/m\", \"v/n\"]\nsticky = \"prefix\"\nbreaker = { failures = 7 }\n\
+         shadow = { strategy = \"context\", models = [\"v/o\", \"v/n\"] }\nscore = { price = 3, max_cost = 0.01 }",
+    ));
+    let route = &config.routes[0];
+    assert_eq!(route.choices.sticky, Some(Sticky::Prefix));
+    let expected = ScorePolicy { price: 3, max_cost: Some(Picodollars(10_000_000_000)), ..ScorePolicy::default() };
+    assert_eq!(route.choices.score, expected);
+    let shadow = route.choices.shadow.as_ref().unwrap();
+    assert_eq!(
+        (shadow.strategy, names(&config, shadow)),
+        (Strategy::Context, vec!["v/o".to_owned(), "v/n".to_owned()])
+    );
+    assert_eq!(route.candidates.len(), 2, "whom a shadow names is not asked for it");
+    let breakers: Vec<_> = shadow.candidates.iter().map(|candidate| config.guard(candidate.breaker).route).collect();
+    assert_eq!(breakers, [None, Some(RouteId(0))]);
+}
+
+#[test]
 fn what_a_strategy_does_not_go_by_is_refused() {
     for (wrong, problem) in [
         ("models = [{ model = \"v/m\", weight = 2 }]", "models[0].weight: weights are for another strategy. Write"),
@@ -115,6 +136,13 @@ fn what_a_strategy_does_not_go_by_is_refused() {
         (
             "models = [\"v/m\"]\nwhen = [{ tag = [], models = [\"v/n\"] }]",
             "when[0].tag: an empty list is none of all. Name",
+        ),
+        ("models = [\"v/m\"]\nscore.price = 1", "routes.r.score: this is for another strategy. Write"),
+        ("models = [\"v/m\"]\nsticky = \"prefix\"", "routes.r.sticky: nothing is drawn here that could stay as it is."),
+        ("models = [\"v/m\"]\nshadow = {}", "routes.r.shadow: this leads nowhere else. Add"),
+        (
+            "models = [\"v/m\"]\nstrategy = \"context\"\nscore = { strengths = 0, price = 0, latency = 0 }",
+            "routes.r.score: a score of which nothing counts. Give",
         ),
         ("models = [\"v/m\"]\ncanary = { model = \"v/o\" }", "canary: `share` is missing. Add"),
         ("models = [\"v/m\"]\ncanary = { model = \"v/o\", share = 2 }", "canary.share: not a share. Write"),

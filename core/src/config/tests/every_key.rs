@@ -64,7 +64,8 @@ fn cases() -> Vec<(&'static str, Value)> {
         (
             "models/*",
             json!({
-                "upstream": "other", "context": 7, "typical_first_token": "7s", "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
+                "upstream": "other", "context": 7, "typical_first_token": "7s", "typical_answer": "7s", "strengths": ["other"],
+                "price": { "input": 7, "output": 7 }, "timeouts": { "gap": "7s" },
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "health": { "healthy": 7 }, "capabilities": ["prefill"], "lacks": ["thinking"],
                 "unsupported": ["other"], "rename": { "other": "another" }, "max_output": 7,
                 "default_parameters": { "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 },
@@ -85,6 +86,7 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "tasks": { "general": { "normal": ["openai/gpt-4.1"] } },
                 "when": [{ "tag": "other", "strategy": "latency" }],
                 "canary": { "model": "openai/gpt-4.1", "share": 0.007 },
+                "score": { "price": 7 }, "sticky": "client", "shadow": { "strategy": "latency" },
             }),
         ),
         ("store", json!({ "kind": "memory", "path": "other.db", "flush": "7s", "lines_max": 777, "keep": "7d" })),
@@ -98,6 +100,8 @@ fn cases() -> Vec<(&'static str, Value)> {
             }),
         ),
         ("canary", json!({ "model": "openai/gpt-4.1", "share": 0.007 })),
+        ("score", json!({ "strengths": 7, "price": 7, "latency": 7, "max_cost": 7, "max_latency": "7s" })),
+        ("shadow", json!({ "strategy": "latency", "models": ["openai/gpt-4.1"] })),
         ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
         (
             "clients/*",

@@ -10,6 +10,7 @@ use super::*;
 use crate::classify::{Failure, Outcome};
 use crate::concurrency::Claim;
 use crate::config::{Config, Strategy, TargetId};
+use crate::dialect::{Request, Surface};
 use crate::gateway::{Permit, Settlement};
 use crate::rng::Rng;
 
@@ -63,7 +64,7 @@ impl Fleet {
         let mut candidates = self.candidates.clone();
         let by = RankBy::Strategy(self.strategy);
         let ranking = Ranking { by, first: candidates.len(), only_best: false };
-        self.gateway.rank(self.now, &mut candidates, ranking, true, &mut self.draws);
+        self.gateway.rank(self.now, &mut candidates, ranking, (&Basis::default(), &stream()), &mut self.draws);
         let target = candidates[0].target;
         self.send(target);
         target.0
@@ -97,6 +98,11 @@ impl Fleet {
         });
         &self.asked[from..]
     }
+}
+
+fn stream() -> Request {
+    let body = r#"{"model":"all","stream":true,"messages":[]}"#;
+    Request::read(Surface::Chat, body.into()).unwrap()
 }
 
 fn settlement(outcome: Outcome, first_token: Option<Millis>, took: Millis) -> Settlement {
@@ -190,11 +196,12 @@ fn a_preview_changes_nothing_and_tells_what_comes() {
     let ranking = Ranking { by: RankBy::Strategy(Strategy::InverseLatency), first: 5, only_best: false };
     let mut seen = fleet.candidates.clone();
     let before = format!("{:?}", fleet.gateway);
-    fleet.gateway.preview(fleet.now, &mut seen, ranking, true);
+    fleet.gateway.preview(fleet.now, &mut seen, ranking, (&Basis::default(), &stream()));
     let mut draws = fleet.gateway.rng.clone();
     assert_eq!(format!("{:?}", fleet.gateway), before);
     let mut best = fleet.candidates.clone();
-    fleet.gateway.rank(fleet.now, &mut best, Ranking { only_best: true, ..ranking }, true, &mut draws);
+    let best_alone = Ranking { only_best: true, ..ranking };
+    fleet.gateway.rank(fleet.now, &mut best, best_alone, (&Basis::default(), &stream()), &mut draws);
     assert_eq!(best, seen[..1]);
 }
 

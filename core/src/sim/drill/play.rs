@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::Terms;
 use super::line::{Call, Ended, Line};
 use super::side::{Side, Tally};
+use crate::chance::exponential;
 use crate::config::TargetId;
 use crate::rng::Rng;
-use crate::sim::chance::exponential;
 use crate::sim::{BEGINNING, Profile};
 use crate::time::{Millis, Timestamp};
 

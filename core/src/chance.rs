@@ -12,7 +12,7 @@ const MINUS_LN: [u64; 17] = [
 const FINE_BITS: u32 = 20;
 
 /// An exponentially distributed number with this mean.
-pub(super) fn exponential(rng: &mut Rng, mean: u64) -> u64 {
+pub(crate) fn exponential(rng: &mut Rng, mean: u64) -> u64 {
     // A uniform draw is m/2ᵏ with m in [1/2, 1): −ln of it is k·ln 2 − ln m.
     let draw = rng.next_u64() | 1;
     let halvings = u64::from(draw.leading_zeros());
