@@ -138,17 +138,18 @@ impl Gateway {
             None => Vec::new(),
         };
         let scores = (strategy == Some(Strategy::Context)).then(|| self.scores(now, candidates, &plan.basis, request));
+        let counted = candidates.iter().filter(|_| plan.basis.weighs).map(|candidate| candidate.target);
+        let costs = self.likely_costs(counted, Some(request));
         let considered = candidates.iter().enumerate().map(|(place, candidate)| {
             let id = candidate.target;
             let unfit = unfit.iter().find(|(target, _)| *target == id).map(|(_, why)| why.clone());
             let unsuited = unsuited.iter().find(|(unsuited, _)| *unsuited == place).map(|(_, why)| why.clone());
             let rejected = unfit.or(unsuited).or_else(|| self.would_admit(now, candidate).err());
-            let cost = if plan.basis.weighs { self.likely_cost(id, Some(request)) } else { None };
             let considered = Considered {
                 target: self.config().target(id).name.clone(),
                 taken: rejected.is_none(),
                 health: self.health(now, id),
-                cost_usd: cost.map(|cost| cost.to_string()),
+                cost_usd: costs.get(place).copied().flatten().map(|cost| cost.to_string()),
                 score: scores.as_ref().map(|scores| scores[place]),
                 rejected,
             };

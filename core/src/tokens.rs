@@ -110,6 +110,11 @@ impl Calibration {
         }
     }
 
+    /// Whether it has learnt how long answers are.
+    pub fn knows_answers(&self) -> bool {
+        self.output != Self::default().output
+    }
+
     /// Takes in what a target counted for an answer; `weight` is its request's where it was weighed.
     pub fn note(&mut self, weight: Option<&Weight>, dialect: Dialect, usage: Usage) {
         if usage.output > 0 {

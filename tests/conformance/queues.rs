@@ -62,7 +62,7 @@ pub(crate) async fn the_urgent_overtake(world: &World) {
     let users: Vec<_> = seen.iter().map(|seen| seen.body()["user"].as_str().unwrap()).collect();
     assert_eq!(users, ["first", "urgent", "patient"]);
     assert!(seen.iter().all(|seen| seen.headers()["x-tidegate-priority"].is_null()), "no vendor sees it");
-    for priority in ["0", "6", "high"] {
+    for priority in ["0", "6", "1.5"] {
         let error = refused(ask(world, "a/overtaken", "nobody", priority).await, 400, "invalid_request");
         assert_eq!(error["param"], "x-tidegate-priority");
     }

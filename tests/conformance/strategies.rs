@@ -95,10 +95,10 @@ pub(crate) async fn cost_is_that_of_the_request(world: &World) {
 pub(crate) async fn context_is_fit_and_score(world: &World) {
     let short = json!({"max_tokens": 5});
     assert_eq!(serves(world, "fitting", &short).await, "a/fitting-1", "the cheapest");
-    let code = json!({"max_tokens": 5, "tidegate": {"task": "code"}});
-    assert_eq!(serves(world, "fitting", &code).await, "b/fitting-2", "its strength");
     let hurried = json!({"max_tokens": 5, "tidegate": {"task": "code", "max_latency_ms": 9000}});
     assert_ne!(serves(world, "fitting", &hurried).await, "b/fitting-2", "too slow, whatever it is good at");
+    let code = json!({"max_tokens": 5, "tidegate": {"task": "code"}});
+    assert_eq!(serves(world, "fitting", &code).await, "b/fitting-2", "its strength");
     let tools = json!([{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]);
     let able = json!({"max_tokens": 400, "tools": tools});
     assert_eq!(serves(world, "fitting", &able).await, "b/fitting-2", "one has no tools, and one too small a context");

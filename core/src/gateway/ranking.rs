@@ -124,7 +124,12 @@ impl Gateway {
             }
         };
         let known: Vec<Known> = candidates.iter().zip(&tiers).map(known).collect();
-        let standing = |((candidate, tier), assumed): ((&Candidate, &Tier), rank::Assumption)| {
+        let costs = if basis.weighs {
+            self.likely_costs(candidates.iter().map(|candidate| candidate.target), request)
+        } else {
+            vec![None; candidates.len()]
+        };
+        let standing = |(((candidate, tier), assumed), cost): (((&Candidate, &Tier), rank::Assumption), _)| {
             let stats = self.stats(candidate.target);
             let estimate = stats.estimate(stream);
             Standing {
@@ -133,14 +138,14 @@ impl Gateway {
                 faded: estimate.faded(now, assumed.typical, assumed.floor),
                 pending: stats.pending(now),
                 weight: candidate.weight,
-                cost: if basis.weighs { self.likely_cost(candidate.target, request) } else { None },
+                cost,
                 strong: basis
                     .task
                     .as_ref()
                     .is_some_and(|task| self.config.target(candidate.target).strengths.contains(task)),
             }
         };
-        candidates.iter().zip(&tiers).zip(rank::assume(&known)).map(standing).collect()
+        candidates.iter().zip(&tiers).zip(rank::assume(&known)).zip(costs).map(standing).collect()
     }
 
     fn tier(&self, now: Timestamp, candidate: &Candidate, stream: bool) -> Tier {

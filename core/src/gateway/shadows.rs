@@ -51,14 +51,13 @@ impl Gateway {
 
     /// Counts what a route's shadow would have done where `live` was asked.
     pub(crate) fn note_shadow(&mut self, route: RouteId, live: TargetId, shadow: Option<TargetId>, request: &Request) {
-        let costs =
-            shadow.map(|shadow| (self.likely_cost(live, Some(request)), self.likely_cost(shadow, Some(request))));
+        let costs = shadow.map(|shadow| self.likely_costs([live, shadow].into_iter(), Some(request)));
         let counted = &mut self.shadows[route.0];
         match (shadow, costs) {
             (Some(shadow), Some(costs)) => {
                 let count = if shadow == live { &mut counted.same } else { &mut counted.different };
                 *count = count.saturating_add(1);
-                if let (Some(of_live), Some(of_shadow)) = costs {
+                if let [Some(of_live), Some(of_shadow)] = costs[..] {
                     counted.live_cost = counted.live_cost.plus(of_live);
                     counted.shadow_cost = counted.shadow_cost.plus(of_shadow);
                 } else {

@@ -15,11 +15,25 @@ use crate::tokens::Estimate;
 const MIDDLING: Estimate = Estimate { input: 1000, output: 500 };
 
 impl Gateway {
-    /// What a request is expected to cost at a target; `None` where the price is not known.
-    pub(crate) fn likely_cost(&self, id: TargetId, request: Option<&Request>) -> Option<Picodollars> {
-        let price = self.config.target(id).price?;
-        let Estimate { input, output } = request.map_or(MIDDLING, |request| self.estimate(id, request));
-        price.cost(Usage { input, output, ..Usage::default() })
+    /// What a request is expected to cost at each of these targets; `None` where the price is not known. Of one that has given
+    /// no answers it is assumed that they are as long as the others': or whoever is asked would look cheap for being known.
+    pub(crate) fn likely_costs(
+        &self,
+        targets: impl Iterator<Item = TargetId>,
+        request: Option<&Request>,
+    ) -> Vec<Option<Picodollars>> {
+        let estimates = targets.map(|id| (id, request.map_or(MIDDLING, |request| self.estimate(id, request))));
+        let estimates: Vec<(TargetId, Estimate)> = estimates.collect();
+        let is_known = |id: TargetId| request.is_none() || self.targets[id.0].tokens.knows_answers();
+        let known = estimates.iter().filter(|(id, _)| is_known(*id)).map(|(_, estimate)| estimate.output);
+        let (sum, count) = known.fold((0_u64, 0), |(sum, count), output| (sum.saturating_add(output), count + 1));
+        let assumed = sum.checked_div(count);
+        let cost = |(id, estimate): &(TargetId, Estimate)| {
+            let output = assumed.filter(|_| !is_known(*id)).unwrap_or(estimate.output);
+            let usage = Usage { input: estimate.input, output, ..Usage::default() };
+            self.config.target(*id).price?.cost(usage)
+        };
+        estimates.iter().map(cost).collect()
     }
 
     /// Which of the candidates do not suit the request, as their places, and why.
@@ -38,9 +52,9 @@ impl Gateway {
         }
         let caps = &basis.caps;
         if let Some(most) = caps.cost {
-            let cost = |candidate: &Candidate| self.likely_cost(candidate.target, Some(request));
-            let is_dear = |candidate: &Candidate| cost(candidate).is_none_or(|cost| cost > most);
-            unsuited.extend(places(candidates, is_dear).map(|place| (place, Rejection::TooDear)));
+            let costs = self.likely_costs(candidates.iter().map(|candidate| candidate.target), Some(request));
+            let dear = costs.iter().enumerate().filter(|(_, cost)| cost.is_none_or(|cost| cost > most));
+            unsuited.extend(dear.map(|(place, _)| (place, Rejection::TooDear)));
         }
         if let Some(longest) = caps.latency {
             let standings = self.standings(now, candidates, basis, Some(request));
@@ -60,7 +74,8 @@ impl Gateway {
             let context = self.config.target(candidate.target).context;
             context.is_some_and(|context| context < self.estimate(candidate.target, request).total())
         };
-        let small: Vec<_> = places(candidates, is_small).map(|place| (place, Rejection::ContextTooSmall)).collect();
+        let small = candidates.iter().enumerate().filter(|(_, candidate)| is_small(candidate));
+        let small: Vec<_> = small.map(|(place, _)| (place, Rejection::ContextTooSmall)).collect();
         if small.len() == candidates.len() { Vec::new() } else { small }
     }
 
@@ -87,8 +102,4 @@ impl Gateway {
             self.targets[candidate.target.0].stats.pass_over(now, stream);
         }
     }
-}
-
-fn places(candidates: &[Candidate], is: impl Fn(&Candidate) -> bool) -> impl Iterator<Item = usize> {
-    candidates.iter().enumerate().filter(move |(_, candidate)| is(candidate)).map(|(place, _)| place)
 }
