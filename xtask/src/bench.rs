@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: what Tidegate costs, as ratios that repeat.
 //!
 //! Load generator, gateway and an instant vendor share one CPU, so that nothing depends on where the scheduler puts them;
-//! direct, pass-through and Tidegate, which passes on and translates, take turns within each round, so that whatever drifts
-//! drifts for all; and the figures are medians over rounds. CPU time per request is that of the gateway process alone, from the kernel's own
+//! direct, pass-through and Tidegate, which passes on, translates, and keeps a ledger, take turns within each round, so that
+//! whatever drifts drifts for all; and the figures are medians over rounds. CPU time per request is that of the gateway process alone, from the kernel's own
 //! accounting: as a ratio to the pass-through in the same round it repeats within a few percent, where throughput and the
 //! 99th percentile do not.
 
@@ -64,7 +64,7 @@ fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "--package", "tidegate", "--package", "tidegate-tests", "--bins"]))
 }
 
-/// The three processes that stand still while load passes through them.
+/// The processes that stand still while load passes through them.
 struct Bench {
     bin: PathBuf,
     /// Where the servers' logs are.
@@ -73,6 +73,8 @@ struct Bench {
     vendor: Server,
     floor: Server,
     tidegate: Server,
+    /// The same with a ledger.
+    ledger: Server,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -97,18 +99,16 @@ impl Bench {
         let floor = Server::start(&dir, "passthrough", &mut command, |command, port| {
             command.arg(format!("127.0.0.1:{port}")).arg(format!("{address}/v1"));
         })?;
-        let config = dir.join("tidegate.toml");
-        fs::write(&config, config_for(&address)).with_context(|| format!("cannot write {}", config.display()))?;
-        let mut command = pin.command(&bin.join("tidegate"));
-        let tidegate = Server::start(&dir, "tidegate", &mut command, |command, port| {
-            command.arg("serve").arg("--config").arg(&config).arg("--listen").arg(format!("127.0.0.1:{port}"));
-            command.env("TIDEGATE_BENCH_KEY", "bench").env("NO_PROXY", "127.0.0.1");
-        })?;
-        let deadline = Instant::now() + START_MAX;
-        while !get(tidegate.port, "/readyz").is_ok_and(|status| status == 200) {
-            wait_until(deadline, "tidegate")?;
+        let config = config_for(&address);
+        let tidegate = Server::tidegate(&bin, &dir, &pin, "tidegate", &config)?;
+        // A ledger that begins anew each time, on whatever disk the build is on.
+        let database = dir.join("ledger.db");
+        for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+            let _ = fs::remove_file(dir.join(file));
         }
-        Ok(Self { bin, dir, pin, vendor, floor, tidegate, interrupted })
+        let store = format!("[store]\nkind = \"sqlite\"\npath = {:?}\n", database.to_string_lossy());
+        let ledger = Server::tidegate(&bin, &dir, &pin, "ledger", &format!("{store}{config}"))?;
+        Ok(Self { bin, dir, pin, vendor, floor, tidegate, ledger, interrupted })
     }
 
     fn measure(&mut self, plan: &Plan) -> Result<Report> {
@@ -125,13 +125,19 @@ impl Bench {
                 cells.push(cell);
             }
         }
-        Ok(Report { cells, one_cpu: self.pin.0.is_some(), decision: decision()? })
+        eprintln!("    a million lines of the ledger");
+        let ledger = output(&mut self.pin.command(&self.bin.join("bench_ledger")))?.trim_end().to_owned();
+        Ok(Report { cells, one_cpu: self.pin.0.is_some(), decision: decision()?, ledger })
     }
 
     /// An error if a server has ended, which explains requests that went wrong better than these do.
     fn all_run(&mut self) -> Result<()> {
-        let servers =
-            [("vendor", &mut self.vendor), ("passthrough", &mut self.floor), ("tidegate", &mut self.tidegate)];
+        let servers = [
+            ("vendor", &mut self.vendor),
+            ("passthrough", &mut self.floor),
+            ("tidegate", &mut self.tidegate),
+            ("ledger", &mut self.ledger),
+        ];
         for (name, server) in servers {
             server.runs(name, &self.dir)?;
         }
@@ -144,6 +150,7 @@ impl Bench {
             Through::Direct => &self.vendor,
             Through::Floor => &self.floor,
             Through::Tidegate | Through::Translated => &self.tidegate,
+            Through::Ledger => &self.ledger,
         };
         let mut load = self.pin.command(&self.bin.join("bench_load"));
         let kind = if stream { "stream" } else { "plain" };
@@ -169,6 +176,22 @@ impl Bench {
 }
 
 impl Server {
+    /// Starts Tidegate with a config of its own, and waits until it serves.
+    fn tidegate(bin: &Path, dir: &Path, pin: &Pin, name: &str, config: &str) -> Result<Self> {
+        let file = dir.join(format!("{name}.toml"));
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = pin.command(&bin.join("tidegate"));
+        let server = Self::start(dir, name, &mut command, |command, port| {
+            command.arg("serve").arg("--config").arg(&file).arg("--listen").arg(format!("127.0.0.1:{port}"));
+            command.env("TIDEGATE_BENCH_KEY", "bench").env("NO_PROXY", "127.0.0.1");
+        })?;
+        let deadline = Instant::now() + START_MAX;
+        while !get(server.port, "/readyz").is_ok_and(|status| status == 200) {
+            wait_until(deadline, name)?;
+        }
+        Ok(server)
+    }
+
     /// Starts a server on a free port and waits until it accepts connections. What it prints goes to a file.
     fn start(dir: &Path, name: &str, command: &mut Command, args: impl FnOnce(&mut Command, u16)) -> Result<Self> {
         let port = free_port()?;

@@ -14,6 +14,8 @@ pub(crate) enum Through {
     Tidegate,
     /// Tidegate, before a vendor of another dialect.
     Translated,
+    /// Tidegate, with a line in the ledger for each attempt.
+    Ledger,
 }
 
 /// One measurement of a second or so.
@@ -30,7 +32,7 @@ pub(crate) struct Cell {
     stream: bool,
     connections: u32,
     /// By [`Through`], in the order of [`Through::ALL`]; the rounds stand at the same index in each.
-    samples: [Vec<Sample>; 4],
+    samples: [Vec<Sample>; 5],
 }
 
 /// Everything.
@@ -38,10 +40,12 @@ pub(crate) struct Report {
     pub(crate) cells: Vec<Cell>,
     pub(crate) one_cpu: bool,
     pub(crate) decision: Option<String>,
+    /// A million lines of the ledger.
+    pub(crate) ledger: String,
 }
 
 impl Through {
-    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Floor, Self::Tidegate, Self::Translated];
+    pub(crate) const ALL: [Self; 5] = [Self::Direct, Self::Floor, Self::Tidegate, Self::Translated, Self::Ledger];
 
     /// What the load asks for as its model. Only Tidegate knows routes, and has two of them.
     pub(crate) fn route(self) -> &'static str {
@@ -56,6 +60,7 @@ impl fmt::Display for Through {
             Self::Floor => "pass-through",
             Self::Tidegate => "tidegate",
             Self::Translated => "translated",
+            Self::Ledger => "with ledger",
         })
     }
 }
@@ -113,8 +118,10 @@ impl Cell {
             "pass_through": figures(Through::Floor),
             "tidegate": figures(Through::Tidegate),
             "translated": figures(Through::Translated),
+            "with_ledger": figures(Through::Ledger),
             "cpu_ratio": self.cpu_ratio(Through::Tidegate, Through::Floor),
             "cpu_ratio_of_translating": self.cpu_ratio(Through::Translated, Through::Tidegate),
+            "cpu_ratio_of_the_ledger": self.cpu_ratio(Through::Ledger, Through::Tidegate),
             "added_p50_us_over_direct": self.added_p50_us(Through::Direct),
             "added_p50_us_over_pass_through": self.added_p50_us(Through::Floor),
         })
@@ -124,7 +131,7 @@ impl Cell {
 impl Report {
     pub(crate) fn json(&self) -> serde_json::Value {
         let cells: Vec<_> = self.cells.iter().map(Cell::json).collect();
-        json!({ "one_cpu": self.one_cpu, "cells": cells, "decision": self.decision })
+        json!({ "one_cpu": self.one_cpu, "cells": cells, "decision": self.decision, "ledger": self.ledger })
     }
 }
 
@@ -149,27 +156,28 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n| kind   | connections | CPU, tidegate : pass-through | translated : tidegate | added p50 µs, to direct | to pass-through |"
+            "\n| kind   | connections | CPU, tidegate : pass-through | translated : tidegate | with ledger : without | added p50 µs, to direct | to pass-through |"
         )?;
         writeln!(
             f,
-            "|--------|------------:|-----------------------------:|----------------------:|------------------------:|----------------:|"
+            "|--------|------------:|-----------------------------:|----------------------:|----------------------:|------------------------:|----------------:|"
         )?;
         for cell in &self.cells {
             let (kind, connections) = (cell.kind(), cell.connections);
             let ratio = Shown(cell.cpu_ratio(Through::Tidegate, Through::Floor), 2);
             let translating = Shown(cell.cpu_ratio(Through::Translated, Through::Tidegate), 2);
+            let ledger = Shown(cell.cpu_ratio(Through::Ledger, Through::Tidegate), 3);
             let direct = Shown(cell.added_p50_us(Through::Direct), 0);
             let floor = Shown(cell.added_p50_us(Through::Floor), 0);
             writeln!(
                 f,
-                "| {kind:<6} | {connections:>11} | {ratio:>28} | {translating:>21} | {direct:>23} | {floor:>15} |"
+                "| {kind:<6} | {connections:>11} | {ratio:>28} | {translating:>21} | {ledger:>21} | {direct:>23} | {floor:>15} |"
             )?;
         }
-        match &self.decision {
-            Some(text) => writeln!(f, "\n{text}"),
-            None => Ok(()),
+        if let Some(text) = &self.decision {
+            writeln!(f, "\n{text}")?;
         }
+        writeln!(f, "\n{}", self.ledger)
     }
 }
 
@@ -217,6 +225,7 @@ mod tests {
             cell.add(Through::Floor, sample(20.0 * slow, 50.0 * slow));
             cell.add(Through::Tidegate, sample(22.0 * slow, 60.0 * slow));
             cell.add(Through::Translated, sample(33.0 * slow, 70.0 * slow));
+            cell.add(Through::Ledger, sample(22.5 * slow, 60.0 * slow));
         }
         let is_near = |ratio: Option<f64>, expected: f64| (ratio.expect("two rounds") - expected).abs() < 1e-9;
         assert!(is_near(cell.cpu_ratio(Through::Tidegate, Through::Floor), 1.1));
@@ -231,7 +240,7 @@ mod tests {
         for through in Through::ALL {
             cell.add(through, Sample { cpu_us: None, ..sample(0.0, 1.0) });
         }
-        let table = Report { cells: vec![cell], one_cpu: false, decision: None }.to_string();
+        let table = Report { cells: vec![cell], one_cpu: false, decision: None, ledger: String::new() }.to_string();
         assert!(
             table.contains(
                 "| stream |          16 | tidegate     |       1000 |              – |        1 |        2 |"
