@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tidegate_core::api::ACCEPT_PAUSE;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, info, warn};
 
@@ -18,12 +18,14 @@ use crate::app::App;
 use crate::{handler, jobs, prober};
 
 /// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
-/// within `server.drain`. Says whether all of them were.
+/// within `server.drain`. Says whether all of them were: the others are cut off, and settled, by the time it returns.
 pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> bool {
     let limits = &app.config.server;
     let connections =
         Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
+    // Dropped when connections are to be cut off.
+    let (go_on, cut_off) = watch::channel(());
     let probing = tokio::spawn(prober::run(Arc::clone(&app)));
     let running_jobs = tokio::spawn(jobs::run(Arc::clone(&app)));
     tokio::pin!(shutdown);
@@ -35,7 +37,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
         };
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => serve_connection(&app, &graceful, stream, peer, permit),
+                Ok((stream, peer)) => serve_connection(&app, &graceful, stream, peer, (permit, cut_off.clone())),
                 Err(error) => pause_after(&error).await,
             },
             () = &mut shutdown => break,
@@ -51,8 +53,14 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
             false
         }
     };
-    probing.abort();
-    running_jobs.abort();
+    drop((go_on, cut_off));
+    for task in [probing, running_jobs] {
+        task.abort();
+        // It is gone, then; that it was aborted is no news.
+        let _ = task.await;
+    }
+    // Each connection holds a permit until it is gone.
+    drop(connections.acquire_many(limits.connections_max).await);
     is_drained
 }
 
@@ -61,7 +69,7 @@ fn serve_connection(
     graceful: &GracefulShutdown,
     stream: TcpStream,
     peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    (permit, mut cut_off): (OwnedSemaphorePermit, watch::Receiver<()>),
 ) {
     // Without it the first byte of a stream can wait 40 ms for an acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
@@ -81,8 +89,10 @@ fn serve_connection(
         .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            debug!("{peer}: {error}");
+        tokio::select! {
+            served = connection => served.unwrap_or_else(|error| debug!("{peer}: {error}")),
+            // Nothing is ever sent: its end is what is waited for.
+            _ = cut_off.changed() => {}
         }
         drop(permit);
     });

@@ -36,11 +36,11 @@ pub(crate) async fn a_target_at_its_limit_makes_way_for_the_next(world: &World) 
 
 pub(crate) async fn tokens_of_requests_at_one_moment_are_not_given_twice(world: &World) {
     // Each will likely come to some five hundred, and there is room for one.
-    let ask = || world.ask("weighed");
+    let ask = || world.ask("roomy");
     let replies = tokio::join!(ask(), ask(), ask(), ask());
     let replies = [replies.0, replies.1, replies.2, replies.3];
-    let by_a = replies.iter().filter(|reply| reply.header("x-tidegate-target") == "slow/weighed-1").count();
-    assert_eq!((by_a, world.b.count("weighed-2").await), (1, 3));
+    let by_a = replies.iter().filter(|reply| reply.header("x-tidegate-target") == "slow/roomy-1").count();
+    assert_eq!((by_a, world.b.count("roomy-2").await), (1, 3));
     assert!(replies.iter().all(|reply| reply.status == 200));
 }
 

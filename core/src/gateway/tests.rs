@@ -16,6 +16,7 @@ use crate::keeper::{Keeper, Open, View};
 use crate::route::{self, Rejection};
 
 mod ejection;
+mod ledger;
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const DOWN: Outcome = Outcome::HardFailure(Failure::Status(503));

@@ -127,9 +127,9 @@ impl Query {
     }
 
     /// What to show of the rows that the database has for it.
-    pub fn page(&self, rows: &[Vec<Value<'static>>]) -> Result<Reply, ApiError> {
+    pub fn page(&self, rows: &[Vec<Value<'static>>]) -> Result<Reply, Box<ApiError>> {
         match &self.shape {
-            Shape::Sums(_) if rows.len() > SUMS_MAX => Err(too_many()),
+            Shape::Sums(_) if rows.len() > SUMS_MAX => Err(too_many().into()),
             Shape::Sums(by) => Ok(pages::sums(by, rows, self.format)),
             Shape::Lines { limit } => Ok(pages::lines(rows, *limit, self.format)),
         }
@@ -237,17 +237,15 @@ fn columns(text: &str) -> Result<Vec<Column>, Box<ApiError>> {
     let mut columns = Vec::new();
     for name in text.split(',').filter(|name| !name.is_empty()) {
         let known = Column::ALL.into_iter().find(|column| column.name() == name);
-        match known.filter(|column| !columns.contains(column)) {
-            Some(column) => columns.push(column),
-            None => {
-                let message = format!(
-                    "`by` has no `{}`, or has it twice: it is a list of `client`, `model`, `route`, `day` and `probe`, such \
-                     as by=client,day.",
-                    quoted(name)
-                );
-                return Err(ApiError::invalid(message, Some("by")).into());
-            }
-        }
+        let Some(column) = known.filter(|column| !columns.contains(column)) else {
+            let message = format!(
+                "`by` has no `{}`, or has it twice: it is a list of `client`, `model`, `route`, `day` and `probe`, such as \
+                 by=client,day.",
+                quoted(name)
+            );
+            return Err(ApiError::invalid(message, Some("by")).into());
+        };
+        columns.push(column);
     }
     Ok(columns)
 }
