@@ -23,7 +23,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
     let awaited = match reception {
         Reception::Reply(reply) => return whole(&reply),
         Reception::Query(query) => return whole(&visit.ask_ledger(*query).await),
-        Reception::Queue(inquiry) => return whole(&inquiry.unanswered()),
+        Reception::Queue(inquiry) => return visit.ask_queue(&inquiry).await,
         Reception::Body(awaited) => *awaited,
     };
     let view = visit.first_view();

@@ -22,7 +22,7 @@ use tidegate_core::notice::Notice;
 use tidegate_core::time::Timestamp;
 use tidegate_core::{api, drive};
 use wasm_bindgen::JsValue;
-use worker::{Context, Delay, Env, console_error, console_log, console_warn};
+use worker::{Context, Delay, Env, State, console_error, console_log, console_warn};
 
 use crate::{clock, js};
 
@@ -31,6 +31,9 @@ const CONFIG: &str = include_str!(concat!(env!("OUT_DIR"), "/config.json"));
 
 /// What the Durable Object binding is called in wrangler.toml.
 const KEEPER: &str = "KEEPER";
+
+/// And that of the queue.
+const QUEUE: &str = "QUEUE";
 
 thread_local! {
     /// `None` inside: the config is not usable, which has been logged.
@@ -51,23 +54,40 @@ pub(crate) struct Isolate {
     alarm_at: Cell<Timestamp>,
 }
 
+/// What keeps the isolate alive while there is something to do.
+pub(crate) enum Host {
+    /// A request.
+    Request(Context),
+    /// A Durable Object.
+    Object(Rc<State>),
+}
+
+impl Host {
+    fn wait_until(&self, doing: impl Future<Output = ()> + 'static) {
+        match self {
+            Self::Request(context) => context.wait_until(doing),
+            Self::Object(state) => state.wait_until(doing),
+        }
+    }
+}
+
 /// One request's hold on its isolate.
 #[derive(Clone)]
 pub(crate) struct Visit {
     isolate: Rc<Isolate>,
     env: Env,
-    context: Rc<Context>,
+    host: Rc<Host>,
     /// How long what is done for the gateway may go on in this request's name; settled when it is asked first.
     lingers_until: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl Isolate {
     /// The isolate, set up by its first request. `None`: its config is not usable.
-    fn enter(request: &web_sys::Request, env: &Env) -> Option<Rc<Self>> {
-        ISOLATE.with(|isolate| isolate.get_or_init(|| Self::new(request, env).map(Rc::new)).clone())
+    fn enter(region: impl FnOnce() -> String, env: &Env) -> Option<Rc<Self>> {
+        ISOLATE.with(|isolate| isolate.get_or_init(|| Self::new(region, env).map(Rc::new)).clone())
     }
 
-    fn new(request: &web_sys::Request, env: &Env) -> Option<Self> {
+    fn new(region: impl FnOnce() -> String, env: &Env) -> Option<Self> {
         // Variables and secrets are both plain strings there.
         let variable = |name: &str| Reflect::get(env, &name.into()).ok().and_then(|value| value.as_string());
         let config = match Config::from_json(CONFIG, "tidegate.toml", &variable) {
@@ -87,7 +107,7 @@ impl Isolate {
             config,
             gateway,
             urls,
-            region: region(request),
+            region: region(),
             has_asked: Cell::new(false),
             alarm_at: Cell::new(Timestamp::MAX),
         })
@@ -97,12 +117,17 @@ impl Isolate {
 impl Visit {
     /// Enters the isolate. `None`: its config is not usable.
     pub(crate) fn begin(request: &web_sys::Request, env: Env, context: Context) -> Option<Self> {
-        let isolate = Isolate::enter(request, &env)?;
-        Some(Self { isolate, env, context: Rc::new(context), lingers_until: Rc::default() })
+        Self::enter(|| region(request), env, Host::Request(context))
+    }
+
+    /// The same for whatever else there is to do; the first to enter settles the region.
+    pub(crate) fn enter(region: impl FnOnce() -> String, env: Env, host: Host) -> Option<Self> {
+        let isolate = Isolate::enter(region, &env)?;
+        Some(Self { isolate, env, host: Rc::new(host), lingers_until: Rc::default() })
     }
 
     /// The configuration.
-    pub(crate) fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &Arc<Config> {
         &self.isolate.config
     }
 
@@ -131,7 +156,7 @@ impl Visit {
         if let Some(report) = report {
             self.tell_keeper(report);
         } else if asks {
-            self.context.wait_until(self.ask_keeper(None));
+            self.host.wait_until(self.ask_keeper(None));
         }
         if let Some(at) = due_at {
             self.set_alarm(now, at);
@@ -170,7 +195,7 @@ impl Visit {
 
     /// Goes on with this after the answer, for as long as the platform lets it.
     pub(crate) fn wait_until(&self, doing: impl Future<Output = ()> + 'static) {
-        self.context.wait_until(doing);
+        self.host.wait_until(doing);
     }
 
     /// Asks the keeper what this isolate cannot know yet, if it is new. To be awaited: it takes no longer than it may,
@@ -187,7 +212,7 @@ impl Visit {
         let mut answer = JsFuture::from(asked.clone());
         let mut too_late = Delay::from(Duration::from_millis(FIRST_VIEW_WAIT.0));
         // An answer that comes too late for this request is of use to the next.
-        self.context.wait_until(async move {
+        self.host.wait_until(async move {
             let _ = JsFuture::from(asked).await;
         });
         Some(poll_fn(move |context| {
@@ -198,7 +223,7 @@ impl Visit {
 
     #[cold]
     fn tell_keeper(&self, report: Report) {
-        self.context.wait_until(self.ask_keeper(Some(report)));
+        self.host.wait_until(self.ask_keeper(Some(report)));
     }
 
     /// The gateway, for a step that has nothing to tell. Not to be held across an await.
@@ -214,6 +239,11 @@ impl Visit {
     /// All keepers.
     pub(crate) fn keepers(&self) -> Result<JsValue, JsValue> {
         Reflect::get(&self.env, &KEEPER.into())
+    }
+
+    /// Where the queue is.
+    pub(crate) fn queues(&self) -> Result<JsValue, JsValue> {
+        Reflect::get(&self.env, &QUEUE.into())
     }
 
     /// Tells the keeper a report, if there is one, and takes in its view.
@@ -243,15 +273,20 @@ impl Visit {
         })
     }
 
+    /// Tells the operator.
+    pub(crate) fn log(&self, notice: &Notice) {
+        if notice.is_warning() {
+            console_warn!("{notice}");
+        } else {
+            console_log!("{notice}");
+        }
+    }
+
     #[cold]
     fn log_notices(&self, first: Notice) {
         let mut next = Some(first);
         while let Some(notice) = next {
-            if notice.is_warning() {
-                console_warn!("{notice}");
-            } else {
-                console_log!("{notice}");
-            }
+            self.log(&notice);
             next = self.isolate.gateway.borrow_mut().poll_notice();
         }
     }
@@ -265,7 +300,7 @@ fn region(request: &web_sys::Request) -> String {
 }
 
 /// 64 random bits: a worker has randomness only while it handles a request.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a random number below 2^32")]
     let half = || (Math::random() * 2_f64.powi(32)) as u64;
     half() << 32 | half()

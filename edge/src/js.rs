@@ -16,6 +16,8 @@ pub(crate) mod told {
     pub(crate) const PIECE: u8 = 3;
     pub(crate) const END: u8 = 4;
     pub(crate) const BROKEN: u8 = 5;
+    /// What is known of the request that was to be stored.
+    pub(crate) const STORED: u8 = 6;
     /// What comes of the attempt in a slot is so much higher for each slot before it.
     pub(crate) const PER_SLOT: u8 = 8;
 }
@@ -43,6 +45,12 @@ extern "C" {
     #[wasm_bindgen(js_name = askKeeper)]
     pub(crate) fn ask_keeper(namespace: &JsValue, region: &str, path: &str, told: Option<&str>) -> Promise;
 
+    #[wasm_bindgen(js_name = askQueue)]
+    pub(crate) fn ask_queue(namespace: &JsValue, path: &str, told: &[u8]) -> Promise;
+
+    #[wasm_bindgen]
+    pub(crate) fn random() -> Vec<u8>;
+
     #[wasm_bindgen]
     pub(crate) fn probe(method: &str, url: &str, headers: &str, body: &[u8], limit_ms: f64, bytes_max: f64) -> Promise;
 
@@ -55,6 +63,15 @@ extern "C" {
 
     #[wasm_bindgen(method, js_name = carryOut)]
     pub(crate) fn carry_out(this: &Port, drive: Drive, request: &Request) -> Promise;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn run(this: &Port, drive: Drive) -> Promise;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn store(this: &Port, namespace: &JsValue, path: &str, told: &[u8]);
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn stored(this: &Port) -> String;
 
     #[wasm_bindgen(method)]
     pub(crate) fn respond(this: &Port, status: u16, headers: &str, body: &[u8]);

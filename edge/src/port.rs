@@ -1,6 +1,8 @@
 //! The port: one exchange's way to the vendors, the clock and the client.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -15,6 +17,7 @@ use tidegate_core::time::Timestamp;
 use crate::clock;
 use crate::isolate::Visit;
 use crate::js::{self, told};
+use crate::queue::SUBMIT;
 
 /// Carries out what one exchange decides.
 pub(crate) struct EdgePort {
@@ -22,13 +25,20 @@ pub(crate) struct EdgePort {
     hands: js::Port,
     /// By the slot that JavaScript keeps each in.
     under_way: [Option<AttemptId>; ATTEMPTS_AT_ONCE],
-    /// Whether a request was to be stored, which this worker cannot do yet.
-    not_stored: bool,
+    /// Where the reply is put, if no client waits for it.
+    kept: Option<Rc<RefCell<Option<Reply>>>>,
 }
 
 impl EdgePort {
     pub(crate) fn new(visit: Visit, hands: js::Port) -> Self {
-        Self { visit, hands, under_way: [None; ATTEMPTS_AT_ONCE], not_stored: false }
+        Self { visit, hands, under_way: [None; ATTEMPTS_AT_ONCE], kept: None }
+    }
+
+    /// One whose reply is kept rather than sent.
+    pub(crate) fn keeping(visit: Visit, hands: js::Port, kept: Rc<RefCell<Option<Reply>>>) -> Self {
+        let mut port = Self::new(visit, hands);
+        port.kept = Some(kept);
+        port
     }
 
     /// What JavaScript has told: of the attempt in a slot, or that the time has come.
@@ -80,6 +90,11 @@ impl Port for EdgePort {
     }
 
     fn reply(&mut self, reply: Reply) {
+        if let Some(kept) = &self.kept {
+            self.hands.respond(reply.status.as_u16(), "", &[]);
+            *kept.borrow_mut() = Some(reply);
+            return;
+        }
         self.hands.respond(reply.status.as_u16(), &js::pack(&reply.headers), &reply.body);
     }
 
@@ -87,8 +102,11 @@ impl Port for EdgePort {
         self.hands.relay(head.status.as_u16(), &js::pack(&head.headers));
     }
 
-    fn enqueue(&mut self, _: Submission) {
-        self.not_stored = true;
+    fn enqueue(&mut self, submission: Submission) {
+        // Without a binding there is nobody to ask, which comes to the same as nobody answering.
+        let queues = self.visit.queues().unwrap_or_default();
+        let path = format!("{SUBMIT}{}", self.visit.region());
+        self.hands.store(&queues, &path, &submission.to_bytes());
     }
 
     fn write(&mut self, bytes: Bytes) {
@@ -96,16 +114,15 @@ impl Port for EdgePort {
     }
 
     async fn wait(&mut self, until: Timestamp) -> Event {
-        if std::mem::take(&mut self.not_stored) {
-            return Event::Stored(None);
-        }
         // No waker is kept: JavaScript steps the exchange when something has come.
         let told = poll_fn(|_| match self.hands.next(clock::to_js(until.0)) {
             told::NOTHING => Poll::Pending,
             told => Poll::Ready(told),
         });
-        let told = told.await;
-        self.event(told)
+        match told.await {
+            told::STORED => Event::Stored(Some(self.hands.stored()).filter(|id| !id.is_empty())),
+            told => self.event(told),
+        }
     }
 }
 

@@ -53,7 +53,7 @@ async fn perform(visit: Visit, probe: Probe) {
 }
 
 /// What JavaScript has told of a probe: its head and its body, or why there are none.
-fn finding(answer: Result<JsValue, JsValue>) -> Finding {
+pub(crate) fn finding(answer: Result<JsValue, JsValue>) -> Finding {
     let broken = Finding::Fault(Fault::Broken);
     let Ok(answer) = answer else { return broken };
     if answer.as_f64() == Some(js::TIMED_OUT) {

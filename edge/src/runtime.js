@@ -5,7 +5,7 @@
 // themselves, without a promise for each of them. Nothing is decided here: limits and names come from the core.
 
 /** What can come next; `js.rs` has the same numbers. */
-const NOTHING = 0, TIMEOUT = 1, HEAD = 2, PIECE = 3, END = 4, BROKEN = 5, PER_SLOT = 8;
+const NOTHING = 0, TIMEOUT = 1, HEAD = 2, PIECE = 3, END = 4, BROKEN = 5, STORED = 6, PER_SLOT = 8;
 
 /** What can come of reading a request's body, other than its bytes. */
 const TOO_LARGE = 0, INCOMPLETE = 1;
@@ -58,6 +58,17 @@ export async function askKeeper(namespace, region, path, told) {
   return response.text();
 }
 
+/** Brings the queue something, and returns its response. */
+export function askQueue(namespace, path, told) {
+  const queue = namespace.get(namespace.idFromName("queue"));
+  return queue.fetch(`https://queue${path}`, { method: "POST", body: told.slice() });
+}
+
+/** As many random bytes as the core asks for. */
+export function random() {
+  return crypto.getRandomValues(new Uint8Array(32));
+}
+
 /** What can come of a probe, other than its head and the beginning of its body. */
 const TIMED_OUT = 0, NO_ANSWER = 1;
 
@@ -103,15 +114,44 @@ export class Port {
   #until;
   #timer;
   #ringsAt;
+  /** The id of what has been stored, nothing if it could not be; undefined until that is known. */
+  #stored;
 
   /** Carries an exchange on until its client can be answered; what is left of a stream follows as the client reads it. */
   carryOut(drive, request) {
+    request.signal.addEventListener("abort", () => this.#gone(), { once: true });
+    return this.run(drive);
+  }
+
+  /** The same for an exchange that no client waits for. */
+  run(drive) {
     return new Promise((resolve) => {
       this.#drive = drive;
       this.#answer = resolve;
-      request.signal.addEventListener("abort", () => this.#gone(), { once: true });
       this.#step();
     });
+  }
+
+  /** Has the queue store a request. */
+  store(namespace, path, told) {
+    const settle = (id) => {
+      this.#stored = id;
+      this.#step();
+    };
+    const failed = (error) => {
+      console.error(`the queue has not stored a request: ${error}`);
+      settle("");
+    };
+    // In a function of its own, so that a queue that is not there fails like one that does not answer.
+    const bring = async () => (await askQueue(namespace, path, told)).text();
+    bring().then(settle, failed);
+  }
+
+  /** What became of it. */
+  stored() {
+    const id = this.#stored;
+    this.#stored = undefined;
+    return id;
   }
 
   respond(status, headers, body) {
@@ -184,6 +224,7 @@ export class Port {
       attempt.told = NOTHING;
       if (told !== NOTHING) return told + attempt.slot * PER_SLOT;
     }
+    if (this.#stored !== undefined) return STORED;
     if (this.#rang) {
       this.#rang = false;
       return TIMEOUT;

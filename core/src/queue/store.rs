@@ -57,6 +57,8 @@ pub mod sql {
     pub const INSERT: &str = "INSERT INTO queue_jobs (id, revision, job) VALUES (?, 0, ?)";
     /// The job, its id, and the revision that was seen. No row changes where that is not the last one.
     pub const UPDATE: &str = "UPDATE queue_jobs SET revision = revision + 1, job = ? WHERE id = ? AND revision = ?";
+    /// The last revision of a job, for who cannot tell how many rows have changed.
+    pub const REVISION: &str = "SELECT revision FROM queue_jobs WHERE id = ?";
     /// Id, number and bytes of a piece.
     pub const INSERT_PIECE: &str = "INSERT INTO queue_bodies (id, piece, bytes) VALUES (?, ?, ?)";
     /// The pieces of a job's body.
