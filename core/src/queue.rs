@@ -368,11 +368,13 @@ impl Job {
 
 /// An id that nobody can guess.
 fn id_of(random: &[u8; 32]) -> String {
+    format!("job_{}", hex(&random[..16]))
+}
+
+fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = random[..16].iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    let mut id = String::from("job_");
-    id.extend(digits.map(|digit| char::from(DIGITS[usize::from(digit)])));
-    id
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl Gateway {
             request_id,
         };
         match awaited.read(now, submission.body) {
-            Next::Exchange(exchange) => Next::Exchange(Box::new(exchange.as_job())),
+            Next::Exchange(exchange) => Next::Exchange(Box::new(exchange.for_job())),
             other => other,
         }
     }

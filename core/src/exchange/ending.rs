@@ -39,12 +39,10 @@ impl Exchange {
             return;
         }
         let error = self.failure(gateway);
-        let is_callers = error.status == StatusCode::BAD_REQUEST;
-        let error = match self.store(error) {
-            Ok(()) => return,
-            Err(error) => error,
-        };
-        if is_callers || !self.say_canned() {
+        if self.store(&error) {
+            return;
+        }
+        if error.status == StatusCode::BAD_REQUEST || !self.say_canned() {
             self.refuse(&error, self.tried.last().map(|ending| ending.target));
         }
     }

@@ -39,7 +39,7 @@ impl Exchange {
 
     /// It has been kept, and is carried out now.
     #[must_use]
-    pub(crate) fn as_job(mut self) -> Self {
+    pub(crate) fn for_job(mut self) -> Self {
         self.queueing = Queueing::IsJob;
         let hints = self.hints.get_or_insert_default();
         hints.queue = Some(MayQueue::Was);
@@ -50,8 +50,8 @@ impl Exchange {
         matches!(self.queueing, Queueing::IsJob)
     }
 
-    /// Has the request stored, if it may be: then what is to be said waits for that.
-    pub(super) fn store(&mut self, error: ApiError) -> Result<(), ApiError> {
+    /// Has the request stored, if it may be: then what is to be said waits for that. `false`: it may not.
+    pub(super) fn store(&mut self, error: &ApiError) -> bool {
         // What is as little use later is not kept, nor what its client has no money for; and a stream that has begun cannot
         // turn into a promise.
         let may_pass = error.status.is_server_error() || error.kind == "rate_limit_error";
@@ -60,15 +60,15 @@ impl Exchange {
             || self.keep_alive.has_begun
             || !matches!(self.queueing, Queueing::Allowed(_))
         {
-            return Err(error);
+            return false;
         }
-        let Queueing::Allowed(mut submission) = std::mem::take(&mut self.queueing) else { return Err(error) };
+        let Queueing::Allowed(mut submission) = std::mem::take(&mut self.queueing) else { return false };
         if self.request.stream {
             submission.body = unstreamed(&submission.body);
         }
         self.actions.push_back(Action::Enqueue(submission));
-        self.state = State::Storing(Box::new(Storing { error, until: self.now + STORE_MAX }));
-        Ok(())
+        self.state = State::Storing(Box::new(Storing { error: error.clone(), until: self.now + STORE_MAX }));
+        true
     }
 
     /// It is stored, under this id; or it is not, and nothing is claimed of it.

@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use super::job::{Hook, Job};
-use super::{Queue, Store};
+use super::{Queue, Store, hex};
 use crate::backoff::doubled;
 use crate::notice::Notice;
 use crate::secret::Secret;
@@ -88,8 +88,7 @@ impl<S: Store> Queue<S> {
 fn signature(key: &Secret, body: &[u8]) -> HeaderValue {
     let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("HMAC takes keys of any length");
     let digest = mac.chain_update(body).finalize().into_bytes();
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    HeaderValue::from_str(&format!("sha256={digits}")).expect("digits can stand in a header")
+    HeaderValue::from_str(&format!("sha256={}", hex(&digest))).expect("digits can stand in a header")
 }
 
 #[cfg(test)]

@@ -163,7 +163,7 @@ impl World {
         let request_id = account.request_id.clone();
         let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan).asked_by(client, hints);
         if account.hints.as_ref().is_some_and(|hints| hints.queue == Some(MayQueue::Was)) {
-            exchange = exchange.as_job();
+            exchange = exchange.for_job();
         } else if account.ending.how == How::Queued {
             exchange = exchange.or_queued(Some(Submission::again(surface, &account.model)));
         }

@@ -99,7 +99,9 @@ fn b7_queue_when_all_are_down() {
         document["defaults"]["retry"]["attempts"] = json!(3);
         document["queue"] = json!({});
     });
-    order.iter().for_each(|target| world.usually(target, Script::status(503)));
+    for target in order {
+        world.usually(target, Script::status(503));
+    }
     let mut jobs = Vec::new();
     for _ in 0..20 {
         let id = ask(&mut world, "chain");
