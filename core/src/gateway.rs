@@ -21,6 +21,7 @@ mod sharing;
 mod slots;
 mod spending;
 mod suiting;
+mod together;
 
 use http::HeaderMap;
 
@@ -69,6 +70,10 @@ pub struct Gateway {
     /// What is sent with each key, by vendor and [`KeyId`]: made once, cloned cheaply.
     headers: Vec<Vec<HeaderMap>>,
     limits: Limiting,
+    /// Whether other gateways keep them too.
+    shares_limits: bool,
+    /// When they were told of this one's use.
+    told_at: Timestamp,
     retries: RetryBudget,
     /// By [`RouteId`](crate::config::RouteId).
     hedging: Vec<Hedging>,
@@ -196,6 +201,8 @@ impl Gateway {
             quarantines: config.vendors.iter().map(|vendor| vec![Timestamp(0); vendor.keys.len()]).collect(),
             headers: config.vendors.iter().map(vendor_headers).collect(),
             limits: Limiting::new(&config),
+            shares_limits: false,
+            told_at: Timestamp(0),
             retries: RetryBudget::new(config.retry_share_permille),
             hedging: vec![Hedging::default(); config.routes.len()],
             shadows: vec![Shadowing::default(); config.routes.len()],

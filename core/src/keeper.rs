@@ -19,6 +19,12 @@ use crate::breaker::{ORDER_MAX, Order, Snapshot, State};
 use crate::ledger;
 use crate::time::{Millis, Timestamp};
 
+mod limits;
+
+pub use limits::{Kind, Level, Used};
+
+use limits::Limits;
+
 /// Version of the stored form; a store of another version is not read.
 const VERSION: u32 = 1;
 
@@ -48,6 +54,9 @@ pub struct Report {
     /// Lines of the ledger to be stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<Lines>,
+    /// What it has used of limits that are kept together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub used: Vec<Used>,
 }
 
 impl Report {
@@ -91,6 +100,9 @@ pub struct View {
     /// The latest orders, at most one for each target.
     #[serde(default)]
     pub orders: Vec<Ordered>,
+    /// How limits stand that are kept together.
+    #[serde(default)]
+    pub limits: Vec<Level>,
 }
 
 /// An order that an operator has given to some gateway.
@@ -125,6 +137,8 @@ pub struct Keeper {
     targets: BTreeMap<String, Entry>,
     #[serde(default)]
     orders: BTreeMap<String, Given>,
+    #[serde(default)]
+    limits: Limits,
     /// The last sequence number of each reporter, the latest to speak last.
     reporters: VecDeque<(u64, u64)>,
 }
@@ -160,7 +174,13 @@ impl Given {
 
 impl Default for Keeper {
     fn default() -> Self {
-        Self { version: VERSION, targets: BTreeMap::new(), orders: BTreeMap::new(), reporters: VecDeque::new() }
+        Self {
+            version: VERSION,
+            targets: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            limits: Limits::default(),
+            reporters: VecDeque::new(),
+        }
     }
 }
 
@@ -193,11 +213,18 @@ impl Keeper {
                 (None, State::HalfOpen) => {}
             }
         }
-        true
+        let has_spent = self.limits.take_in(now, report.reporter, report.sequence == 1, &report.used);
+        // What has been used in a minute is forgotten in a minute: not worth writing down each second.
+        has_spent || !report.changes.is_empty()
     }
 
-    /// What is shut off now.
+    /// What is known now, for whoever asks.
     pub fn view(&self, now: Timestamp) -> View {
+        self.view_for(now, None)
+    }
+
+    /// The same for a gateway that has told of itself.
+    pub fn view_for(&self, now: Timestamp, reporter: Option<u64>) -> View {
         let open = self.targets.iter().filter(|(_, entry)| entry.open_until > now).map(|(target, entry)| Open {
             target: target.clone(),
             // A clock that has gone back must not make it longer than it ever was.
@@ -208,7 +235,7 @@ impl Keeper {
         let orders = self.orders.iter().filter_map(|(target, given)| {
             Some(Ordered { target: target.clone(), number: given.at.0, order: given.rest(now)? })
         });
-        View { open: open.collect(), orders: orders.collect() }
+        View { open: open.collect(), orders: orders.collect(), limits: self.limits.levels(now, reporter) }
     }
 
     /// Keeps an order for those who have not heard it. It takes the place of all that was known.
@@ -258,13 +285,19 @@ mod tests {
 
     fn report(reporter: u64, sequence: u64, state: State, remaining: u64) -> Report {
         let breaker = Snapshot { state, remaining_ms: Millis(remaining), trips: 1, ..Snapshot::default() };
-        Report { reporter, sequence, changes: vec![Change { target: "a/m".into(), breaker, order: None }], lines: None }
+        Report {
+            reporter,
+            sequence,
+            changes: vec![Change { target: "a/m".into(), breaker, order: None }],
+            lines: None,
+            used: Vec::new(),
+        }
     }
 
     fn open(remaining: u64) -> View {
         let open =
             vec![Open { target: "a/m".into(), remaining_ms: Millis(remaining), held_ms: Millis::ZERO, trips: 1 }];
-        View { open, orders: Vec::new() }
+        View { open, ..View::default() }
     }
 
     #[test]

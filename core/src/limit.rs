@@ -57,7 +57,17 @@ pub struct Bucket {
     /// Reservations below this number have drained whole.
     drained_to: u64,
     issued: u64,
+    /// What other gateways leave to this one, where several keep the limit together.
+    share: Option<Share>,
     account: Account,
+}
+
+/// A part of a bucket's room, and of what drains: no more than this is used until the others are heard of again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    left: Water,
+    /// How many gateways have one.
+    among: u64,
 }
 
 /// An amount in units that time drains in whole numbers: one of the amount is `period` of them, and each millisecond drains
@@ -106,6 +116,7 @@ impl Bucket {
             reserved: 0,
             drained_to: 0,
             issued: 0,
+            share: None,
             account: Account::default(),
         }
     }
@@ -113,11 +124,15 @@ impl Bucket {
     /// Whether there is room for `amount`; else how long until there is. What is more than the whole bucket asks for the
     /// whole bucket, and what is nothing for one: neither could be refused, or let in, for ever. Changes nothing.
     pub fn check(&self, now: Timestamp, amount: u64) -> Result<(), Millis> {
-        let wanted = self.level(now) + self.water(self.within(amount));
-        match wanted.checked_sub(self.capacity()) {
-            None | Some(0) => Ok(()),
-            Some(over) => Err(self.time_to_drain(over)),
+        let wanted = self.water(self.within(amount));
+        let over = (self.level(now) + wanted).saturating_sub(self.capacity());
+        let mut wait = self.time_to_drain(over);
+        if let Some(share) = self.share_at(now) {
+            // What is more than a whole share asks for a whole share.
+            let lacking = wanted.min(self.capacity() / Water::from(share.among)).saturating_sub(share.left);
+            wait = wait.max(self.time_to_drain(lacking.saturating_mul(share.among.into())));
         }
+        if wait == Millis::ZERO { Ok(()) } else { Err(wait) }
     }
 
     /// Takes room for `amount`, or says how long until there is. It is forgotten after `lasts`.
@@ -129,6 +144,9 @@ impl Bucket {
         let rest = self.water(amount);
         self.held.insert(self.issued, Held { amount, rest, expires: self.at + lasts });
         self.reserved += rest;
+        if let Some(share) = &mut self.share {
+            share.left = share.left.saturating_sub(rest);
+        }
         self.account.reserved += u128::from(amount);
         self.issued += 1;
         Ok(Reservation { number: self.issued - 1, amount })
@@ -162,6 +180,21 @@ impl Bucket {
         let most = (2 * self.capacity()).saturating_sub(self.reserved);
         // What has been settled is never taken back, whatever is in the bucket.
         self.settled = self.settled.max(most.min(self.settled + self.water(used)));
+    }
+
+    /// Takes in how full it is by the count of several gateways that keep the limit together, and leaves this one its share
+    /// of the room. It is never taken to be emptier than it knows itself.
+    pub fn hear(&mut self, now: Timestamp, used: u64, among: u64) {
+        self.drain(now);
+        self.settled = self.settled.max(self.water(used).saturating_sub(self.reserved));
+        let room = self.capacity().saturating_sub(self.level(now));
+        self.share = (among > 1).then(|| Share { left: room / Water::from(among), among });
+    }
+
+    /// What has ever been used or is reserved, but for what was given back: what other gateways are told.
+    pub fn used(&self) -> u64 {
+        let Account { reserved, refunded, excess, .. } = self.account;
+        u64::try_from((reserved + excess).saturating_sub(refunded)).unwrap_or(u64::MAX)
     }
 
     /// What may be used at once now.
@@ -213,12 +246,21 @@ impl Bucket {
         Water::from(now.since(self.at).0) * Water::from(self.quota.amount)
     }
 
+    /// The share as it has grown since: it gets its part of what drains.
+    fn share_at(&self, now: Timestamp) -> Option<Share> {
+        self.share.map(|Share { left, among }| {
+            let most = self.capacity() / Water::from(among);
+            Share { left: most.min(left + self.drained_since(now) / Water::from(among)), among }
+        })
+    }
+
     fn time_to_drain(&self, water: Water) -> Millis {
         Millis(u64::try_from(water.div_ceil(Water::from(self.quota.amount))).unwrap_or(u64::MAX))
     }
 
     /// Lets time pass. What was used drains first, then what is reserved, the oldest first.
     fn drain(&mut self, now: Timestamp) {
+        self.share = self.share_at(now);
         let mut drained = self.drained_since(now);
         self.at = self.at.max(now);
         let of_settled = drained.min(self.settled);
@@ -331,6 +373,23 @@ mod tests {
         assert_eq!((bucket.outstanding(), bucket.remaining(at(10))), (1, 0));
         bucket.refund(at(10), lost);
         assert_eq!(bucket.remaining(at(10)), 0, "too late");
+    }
+
+    #[test]
+    fn where_several_keep_it_together_each_has_its_share_of_the_room_and_of_what_drains() {
+        let mut bucket = Bucket::new(Quota { amount: 60, period: Millis(60_000) });
+        take(&mut bucket, at(0), 10).unwrap();
+        bucket.hear(at(0), 30, 3);
+        assert_eq!(bucket.check(at(0), 11), Err(Millis(3000)), "ten of thirty");
+        assert_eq!(take(&mut bucket, at(0), 10), Ok(()));
+        assert_eq!(bucket.check(at(0), 1), Err(Millis(3000)), "a third of one a second");
+        assert_eq!(take(&mut bucket, at(3), 1), Ok(()));
+        assert_eq!(bucket.check(at(300), 60), Ok(()), "more than its share asks for the whole share");
+        bucket.hear(at(300), 0, 1);
+        assert_eq!(take(&mut bucket, at(300), 60), Ok(()), "alone it has all");
+        bucket.hear(at(300), 20, 1);
+        assert_eq!(bucket.remaining(at(300)), 0, "it knows better what it has used itself");
+        assert_eq!(bucket.used(), 81);
     }
 
     #[test]

@@ -142,7 +142,7 @@ fn word(dimension: Dimension) -> Option<&'static str> {
     match dimension {
         Dimension::Requests => Some("requests"),
         Dimension::Tokens => Some("tokens"),
-        Dimension::Concurrency => None,
+        Dimension::Concurrency | Dimension::Money => None,
     }
 }
 

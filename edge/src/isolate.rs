@@ -102,10 +102,11 @@ impl Isolate {
         js::read_headers(&joined(of_requests), &joined(of_responses));
         let targets = (0..config.targets.len()).map(TargetId);
         let urls = targets.map(|target| Operation::ALL.map(|operation| config.url(target, operation))).collect();
-        let gateway = RefCell::new(Gateway::new(Arc::clone(&config), seed(), clock::now()));
+        let mut gateway = Gateway::new(Arc::clone(&config), seed(), clock::now());
+        gateway.share_limits();
         Some(Self {
             config,
-            gateway,
+            gateway: RefCell::new(gateway),
             urls,
             region: region(),
             has_asked: Cell::new(false),
@@ -204,7 +205,8 @@ impl Visit {
         if self.isolate.has_asked.replace(true) {
             return None;
         }
-        let asking = self.ask_keeper(None);
+        let report = self.gateway().poll_first_report(clock::now());
+        let asking = self.ask_keeper(report);
         let asked = future_to_promise(async move {
             asking.await;
             Ok(JsValue::UNDEFINED)

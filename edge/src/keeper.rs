@@ -39,12 +39,13 @@ impl DurableObject for Keeper {
             _ => (None, None),
         };
         let now = clock::now();
+        let reporter = report.as_ref().map(|report| report.reporter);
         if let Some(report) = report {
             self.handle_report(now, &report)?;
         }
         match statement {
             Some(statement) => Response::from_json(&ledger::ask(&self.sql, &statement)?),
-            None => Response::from_json(&self.merged.borrow().view(now)),
+            None => Response::from_json(&self.merged.borrow().view_for(now, reporter)),
         }
     }
 }

@@ -101,6 +101,7 @@ fn at_limit(name: &str, AtLimit { what, retry_in }: AtLimit) -> ApiError {
         Dimension::Requests => "has used up its requests a minute",
         Dimension::Tokens => "has too few of its tokens a minute left for this request",
         Dimension::Concurrency => "has as many requests under way as it may",
+        Dimension::Money => "has to wait for its share of its budget",
     };
     let message = format!("The client `{name}` {used_up}. Come back when Retry-After says.");
     let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "rate_limit_exceeded", message);

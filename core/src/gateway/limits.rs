@@ -8,7 +8,7 @@ use super::{Gateway, Settlement};
 use crate::classify::{Failure, Outcome};
 use crate::concurrency::Claim;
 use crate::config::{Config, KeyId, TargetId};
-use crate::limit::{Allowance, AtLimit, Budget, Dimension, Earmark, Hold, Need, Room, Use};
+use crate::limit::{Allowance, AtLimit, Budget, Dimension, Earmark, Hold, Need, OverBudget, Room, Use};
 use crate::notice::Notice;
 use crate::price::{Picodollars, Usage};
 use crate::route::Rejection;
@@ -18,17 +18,19 @@ use crate::time::{Millis, Timestamp};
 #[derive(Debug)]
 pub(super) struct Limiting {
     /// By vendor and [`KeyId`].
-    keys: Vec<Vec<Allowance>>,
+    pub(super) keys: Vec<Vec<Allowance>>,
     /// By [`TargetId`].
-    targets: Vec<Allowance>,
+    pub(super) targets: Vec<Allowance>,
     /// As the config's clients.
-    clients: Vec<ClientState>,
+    pub(super) clients: Vec<ClientState>,
 }
 
 #[derive(Debug)]
-struct ClientState {
-    allowance: Allowance,
-    budget: Option<Budget>,
+pub(super) struct ClientState {
+    pub(super) allowance: Allowance,
+    pub(super) budget: Option<Budget>,
+    /// What other gateways have been told of it: the period, and what was spent in it.
+    pub(super) told: Option<(u64, u64)>,
 }
 
 /// What an attempt has taken.
@@ -49,6 +51,7 @@ impl Limiting {
         let clients = config.clients.iter().map(|client| ClientState {
             allowance: Allowance::new(&client.limits),
             budget: client.budget.map(|policy| Budget::new(policy.limit, policy.period)),
+            told: None,
         });
         Self {
             keys: keys.collect(),
@@ -75,7 +78,10 @@ impl Gateway {
         };
         // What nobody can price, no budget could be kept by.
         let cost = self.expected_cost(id, need).ok_or(Rejection::Unpriced)?;
-        budget.check(now, cost).map_err(|over| Rejection::OverBudget { retry_in_ms: over.retry_in })
+        budget.check(now, cost).map_err(|OverBudget { retry_in: retry_in_ms, is_share }| match is_share {
+            true => Rejection::AtLimit { limit: Dimension::Money, retry_in_ms },
+            false => Rejection::OverBudget { retry_in_ms },
+        })
     }
 
     /// Takes the room that [`key_limit`](Self::key_limit) and [`has_room`](Self::has_room) have just found. `None` where
@@ -151,7 +157,7 @@ impl Gateway {
 
     /// A client's limits, for status pages.
     pub(crate) fn client_limits(&self, client: usize) -> (&Allowance, Option<&Budget>) {
-        let ClientState { allowance, budget } = &self.limits.clients[client];
+        let ClientState { allowance, budget, .. } = &self.limits.clients[client];
         (allowance, budget.as_ref())
     }
 

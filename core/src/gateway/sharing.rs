@@ -6,7 +6,7 @@
 use super::Gateway;
 use crate::breaker::{Order, Reported, State, Transition};
 use crate::config::{BreakerId, TargetId};
-use crate::keeper::{Change, Lines, Ordered, Report, View};
+use crate::keeper::{Change, Lines, Ordered, Report, Used, View};
 use crate::time::{Millis, Timestamp};
 
 /// A gateway with traffic hears of what others found, and of orders, at least this often; half of it at the earliest, so that
@@ -31,28 +31,30 @@ impl Gateway {
         }
     }
 
-    /// What the keeper should be told, if anything has changed since it was told last or lines are to be stored.
+    /// What the keeper should be told, if anything has changed since it was told last, lines are to be stored, or limits are
+    /// kept together and it is time to hear of them again.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let lines = self.due_lines(now, |ledger| ledger.is_due(now));
-        self.report(now, lines)
+        let used = self.due_used(now);
+        self.report(now, lines, used)
     }
 
     /// The same with all lines that wait, as far as one report carries them: before the ledger is asked for.
     pub fn poll_lines(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let lines = self.due_lines(now, |_| true);
-        self.report(now, lines)
+        self.report(now, lines, None)
     }
 
     /// The same for who may not come back to ask again: with lines that only wait for others.
     pub fn poll_last_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let lines = self.due_lines(now, |ledger| !ledger.is_offered());
-        self.report(now, lines)
+        self.report(now, lines, None)
     }
 
-    fn report(&mut self, now: Timestamp, lines: Option<Lines>) -> Option<Report> {
+    pub(super) fn report(&mut self, now: Timestamp, lines: Option<Lines>, used: Option<Vec<Used>>) -> Option<Report> {
         let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
         let changes = unreported.map(|(guard, state)| {
             state.unreported = false;
@@ -64,11 +66,11 @@ impl Gateway {
             Change { target: guard.name.clone(), breaker, order }
         });
         let changes: Vec<Change> = changes.collect();
-        if changes.is_empty() && lines.is_none() {
+        if changes.is_empty() && lines.is_none() && used.is_none() {
             return None;
         }
         self.reports += 1;
-        Some(Report { reporter: self.reporter, sequence: self.reports, changes, lines })
+        Some(Report { reporter: self.reporter, sequence: self.reports, changes, lines, used: used.unwrap_or_default() })
     }
 
     /// Whether to ask the keeper what it knows: it was not heard of for a while. Says so once each time.
@@ -86,6 +88,7 @@ impl Gateway {
         let now = self.advance(now);
         self.hear_again(now);
         self.handle_orders(now, &view.orders);
+        self.hear_limits(now, &view.limits);
         let config = self.config.clone();
         for (index, guard) in config.breakers.iter().enumerate() {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
@@ -104,7 +107,7 @@ impl Gateway {
         }
     }
 
-    fn hear_again(&mut self, now: Timestamp) {
+    pub(super) fn hear_again(&mut self, now: Timestamp) {
         self.view_due = now + self.rng.between(Millis(VIEW_EVERY.0 / 2), VIEW_EVERY);
     }
 

@@ -288,16 +288,16 @@ fn a_view_adds_caution_and_nothing_else() {
     let mut gateway = gateway();
     let open =
         |target: &str, ms| Open { target: target.into(), remaining_ms: Millis(ms), held_ms: Millis::ZERO, trips: 1 };
-    gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)], orders: Vec::new() });
+    gateway.handle_view(NOW, &View { open: vec![open("a/m", 3000), open("nobody/knows", 9000)], ..View::default() });
     assert_eq!(would_admit(&gateway, NOW, A_M), Err(Rejection::BreakerOpen { retry_in_ms: Millis(3000) }));
     let told = Notice::BreakerOpened { target: "a/m".into(), open_ms: Millis(3000), why: Trip::Reported };
     assert_eq!(notices(&mut gateway), [told]);
     assert_eq!(gateway.poll_report(NOW), None, "the keeper knows: it has told");
-    gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)], orders: Vec::new() });
+    gateway.handle_view(at(10), &View { open: vec![open("a/m", 5)], ..View::default() });
     assert_eq!(gateway.breaker(A_M.into()).retry_in(at(10)), Some(Millis(2990)), "never shorter");
     gateway.handle_view(at(10), &View::default());
     assert_eq!(gateway.breaker(A_M.into()).state(at(10)), State::Open, "what a view does not name it does not close");
-    gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)], orders: Vec::new() });
+    gateway.handle_view(at(10), &View { open: vec![open("b/m", u64::MAX)], ..View::default() });
     assert_eq!(gateway.breaker(B_M.into()).retry_in(at(10)), Some(Millis(30_000)), "at most `open_max`");
 }
 

@@ -31,6 +31,8 @@ pub enum Dimension {
     Tokens,
     /// Requests at once.
     Concurrency,
+    /// Money, of which other gateways have a part.
+    Money,
 }
 
 /// There is no room.
@@ -158,6 +160,11 @@ impl Allowance {
         if let (Some((_, slots)), Some(slot)) = (&mut self.slots, hold.slot) {
             slots.give_back(slot);
         }
+    }
+
+    /// The limits that drain.
+    pub(crate) fn buckets(&mut self) -> [(Dimension, Option<&mut Bucket>); 2] {
+        [(Dimension::Requests, self.requests.as_mut()), (Dimension::Tokens, self.tokens.as_mut())]
     }
 
     /// What there is of requests and of tokens.

@@ -10,6 +10,12 @@ use std::collections::BTreeMap;
 use crate::price::Picodollars;
 use crate::time::{Millis, Timestamp};
 
+/// How long a share may be spent from. The keeper holds it longer, so that what is spent at the last moment is told in time.
+const SHARE_LASTS: Millis = Millis::from_secs(5);
+
+/// When a share may be larger: others are heard of every second or two.
+const SHARE_RETRY: Millis = Millis::from_secs(1);
+
 /// Earmarks that are remembered; beyond them the oldest counts as spent.
 const EARMARKS_MAX: usize = 1 << 16;
 
@@ -28,8 +34,17 @@ pub struct Budget {
     held: BTreeMap<u64, (Picodollars, Timestamp)>,
     earmarked: Picodollars,
     issued: u64,
+    /// What this gateway may spend of it, where several keep it together.
+    share: Option<Share>,
     /// Whether the soft limit of this period has been told of.
     warned: bool,
+}
+
+/// What has been set aside for one of several gateways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Share {
+    left: Picodollars,
+    until: Timestamp,
 }
 
 /// Money that is set aside until it is known what a request has cost.
@@ -45,8 +60,10 @@ pub struct Earmark {
 /// There is not enough left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverBudget {
-    /// Until the next period begins.
+    /// Until the next period begins, or until others may have left more.
     pub retry_in: Millis,
+    /// Whether it is only this gateway's share that is too small for now.
+    pub is_share: bool,
 }
 
 impl Budget {
@@ -61,6 +78,7 @@ impl Budget {
             held: BTreeMap::new(),
             earmarked: Picodollars(0),
             issued: 0,
+            share: None,
             warned: false,
         }
     }
@@ -68,12 +86,21 @@ impl Budget {
     /// Whether so much can be spent. Changes nothing.
     pub fn check(&self, now: Timestamp, cost: Picodollars) -> Result<(), OverBudget> {
         let began = self.beginning(now);
-        let gone = if began > self.began { Picodollars(0) } else { self.gone() };
+        if began > self.began {
+            return self.anew(began).check(now, cost);
+        }
         // What costs nothing may be had even by whoever has nothing left.
-        if cost == Picodollars(0) || gone.plus(cost) <= self.limit {
-            Ok(())
-        } else {
-            Err(OverBudget { retry_in: now.until(began + self.period) })
+        if cost == Picodollars(0) {
+            return Ok(());
+        }
+        if self.gone().plus(cost) > self.limit {
+            return Err(OverBudget { retry_in: now.until(began + self.period), is_share: false });
+        }
+        match self.share {
+            // Whoever has not heard of the others for long does not know what is left.
+            Some(share) if share.until <= now => Err(OverBudget { retry_in: SHARE_RETRY, is_share: false }),
+            Some(share) if cost > share.left => Err(OverBudget { retry_in: SHARE_RETRY, is_share: true }),
+            _ => Ok(()),
         }
     }
 
@@ -90,6 +117,7 @@ impl Budget {
         }
         self.held.insert(self.issued, (cost, now + lasts));
         self.earmarked = self.earmarked.plus(cost);
+        self.spend_share(Picodollars(0), cost);
         self.issued += 1;
         Ok(Earmark { number: self.issued - 1, amount: cost, began: self.began })
     }
@@ -102,6 +130,7 @@ impl Budget {
             return;
         }
         let cost = cost.unwrap_or(earmark.amount);
+        self.spend_share(earmark.amount, cost);
         match self.held.remove(&earmark.number) {
             Some((amount, _)) => {
                 self.earmarked = Picodollars(self.earmarked.0 - amount.0);
@@ -118,6 +147,28 @@ impl Budget {
         if self.beginning(period_start) == self.began {
             self.spent = self.spent.plus(spent);
         }
+    }
+
+    /// From now on the budget is kept together with other gateways: nothing is spent before they have been heard of.
+    pub fn await_others(&mut self) {
+        self.share = Some(Share { left: Picodollars(0), until: Timestamp(0) });
+    }
+
+    /// Takes in what other gateways have spent in a period, by its number, and what has been set aside for this one when it
+    /// last told of itself. The answer to what was told in one period is of no use in the next.
+    pub fn hear(&mut self, now: Timestamp, told_at: Timestamp, period: u64, spent: Picodollars, share: Picodollars) {
+        self.turn(now);
+        let is_of_now = period == self.began.0 / self.period.0;
+        self.elsewhere = if is_of_now { spent } else { Picodollars(0) };
+        let left = if is_of_now { share } else { Picodollars(0) };
+        self.share = Some(Share { left, until: told_at + SHARE_LASTS });
+    }
+
+    /// The present period's number, and what this gateway has spent or set aside in it: what others are told.
+    pub fn told(&self, now: Timestamp) -> (u64, u64) {
+        let began = self.beginning(now);
+        let own = if began > self.began { 0 } else { self.spent.plus(self.earmarked).0 };
+        (began.0 / self.period.0, own)
     }
 
     /// What has been spent in the present period, and is known to be.
@@ -157,7 +208,19 @@ impl Budget {
     fn turn(&mut self, now: Timestamp) {
         let began = self.beginning(now);
         if began > self.began {
-            *self = Self { began, issued: self.issued, ..Self::new(self.limit, self.period) };
+            *self = self.anew(began);
+        }
+    }
+
+    /// As it is when a period begins. What was set aside for this gateway was the old one's.
+    fn anew(&self, began: Timestamp) -> Self {
+        let share = self.share.map(|share| Share { left: Picodollars(0), ..share });
+        Self { began, issued: self.issued, share, ..Self::new(self.limit, self.period) }
+    }
+
+    fn spend_share(&mut self, expected: Picodollars, cost: Picodollars) {
+        if let Some(share) = &mut self.share {
+            share.left = Picodollars(share.left.plus(expected).0.saturating_sub(cost.0));
         }
     }
 }
@@ -184,7 +247,7 @@ mod tests {
     fn what_is_set_aside_cannot_be_spent_twice() {
         let mut budget = budget();
         let one = budget.earmark(NOON, cents(60), LONG).unwrap();
-        assert_eq!(budget.check(NOON, cents(50)), Err(OverBudget { retry_in: HALF_A_DAY }));
+        assert_eq!(budget.check(NOON, cents(50)), Err(OverBudget { retry_in: HALF_A_DAY, is_share: false }));
         budget.settle(NOON, one, Some(cents(10)));
         let two = budget.earmark(NOON, cents(50), LONG).unwrap();
         budget.settle(NOON, two, None);
@@ -230,6 +293,31 @@ mod tests {
         budget.restore(NOON, today - Millis(1), cents(70));
         assert_eq!(budget.spent(NOON), cents(70));
         assert!(budget.check(NOON, cents(31)).is_err() && budget.check(NOON, cents(30)).is_ok());
+    }
+
+    #[test]
+    fn kept_together_nothing_is_spent_unheard_and_no_more_than_a_share_until_it_is_heard_again() {
+        let mut budget = budget();
+        budget.await_others();
+        let refused = |is_share| Err(OverBudget { retry_in: SHARE_RETRY, is_share });
+        assert_eq!(budget.check(NOON, cents(1)), refused(false));
+        assert!(budget.check(NOON, cents(0)).is_ok());
+        let today = NOON.0 / DAY.0;
+        budget.hear(NOON, NOON, today, cents(40), cents(30));
+        let one = budget.earmark(NOON, cents(30), LONG).unwrap();
+        assert_eq!(budget.check(NOON, cents(1)), refused(true));
+        budget.settle(NOON, one, Some(cents(10)));
+        assert_eq!(budget.check(NOON, cents(20)), Ok(()), "what was not needed of it");
+        assert_eq!(budget.told(NOON), (today, cents(10).0));
+        assert_eq!(budget.check(NOON + SHARE_LASTS, cents(1)), refused(false), "an old share is none");
+        budget.hear(NOON, NOON, today, cents(80), cents(50));
+        assert!(budget.check(NOON, cents(10)).is_ok() && budget.check(NOON, cents(11)).is_err());
+        assert_eq!(budget.spent(NOON), cents(90));
+        let tomorrow = NOON + DAY;
+        budget.hear(tomorrow, tomorrow, today, cents(80), cents(10));
+        assert_eq!((budget.spent(tomorrow), budget.check(tomorrow, cents(1))), (cents(0), refused(true)), "old news");
+        budget.hear(tomorrow, tomorrow, today + 1, cents(0), cents(100));
+        assert!(budget.check(tomorrow, cents(100)).is_ok());
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn reason(why: &Rejection) -> String {
         Rejection::AtLimit { limit: Dimension::Concurrency, .. } => {
             "as much is under way with its keys as they may bear"
         }
+        Rejection::AtLimit { limit: Dimension::Money, .. } => "other gateways have a part of the client's budget",
         Rejection::OverBudget { .. } => "it costs more than the client's budget has left",
         Rejection::Unpriced => "nobody knows what it costs, and the client has a budget",
         Rejection::NoCredential { .. } => "its vendor refuses all keys",

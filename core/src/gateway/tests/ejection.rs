@@ -128,7 +128,7 @@ proptest! {
                 Event::View(bits, ms) => {
                     let known = config.breakers.iter().enumerate().filter(|(nth, _)| bits >> (nth % 8) & 1 == 1);
                     let open = known.map(|(_, guard)| Open { target: guard.name.clone(), remaining_ms: Millis(*ms), held_ms: Millis::ZERO, trips: 1 });
-                    gateway.handle_view(now, &View { open: open.collect(), orders: Vec::new() });
+                    gateway.handle_view(now, &View { open: open.collect(), ..View::default() });
                 }
                 Event::Order(target, order) => gateway.order(now, TargetId(*target), *order),
             }

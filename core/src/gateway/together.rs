@@ -1,0 +1,302 @@
+//! Limits that several gateways keep together through the keeper: what each of them tells of its use, and what it makes of
+//! the others'.
+//!
+//! Requests at once are not among them: how many are under way elsewhere would be old news before it was heard.
+
+use super::Gateway;
+use super::limits::{ClientState, Limiting};
+use crate::config::Config;
+use crate::keeper::{Kind, Level, Report, Used};
+use crate::limit::{Allowance, Bucket, Budget, Dimension};
+use crate::price::Picodollars;
+use crate::time::Timestamp;
+
+/// A limit that is kept together.
+enum Shared<'l> {
+    Rate(&'l mut Bucket),
+    Money(&'l mut Budget),
+}
+
+impl Gateway {
+    /// Has limits kept together with other gateways, which are heard of through the keeper. Until then no budget is spent: a
+    /// limit that is exceeded for a moment is made up for, and money that is spent is gone.
+    pub fn share_limits(&mut self) {
+        let shared = self.limits.shared(&self.config);
+        self.shares_limits = !shared.is_empty();
+        for (_, limit) in shared {
+            if let Shared::Money(budget) = limit {
+                budget.await_others();
+            }
+        }
+    }
+
+    /// What the keeper is to be told of limits, if it is to be told now; it is asked for the others' use at the same time.
+    pub(super) fn due_used(&mut self, now: Timestamp) -> Option<Vec<Used>> {
+        let has_spent = |limits: &Self| limits.limits.clients.iter().any(|client| client.has_untold(now));
+        if !self.shares_limits || (now < self.view_due && !has_spent(self)) {
+            return None;
+        }
+        Some(self.all_used(now))
+    }
+
+    /// What a gateway that has just begun tells first, so as to have its share of budgets when its first request is decided.
+    pub fn poll_first_report(&mut self, now: Timestamp) -> Option<Report> {
+        let now = self.advance(now);
+        let used = self.shares_limits.then(|| self.all_used(now));
+        self.report(now, None, used)
+    }
+
+    fn all_used(&mut self, now: Timestamp) -> Vec<Used> {
+        self.hear_again(now);
+        self.told_at = now;
+        for client in &mut self.limits.clients {
+            client.told = client.budget.as_ref().map(|budget| budget.told(now));
+        }
+        let used = self.limits.shared(&self.config).into_iter().map(|(limit, shared)| match shared {
+            Shared::Rate(bucket) => {
+                let quota = bucket.quota();
+                Used { limit, used: bucket.used(), of: Kind::Rate { amount: quota.amount, period_ms: quota.period } }
+            }
+            Shared::Money(budget) => {
+                let (period, used) = budget.told(now);
+                Used { limit, used, of: Kind::Money { limit: budget.limit().0, period } }
+            }
+        });
+        // Those of which nothing was used too: the keeper counts from what it is told first.
+        used.collect()
+    }
+
+    /// Takes in how limits stand.
+    pub(super) fn hear_limits(&mut self, now: Timestamp, levels: &[Level]) {
+        if !self.shares_limits {
+            return;
+        }
+        let told_at = self.told_at;
+        for (limit, shared) in self.limits.shared(&self.config) {
+            let level = levels.iter().find(|level| level.limit == limit);
+            // Of what the keeper does not know, nobody has told.
+            let Some(Level { used, among, money, .. }) = level else { continue };
+            match (shared, money) {
+                (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among),
+                (Shared::Money(budget), Some((period, share))) => {
+                    budget.hear(now, told_at, *period, Picodollars(*used), Picodollars(*share));
+                }
+                (Shared::Money(_), None) => {}
+            }
+        }
+    }
+}
+
+impl ClientState {
+    /// Whether it has spent anything, or set it aside, since the keeper was told: of that the others are to know at once.
+    fn has_untold(&self, now: Timestamp) -> bool {
+        self.budget.as_ref().map(|budget| budget.told(now)) != self.told
+    }
+}
+
+impl Limiting {
+    /// All limits that are kept together, by the names that all gateways have for them.
+    fn shared<'l>(&'l mut self, config: &Config) -> Vec<(String, Shared<'l>)> {
+        let mut shared = Vec::new();
+        for (vendor, keys) in config.vendors.iter().zip(&mut self.keys) {
+            for (key, allowance) in vendor.keys.iter().zip(keys) {
+                rates(&mut shared, &format!("key/{}/{}", vendor.name, key.name), allowance);
+            }
+        }
+        for (target, allowance) in config.targets.iter().zip(&mut self.targets) {
+            rates(&mut shared, &format!("model/{}", target.name), allowance);
+        }
+        for (client, state) in config.clients.iter().zip(&mut self.clients) {
+            let name = format!("client/{}", client.name);
+            rates(&mut shared, &name, &mut state.allowance);
+            shared.extend(state.budget.as_mut().map(|budget| (format!("{name}/money"), Shared::Money(budget))));
+        }
+        shared
+    }
+}
+
+fn rates<'l>(shared: &mut Vec<(String, Shared<'l>)>, name: &str, allowance: &'l mut Allowance) {
+    for (dimension, bucket) in allowance.buckets() {
+        let what = if dimension == Dimension::Tokens { "tokens" } else { "requests" };
+        shared.extend(bucket.map(|bucket| (format!("{name}/{what}"), Shared::Rate(bucket))));
+    }
+}
+
+#[cfg(all(test, feature = "toml"))]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::concurrency::Claim;
+    use crate::config::TargetId;
+    use crate::gateway::tests::settlement;
+    use crate::gateway::{Permit, Settlement};
+    use crate::keeper::{Keeper, Report};
+    use crate::limit::Need;
+    use crate::price::Usage;
+    use crate::time::Millis;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    /// Sixty requests a minute for the model, and a dollar a day for the client: a token of an answer costs a cent.
+    fn gateways(count: u64) -> Vec<Gateway> {
+        let config = r#"
+vendors.v = { dialect = "openai", base_url = "https://v.test" }
+models."v/m" = { rpm = 60, price = { input = 0, output = 10_000 } }
+clients.c = { key = { env = "C" }, budget = { usd = 1, per = "1d" } }
+"#;
+        let config = Config::from_toml(config, "t", &|_| Some("a-key-that-is-long-enough".into())).unwrap();
+        let config = Arc::new(config);
+        let new = |seed| {
+            let mut gateway = Gateway::new(Arc::clone(&config), seed, NOW);
+            gateway.share_limits();
+            gateway
+        };
+        (1..=count).map(new).collect()
+    }
+
+    fn admit(gateway: &mut Gateway, now: Timestamp, client: Option<usize>, output: u64) -> Option<Permit> {
+        let candidate = gateway.config().candidate(TargetId(0));
+        let need = Need { output, client, ..Need::default() };
+        let claim = Claim { lasts: Millis(600_000), need, ..Claim::LAST };
+        gateway.admit(now, &candidate, Millis(600_000), &claim).ok()
+    }
+
+    fn settle(gateway: &mut Gateway, now: Timestamp, permit: Permit, output: u64) {
+        let usage = Some(Usage { output, ..Usage::default() });
+        gateway.settle(now, permit, &Settlement { usage, ..settlement(crate::classify::Outcome::Success) });
+    }
+
+    /// A gateway tells what it has to tell, and hears the answer.
+    fn talk(keeper: &mut Keeper, gateway: &mut Gateway, now: Timestamp) -> Option<Report> {
+        let report = gateway.poll_report(now)?;
+        keeper.handle_report(now, &report);
+        gateway.handle_view(now, &keeper.view_for(now, Some(report.reporter)));
+        Some(report)
+    }
+
+    /// Those that ask for as much as they can get in two minutes, and what each of them gets.
+    fn crowd(count: u64, asking: usize) -> Vec<u64> {
+        let mut gateways = gateways(count);
+        let mut keeper = Keeper::default();
+        let mut admitted = vec![0; gateways.len()];
+        for tick in 0..1200 {
+            let now = NOW + Millis(tick * 100);
+            for (nth, gateway) in gateways.iter_mut().enumerate() {
+                talk(&mut keeper, gateway, now);
+                if nth < asking
+                    && let Some(permit) = admit(gateway, now, None, 0)
+                {
+                    admitted[nth] += 1;
+                    settle(gateway, now, permit, 1);
+                }
+            }
+        }
+        admitted
+    }
+
+    #[test]
+    fn a_limit_is_one_for_all_and_whoever_uses_it_alone_has_it_all() {
+        // Sixty at once, and a hundred and twenty that drain in two minutes.
+        let alone: u64 = crowd(3, 1).iter().sum();
+        assert!((170..=180).contains(&alone), "{alone}");
+        for count in [2, 5] {
+            let admitted = crowd(count, usize::MAX);
+            let sum: u64 = admitted.iter().sum();
+            // Until they have heard of each other, which takes two seconds, each of them asks for ten a second.
+            assert!((150..=180 + 20 * (count - 1)).contains(&sum), "{admitted:?}");
+            let (least, most) = (admitted.iter().min().unwrap(), admitted.iter().max().unwrap());
+            assert!(least * 2 > *most, "nobody is left out: {admitted:?}");
+        }
+    }
+
+    #[test]
+    fn without_the_keeper_each_goes_on_with_its_share() {
+        let mut gateways = gateways(2);
+        let mut keeper = Keeper::default();
+        for now in [NOW + Millis(2000), NOW + Millis(4000)] {
+            for gateway in &mut gateways {
+                let permit = admit(gateway, now, None, 0).unwrap();
+                settle(gateway, now, permit, 1);
+                talk(&mut keeper, gateway, now);
+            }
+        }
+        // From here on nobody is heard of any more.
+        let mut admitted = 0;
+        for tick in 0..600 {
+            let now = NOW + Millis(4000 + tick * 100);
+            for gateway in &mut gateways {
+                if let Some(permit) = admit(gateway, now, None, 0) {
+                    admitted += 1;
+                    settle(gateway, now, permit, 1);
+                }
+            }
+        }
+        assert!((110..=120).contains(&admitted), "{admitted} in a minute, of sixty at once and sixty that drain");
+    }
+
+    #[test]
+    fn no_money_is_spent_before_the_others_are_heard_of() {
+        let mut gateways = gateways(2);
+        let mut keeper = Keeper::default();
+        assert!(admit(&mut gateways[0], NOW, Some(0), 1).is_none());
+        assert!(admit(&mut gateways[0], NOW, None, 1).is_some(), "rates are a matter of moments");
+        gateways[0].handle_view(NOW, &keeper.view(NOW));
+        assert!(admit(&mut gateways[0], NOW, Some(0), 1).is_none(), "a view of nobody in particular leaves nothing");
+        let report = gateways[0].poll_first_report(NOW).unwrap();
+        keeper.handle_report(NOW, &report);
+        gateways[0].handle_view(NOW, &keeper.view_for(NOW, Some(report.reporter)));
+        let permit = admit(&mut gateways[0], NOW, Some(0), 90).unwrap();
+        assert!(talk(&mut keeper, &mut gateways[0], NOW).is_some(), "the others are told at once");
+        settle(&mut gateways[0], NOW, permit, 40);
+        assert!(talk(&mut keeper, &mut gateways[0], NOW).is_some());
+        assert!(talk(&mut keeper, &mut gateways[0], NOW).is_none(), "and once");
+        let gone = NOW + Millis(6000);
+        assert!(admit(&mut gateways[0], gone, Some(0), 1).is_none(), "without the keeper nothing is spent");
+        let mut alone = Gateway::new(Arc::clone(gateways[0].config()), 1, NOW);
+        assert!(admit(&mut alone, NOW, Some(0), 100).is_some(), "nor does a gateway wait that has no others");
+    }
+
+    proptest! {
+        /// However requests interleave, whatever answers are lost and whoever comes late: no more is spent than there is,
+        /// as long as requests cost no more than was expected and what was spent is told before the share runs out.
+        #[test]
+        fn a_budget_is_kept_by_all_together(
+            events in prop::collection::vec((0_usize..3, 0_u64..1500, 1_u64..30, 0_u64..30, 0_u8..6), 1..200),
+        ) {
+            let mut gateways = gateways(3);
+            let mut keeper = Keeper::default();
+            let mut now = NOW;
+            let mut out: Vec<(usize, Permit, u64)> = Vec::new();
+            let mut spent = 0;
+            for (nth, wait, expected, cost, what) in events {
+                now = now + Millis(wait);
+                match what {
+                    0 | 1 if !out.is_empty() => {
+                        let (of, permit, expected) = out.swap_remove(nth % out.len());
+                        let cost = cost.min(expected);
+                        spent += cost;
+                        settle(&mut gateways[of], now, permit, cost);
+                    }
+                    // A report whose answer is lost.
+                    2 => drop(gateways[nth].poll_report(now).map(|report| keeper.handle_report(now, &report))),
+                    _ => {
+                        talk(&mut keeper, &mut gateways[nth], now);
+                        let permit = admit(&mut gateways[nth], now, Some(0), expected);
+                        out.extend(permit.map(|permit| (nth, permit, expected)));
+                    }
+                }
+                // As the worker does: after each step, what there is to tell is told.
+                for gateway in &mut gateways {
+                    if gateway.limits.clients[0].has_untold(now) {
+                        talk(&mut keeper, gateway, now);
+                    }
+                }
+                let promised: u64 = out.iter().map(|(_, _, expected)| *expected).sum();
+                prop_assert!(spent + promised <= 100, "{spent} and {promised} of a hundred cents");
+            }
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Limits that many gateways keep together.
+//!
+//! Each gateway tells what it has used of each limit since it began, so that a report that is lost costs nothing but time,
+//! and one that is repeated counts nothing twice. The keeper adds it up, lets it drain as a
+//! [`Bucket`](crate::limit::Bucket) does, and tells how full it is and among how many gateways the rest is to be shared.
+//! Each of them uses no more than its share until it hears again. Of money, what each may spend is set aside here before it
+//! is told, so that no two of them spend the same.
+//!
+//! What gateways have spent is kept for good, since money does not drain; what they have used in a minute is not worth
+//! storing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Millis, Timestamp};
+
+/// Limits remembered. A deployment has tens.
+const LIMITS_MAX: usize = 1024;
+
+/// Gateways remembered for each; what others have used stays counted.
+const REPORTERS_MAX: usize = 64;
+
+/// Whoever has used nothing of a limit for so long needs no share of it.
+const ACTIVE: Millis = Millis::from_secs(10);
+
+/// What a gateway has used of a limit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Used {
+    /// The limit's name, the same to all gateways.
+    pub limit: String,
+    /// How much since the gateway began, or in the period.
+    pub used: u64,
+    /// What kind of limit it is.
+    pub of: Kind,
+}
+
+/// What kind of limit something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It drains: so much in so long.
+    Rate {
+        /// So much.
+        amount: u64,
+        /// In so long.
+        period_ms: Millis,
+    },
+    /// It begins anew with each period.
+    Money {
+        /// What may be spent in one.
+        limit: u64,
+        /// Which period it is, counted from the Unix epoch.
+        period: u64,
+    },
+}
+
+/// How a limit stands, as one gateway should see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Its name.
+    pub limit: String,
+    /// What all have used and has not drained; of money, what the others have spent in this period.
+    pub used: u64,
+    /// How many gateways use it, the one that asks among them.
+    pub among: u64,
+    /// Of money: the period, and what is set aside for the gateway that asks.
+    pub money: Option<(u64, u64)>,
+}
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Limits(BTreeMap<String, Shared>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Shared {
+    of: Kind,
+    /// What has been used and has not drained, in 1/1000.
+    level_milli: u64,
+    at: Timestamp,
+    /// Money of gateways that are not remembered.
+    forgotten: u64,
+    by: BTreeMap<u64, Known>,
+}
+
+/// What is known of one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    used: u64,
+    /// When it last used something; of money, when it last told of it.
+    at: Timestamp,
+    /// Money that is set aside for it, as long as it is heard of.
+    share: u64,
+}
+
+impl Limits {
+    /// Takes in what a gateway has used. Says whether it has spent anything, which has to be stored.
+    pub(super) fn take_in(&mut self, now: Timestamp, reporter: u64, is_first: bool, used: &[Used]) -> bool {
+        let mut has_spent = false;
+        for used in used {
+            if self.0.len() >= LIMITS_MAX && !self.0.contains_key(&used.limit) {
+                continue;
+            }
+            let shared = self.0.entry(used.limit.clone()).or_insert_with(|| Shared::new(used.of, now));
+            let before = shared.by.get(&reporter).map_or(0, |known| known.used);
+            shared.note(now, reporter, is_first, used);
+            has_spent |= matches!(used.of, Kind::Money { .. }) && used.used != before;
+        }
+        has_spent
+    }
+
+    /// How all of them stand, as a gateway should see it; `None`: one that has told of nothing yet.
+    pub(super) fn levels(&self, now: Timestamp, reporter: Option<u64>) -> Vec<Level> {
+        self.0.iter().map(|(limit, shared)| shared.level(now, limit, reporter)).collect()
+    }
+}
+
+impl Shared {
+    fn new(of: Kind, now: Timestamp) -> Self {
+        Self { of, level_milli: 0, at: now, forgotten: 0, by: BTreeMap::new() }
+    }
+
+    fn note(&mut self, now: Timestamp, reporter: u64, is_first: bool, told: &Used) {
+        match (self.of, told.of) {
+            // Whoever has not noticed that a new period has begun tells of one that is over.
+            (Kind::Money { period: known, .. }, Kind::Money { period, .. }) if period < known => return,
+            // Another period, or another configuration.
+            (known, of) if known != of => *self = Self::new(of, now),
+            _ => {}
+        }
+        // Of a gateway that is not known and has told before, it is not known what has drained already.
+        let unknown = if is_first { 0 } else { told.used };
+        let last = self.by.get(&reporter).map_or(unknown, |known| known.used);
+        let more = told.used.saturating_sub(last);
+        // Refunds come too late to be taken back where it drains.
+        let is_money = matches!(self.of, Kind::Money { .. });
+        let used = if is_money { told.used } else { told.used.max(last) };
+        self.level_milli = self.drained(now).saturating_add(more.saturating_mul(1000)).min(self.level_max());
+        self.at = self.at.max(now);
+        if self.by.len() >= REPORTERS_MAX && !self.by.contains_key(&reporter) {
+            self.forget_one();
+        }
+        let at = self.by.get(&reporter).map_or(now, |known| known.at);
+        let at = if more > 0 || is_money { now } else { at };
+        self.by.insert(reporter, Known { used, at, share: 0 });
+        let share = self.share(now, reporter);
+        self.by.insert(reporter, Known { used, at, share });
+    }
+
+    /// What can be set aside for a gateway: its part of what has neither been spent nor been set aside for another. What a
+    /// silent one was left is not another's before that one has had time to tell.
+    fn share(&self, now: Timestamp, reporter: u64) -> u64 {
+        let Kind::Money { limit, .. } = self.of else { return 0 };
+        let active = |known: &Known| now.since(known.at) < ACTIVE;
+        let gone = self.by.values().fold(self.forgotten, |gone, known| {
+            let share = if active(known) { known.share } else { 0 };
+            gone.saturating_add(known.used).saturating_add(share)
+        });
+        let others = self.by.iter().filter(|(other, known)| **other != reporter && active(known)).count() as u64;
+        limit.saturating_sub(gone) / (others + 1)
+    }
+
+    fn level(&self, now: Timestamp, limit: &str, reporter: Option<u64>) -> Level {
+        let others = || self.by.iter().filter(|(known, _)| Some(**known) != reporter);
+        let active = others().filter(|(_, known)| now.since(known.at) < ACTIVE).count() as u64;
+        let (used, money) = match self.of {
+            Kind::Rate { .. } => (self.drained(now).div_ceil(1000), None),
+            Kind::Money { period, .. } => {
+                let spent = others().map(|(_, known)| known.used).fold(self.forgotten, u64::saturating_add);
+                let own = reporter.and_then(|reporter| self.by.get(&reporter));
+                (spent, Some((period, own.map_or(0, |own| own.share))))
+            }
+        };
+        Level { limit: limit.to_owned(), used, among: active + 1, money }
+    }
+
+    /// What is left of the level now.
+    fn drained(&self, now: Timestamp) -> u64 {
+        let Kind::Rate { amount, period_ms } = self.of else { return 0 };
+        let drained = u128::from(now.since(self.at).0) * u128::from(amount) * 1000 / u128::from(period_ms.0.max(1));
+        self.level_milli.saturating_sub(u64::try_from(drained).unwrap_or(u64::MAX))
+    }
+
+    /// Twice what may be used at once, as in a bucket.
+    fn level_max(&self) -> u64 {
+        match self.of {
+            Kind::Rate { amount, .. } => amount.saturating_mul(2000),
+            Kind::Money { .. } => 0,
+        }
+    }
+
+    /// Forgets the gateway that has been silent the longest; what it has spent stays spent.
+    fn forget_one(&mut self) {
+        let Some(silent) = self.by.iter().min_by_key(|(_, known)| known.at).map(|(reporter, _)| *reporter) else {
+            return;
+        };
+        if let Some(known) = self.by.remove(&silent) {
+            self.forgotten = self.forgotten.saturating_add(known.used);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+    const SIXTY: Kind = Kind::Rate { amount: 60, period_ms: Millis(60_000) };
+
+    fn used(used: u64, of: Kind) -> Vec<Used> {
+        vec![Used { limit: "client/team/requests".into(), used, of }]
+    }
+
+    fn level(limits: &Limits, now: Timestamp, reporter: Option<u64>) -> (u64, u64) {
+        let levels = limits.levels(now, reporter);
+        (levels[0].used, levels[0].among)
+    }
+
+    #[test]
+    fn what_all_have_used_adds_up_and_drains() {
+        let mut limits = Limits::default();
+        assert!(!limits.take_in(NOW, 1, true, &used(20, SIXTY)), "nothing worth storing");
+        limits.take_in(NOW, 2, true, &used(30, SIXTY));
+        assert_eq!(level(&limits, NOW, Some(1)), (50, 2));
+        assert_eq!(level(&limits, NOW, None), (50, 3), "a newcomer makes one more");
+        assert_eq!(level(&limits, NOW + Millis(20_000), Some(1)), (30, 1), "the other has been silent");
+        limits.take_in(NOW + Millis(20_000), 2, true, &used(35, SIXTY));
+        assert_eq!(level(&limits, NOW + Millis(20_000), Some(1)), (35, 2), "only what is new");
+    }
+
+    #[test]
+    fn what_is_repeated_or_was_lost_counts_once() {
+        let mut limits = Limits::default();
+        for told in [20, 20, 10, 20] {
+            limits.take_in(NOW, 1, true, &used(told, SIXTY));
+        }
+        assert_eq!(level(&limits, NOW, Some(2)).0, 20);
+        // The report that would have said 30 is lost.
+        limits.take_in(NOW, 1, true, &used(40, SIXTY));
+        assert_eq!(level(&limits, NOW, Some(2)).0, 40);
+        limits.take_in(NOW, 1, true, &used(u64::MAX, SIXTY));
+        assert_eq!(level(&limits, NOW, Some(2)).0, 120, "room again after two periods, whatever is told");
+    }
+
+    #[test]
+    fn a_keeper_that_has_forgotten_begins_to_count_anew() {
+        let mut limits = Limits::default();
+        limits.take_in(NOW, 1, false, &used(5000, SIXTY));
+        assert_eq!(level(&limits, NOW, None).0, 0);
+        limits.take_in(NOW, 1, false, &used(5010, SIXTY));
+        assert_eq!(level(&limits, NOW, None).0, 10);
+    }
+
+    #[test]
+    fn money_is_what_the_others_have_spent_in_this_period() {
+        let (today, tomorrow) = (Kind::Money { limit: 1000, period: 7 }, Kind::Money { limit: 1000, period: 8 });
+        let mut limits = Limits::default();
+        assert!(limits.take_in(NOW, 1, true, &used(100, today)));
+        limits.take_in(NOW, 2, true, &used(50, today));
+        assert_eq!((level(&limits, NOW, Some(1)).0, level(&limits, NOW, None).0), (50, 150));
+        limits.take_in(NOW, 1, true, &used(80, today));
+        assert_eq!(level(&limits, NOW, None).0, 130, "what was set aside and not needed is there again");
+        limits.take_in(NOW, 2, true, &used(5, tomorrow));
+        limits.take_in(NOW, 1, true, &used(200, today));
+        assert_eq!(level(&limits, NOW, None), (5, 2), "a new period, and late news of the old one");
+    }
+
+    #[test]
+    fn what_is_set_aside_for_one_is_not_anothers_before_it_had_time_to_tell() {
+        let today = Kind::Money { limit: 1000, period: 7 };
+        let mut limits = Limits::default();
+        let share = |limits: &Limits, now, reporter| limits.levels(now, Some(reporter))[0].money.unwrap().1;
+        limits.take_in(NOW, 1, true, &used(0, today));
+        assert_eq!(share(&limits, NOW, 1), 1000, "alone");
+        limits.take_in(NOW, 2, true, &used(0, today));
+        assert_eq!(share(&limits, NOW, 2), 0, "not yet");
+        limits.take_in(NOW, 1, false, &used(200, today));
+        assert_eq!(share(&limits, NOW, 1), 400, "half of the rest, for there is another");
+        limits.take_in(NOW, 2, false, &used(0, today));
+        assert_eq!(share(&limits, NOW, 2), 200);
+        let later = NOW + ACTIVE;
+        limits.take_in(later, 2, false, &used(0, today));
+        assert_eq!(share(&limits, later, 2), 800, "whoever is silent has had its time");
+        assert_eq!(limits.levels(later, None)[0].money, Some((7, 0)));
+    }
+
+    #[test]
+    fn its_memory_is_bounded_and_what_was_spent_stays_spent() {
+        let mut limits = Limits::default();
+        let today = Kind::Money { limit: 5000, period: 7 };
+        for reporter in 0..1000 {
+            limits.take_in(NOW + Millis(reporter), reporter, true, &used(1, today));
+            let other = Used { limit: format!("client/{reporter}-{}", "x".repeat(3)), used: 1, of: SIXTY };
+            limits.take_in(NOW, reporter, true, &[other.clone(), other]);
+        }
+        for more in 0..1000 {
+            limits.take_in(NOW, 1, true, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY }]);
+        }
+        assert_eq!(limits.0.len(), LIMITS_MAX);
+        let spent = limits.levels(NOW, None).into_iter().find(|level| level.limit == "client/team/requests").unwrap();
+        assert_eq!(spent.used, 1000);
+        assert_eq!(limits.0["client/team/requests"].by.len(), REPORTERS_MAX);
+    }
+}
