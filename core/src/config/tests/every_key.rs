@@ -13,7 +13,7 @@ use crate::config::{Config, toml_to_json};
 /// For each key a value that is not the example's, by the end of the path of its table.
 fn cases() -> Vec<(&'static str, Value)> {
     vec![
-        ("", json!({ "aliases": { "other": "default" }, "clients": {} })),
+        ("", json!({ "aliases": { "other": "default" }, "clients": { "team-a": { "key": { "env": "OTHER" } } } })),
         (
             "server",
             json!({
@@ -95,7 +95,7 @@ fn cases() -> Vec<(&'static str, Value)> {
         (
             "when/*",
             json!({
-                "client": "team-a", "tag": "other", "kind": "count_tokens", "strategy": "inverse_latency",
+                "client": "team-b", "tag": "other", "kind": "count_tokens", "strategy": "inverse_latency",
                 "models": ["openai/gpt-4.1"],
             }),
         ),
@@ -116,12 +116,12 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({
                 "jobs_max": 7, "client_jobs_max": 7, "body_max": "7KiB", "bytes_max": "7MiB", "at_once": 7, "attempts": 7,
                 "base": "7s", "max": "7s", "expiry": "7s", "keep": "7s", "webhook": { "env": "OTHER_WEBHOOK" },
-                "webhook_key": { "env": "OTHER" }, "key": { "env": "OTHER" },
+                "webhook_key": { "env": "OTHER_KEY_OF_A_QUEUE" }, "key": { "env": "OTHER_KEY_OF_A_QUEUE" },
             }),
         ),
         ("queue/webhook", json!({ "env": "OTHER_WEBHOOK" })),
-        ("queue/webhook_key", json!({ "env": "OTHER" })),
-        ("queue/key", json!({ "env": "OTHER" })),
+        ("queue/webhook_key", json!({ "env": "OTHER_KEY_OF_A_QUEUE" })),
+        ("queue/key", json!({ "env": "OTHER_KEY_OF_A_QUEUE" })),
         ("clients/*/key", json!({ "env": "OTHER" })),
     ]
 }
