@@ -1,11 +1,13 @@
-//! The systems of three write-ups as configs of `presets/systems`, each test named by its row in the README's table, with
+//! The systems of five write-ups as configs of `presets/systems`, each test named by its row in the README's table, with
 //! scripted vendors and a clock that is a number: hours of outages pass in no time.
 
 #![cfg(feature = "toml")]
 #![expect(clippy::unwrap_used, reason = "a story that fails says where")]
 
 mod circuit_breaker;
+mod disaster_recovery;
 mod health_failover;
+mod load_balancing;
 mod several_vendors;
 
 use serde_json::{Value, json};
