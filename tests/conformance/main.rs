@@ -17,6 +17,7 @@ mod failures;
 mod health;
 mod hedging;
 mod hints;
+mod jobs;
 mod keys;
 mod ledger;
 mod limits;
@@ -97,6 +98,8 @@ fn table() -> Vec<Scenario> {
             a_full_queue_refuses throttling_shrinks_the_limit;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill;
+        jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
+            clients_allow_and_forbid_the_queue jobs_survive_a_restart;
         operators: status explain explain_refuses requests_are_accounted_for admin_needs_its_key;
         ledger: sums_are_exact what_the_ledger_cannot_be_asked;
     }

@@ -155,6 +155,8 @@ impl Drop for Directory {
 fn native(setup: &Setup) -> Command {
     let mut command = Command::new(built("TIDEGATE_BIN", "tidegate"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&setup.config);
+    // Where a relative path of its config leads.
+    command.current_dir(setup.storage.path());
     // Nothing of ours: no vendor keys, no proxy.
     command.env_clear().envs(setup.variables.iter().cloned());
     command

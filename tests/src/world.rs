@@ -127,7 +127,8 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
         ("SINGLE_KEY", SINGLE_KEY),
         ("BUDGET_KEY", BUDGET_KEY),
     ];
-    let own = clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY)]);
+    let own =
+        clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY), ("QUEUE_KEY", "a-key-of-the-queue-that-is-long-enough")]);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let addresses = [
         ("SANDBOX_A", &vendors.a),

@@ -1,0 +1,150 @@
+//! Requests that nobody can serve: kept, carried out once somebody can, and told to nobody but whoever asked.
+
+use serde_json::{Value, json};
+use tidegate_tests::gateway::{Gateway, Scratch};
+use tidegate_tests::http::{Reply, Request};
+use tidegate_tests::vendors::Vendors;
+use tidegate_tests::wait;
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, World, chat, question, setup, streamed};
+
+use crate::check::refused;
+
+/// The id of the job that a request has become.
+#[track_caller]
+fn queued(reply: Reply) -> String {
+    let reply = reply.expect(202);
+    let told = reply.json();
+    assert_eq!((&told["status"], &told["object"]), (&json!("queued"), &json!("queue.job")), "{reply}");
+    let id = told["id"].as_str().expect("an id").to_owned();
+    assert_eq!(reply.header("location"), format!("/v1/queue/{id}"), "{reply}");
+    assert!(reply.header("retry-after").parse::<u64>().is_ok_and(|seconds| seconds >= 1), "{reply}");
+    assert!(reply.header("x-tidegate-request-id").starts_with("tg-"), "{reply}");
+    id
+}
+
+async fn look(to: &Gateway, id: &str) -> Reply {
+    with_key(Request::get(&format!("/v1/queue/{id}")), CLIENT_KEY).send(to.address).await
+}
+
+fn with_key(request: Request, key: &str) -> Request {
+    request.header("authorization", &format!("Bearer {key}"))
+}
+
+/// The job as its client sees it once it is over.
+async fn over(gateway: &Gateway, id: &str) -> Value {
+    wait::until(&format!("{id} to be over"), async || {
+        let told = look(gateway, id).await.expect(200).json();
+        (told["status"] != "pending" && told["status"] != "running").then_some(told)
+    })
+    .await
+}
+
+pub(crate) async fn queue_when_all_are_down(world: &World) {
+    world.a.answers("kept-1", 503).await;
+    world.b.answers("kept-2", 503).await;
+    let plain = queued(world.ask("kept").await);
+    let reply = world.stream("kept").await;
+    assert!(reply.json()["message"].as_str().unwrap().ends_with("It will be whole, not a stream."), "{reply}");
+    let stream = queued(reply);
+    let reply = look(&world.gateway, &plain).await.expect(200);
+    let told = reply.json();
+    assert_eq!((&told["model"], &told["reply"]), (&json!("kept"), &Value::Null), "{told}");
+    assert!(told["status"] == "pending" || told["status"] == "running", "{told}");
+    assert!(!reply.header("retry-after").is_empty(), "{reply}");
+
+    world.b.heal("kept-2").await;
+    for id in [&plain, &stream] {
+        let told = over(&world.gateway, id).await;
+        assert_eq!((&told["status"], &told["reply"]["status"]), (&json!("done"), &json!(200)), "{told}");
+        assert_eq!(told["reply"]["body"]["object"], "chat.completion", "{told}");
+        assert!(told["reply"]["content_type"].as_str().unwrap().starts_with("application/json"), "{told}");
+        assert!(told["attempts"].as_u64() >= Some(1), "{told}");
+    }
+    let before = world.b.count("kept-2").await;
+    let again = look(&world.gateway, &plain).await.expect(200).json();
+    assert_eq!(again["status"], "done", "as often as it is asked for");
+    assert_eq!(world.b.count("kept-2").await, before, "and carried out once");
+    world.a.heal("kept-1").await;
+}
+
+pub(crate) async fn one_idempotency_key_is_one_job(world: &World) {
+    world.a.answers("keyed-1", 503).await;
+    let ask = async |key: &str| queued(world.send(chat(&question("keyed")).header("idempotency-key", key)).await);
+    let (first, second, other) = (ask("k-1").await, ask("k-1").await, ask("k-2").await);
+    assert_eq!(first, second);
+    assert_ne!(first, other);
+    let error = refused(
+        world.send(chat(&question("keyed")).header("idempotency-key", &"k".repeat(256))).await,
+        400,
+        "invalid_request",
+    );
+    assert_eq!(error["param"], "idempotency-key");
+    world.a.heal("keyed-1").await;
+    for id in [&first, &other] {
+        assert_eq!(over(&world.gateway, id).await["status"], "done");
+    }
+}
+
+pub(crate) async fn jobs_are_their_clients_own(world: &World) {
+    world.a.answers("owned-1", 503).await;
+    let id = queued(world.ask("owned").await);
+    let path = format!("/v1/queue/{id}");
+    for request in [Request::get(&path), Request::new("DELETE", &path)] {
+        refused(with_key(request, GUEST_KEY).send(world.gateway.address).await, 404, "unknown_job");
+    }
+    refused(Request::get(&path).send(world.gateway.address).await, 401, "invalid_api_key");
+    refused(world.send(Request::post(&path, &json!({}))).await, 405, "method_not_allowed");
+    let deleted = world.send(Request::new("DELETE", &path)).await.expect(200).json();
+    assert_eq!(deleted, json!({"object": "queue.job", "id": id, "deleted": true}));
+    refused(look(&world.gateway, &id).await, 404, "unknown_job");
+    refused(look(&world.gateway, "job_0123").await, 404, "unknown_job");
+
+    // One that came after it is carried out, and it is not.
+    let mut body = question("owned");
+    body["user"] = json!("the later one");
+    let later = queued(world.send(chat(&body)).await);
+    world.a.heal("owned-1").await;
+    assert_eq!(over(&world.gateway, &later).await["status"], "done");
+    let seen = world.a.requests("owned-1").await;
+    assert_eq!(seen.last().unwrap().body()["user"], "the later one");
+}
+
+pub(crate) async fn clients_allow_and_forbid_the_queue(world: &World) {
+    world.a.answers_times("allowed-1", 2, 503).await;
+    world.a.answers("allowed-1", 400).await;
+    let ask = async |model: &str, says: &str| world.send(chat(&question(model)).header("x-tidegate-queue", says)).await;
+    let reply = ask("allowed", "never").await;
+    refused(reply, 502, "upstream_error");
+    let id = queued(ask("allowed", "allow").await);
+    let error = refused(ask("allowed", "perhaps").await, 400, "invalid_request");
+    assert_eq!(error["param"], "x-tidegate-queue");
+    // What is wrong with it itself does not get better.
+    assert_eq!(ask("allowed", "allow").await.status, 400);
+    let told = over(&world.gateway, &id).await;
+    assert_eq!((&told["status"], &told["reason"]), (&json!("failed"), &json!("refused")), "{told}");
+    assert!(told["error"]["message"].is_string(), "{told}");
+    assert!(world.a.requests("allowed-1").await.iter().all(|seen| seen.headers()["x-tidegate-queue"].is_null()));
+    world.a.heal("allowed-1").await;
+}
+
+pub(crate) async fn jobs_survive_a_restart(world: &World) {
+    let vendors = Vendors::start().await;
+    let setup = setup(world.runtime, &vendors, Scratch::new());
+    vendors.a.answers("kept-1", 503).await;
+    vendors.b.answers("kept-2", 503).await;
+    let first = Gateway::start(&setup);
+    let mut jobs = Vec::new();
+    for body in [question("kept"), streamed("kept"), question("kept")] {
+        jobs.push(queued(with_key(chat(&body), CLIENT_KEY).send(first.address).await));
+    }
+    drop(first);
+
+    vendors.a.heal("kept-1").await;
+    vendors.b.heal("kept-2").await;
+    let second = Gateway::start(&setup);
+    // At the edge the object is woken by its alarm, or by whoever asks.
+    for id in &jobs {
+        let told = over(&second, id).await;
+        assert_eq!((&told["status"], &told["reply"]["status"]), (&json!("done"), &json!(200)), "{told}");
+    }
+}
