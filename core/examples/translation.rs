@@ -109,7 +109,7 @@ impl<'c> Pair<'c> {
         let stamp = Stamp {
             request_id: "req_0123456789abcdef".to_owned(),
             at: Timestamp(1_790_000_000_000),
-            price: target.price,
+            price: target.price.as_ref().map(|tariff| tariff.at(Timestamp(1_790_000_000_000))),
             wants_usage: request.wants_usage,
         };
         let mut stream = Reader::new(&request, &prepared, vendor.dialect, &target.upstream, stamp).stream();

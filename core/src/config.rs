@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use crate::dialect::chat::Abilities;
 use crate::dialect::{Operation, anthropic, gemini, openai};
-use crate::price::Price;
+use crate::price::{Price, Tariff};
 use crate::secret::Secret;
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
 mod check;
 mod defaults;
@@ -67,6 +67,8 @@ pub struct Config {
     pub queue: Option<QueuePolicy>,
     /// What outlives the process; `None`: nothing does.
     pub store: Option<StorePolicy>,
+    /// The file that prices of the operator's own are in, for the adapter to read; see [`Config::with_prices`].
+    pub prices: Option<String>,
     /// Everything a client may put in `model`: routes, `vendor/model`, aliases, and bare model names that are unique.
     pub names: BTreeMap<String, Name>,
 }
@@ -153,6 +155,8 @@ pub struct Vendor {
     pub base_url: String,
     /// At least one; a vendor that needs none has a single [`Key`] without a secret.
     pub keys: Vec<Key>,
+    /// Whose part of the built-in price table is its own.
+    pub prices: Option<&'static str>,
     /// How long connecting may take: one limit per vendor, since connections are pooled per vendor.
     pub connect: Millis,
     /// Top-level parameters of a request that it refuses, in alphabetical order. [`Parameters`] says what becomes of them.
@@ -182,6 +186,17 @@ impl Key {
     }
 }
 
+/// Where a target's price comes from; each stands above those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PricedBy {
+    /// The table that is built in, or nothing.
+    Table,
+    /// The file that `prices.file` names.
+    File,
+    /// The configuration.
+    Config,
+}
+
 /// `[models."vendor/model"]`: the unit that a breaker guards, all routes together but for those that have one of their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -199,8 +214,10 @@ pub struct Target {
     pub typical_answer: Option<Millis>,
     /// What it is good at, in the words that clients have for their tasks.
     pub strengths: Vec<String>,
-    /// `None` is unknown, which is not zero.
-    pub price: Option<Price>,
+    /// What its tokens cost; `None` is unknown, which is not zero.
+    pub price: Option<Tariff>,
+    /// Where that comes from.
+    pub priced_by: PricedBy,
     /// What it can do: a request for more goes to another candidate.
     pub abilities: Abilities,
     /// What it is asked with where the client says nothing of it.
@@ -250,6 +267,28 @@ impl Config {
         check::check(&document, file, None, secrets)
     }
 
+    /// The same with prices from another document, of which each table is named by a target; what the configuration says
+    /// itself stands above them.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document, each with its line and a remedy.
+    #[cfg(feature = "toml")]
+    pub fn with_prices(self, text: &str, file: &str) -> Result<Self, ConfigErrors> {
+        let document = Node::from_toml(text, file)?;
+        check::with_prices(self, &document, file, Some(text))
+    }
+
+    /// The same, with the JSON that [`toml_to_json`] made of such a document.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the document, each with its key and a remedy.
+    pub fn with_prices_json(self, text: &str, file: &str) -> Result<Self, ConfigErrors> {
+        let document = Node::from_json(text, file)?;
+        check::with_prices(self, &document, file, None)
+    }
+
     /// Whether `listen` may be listened on: an address that others can reach needs clients with keys. A document's own
     /// `server.listen` has been checked; this is for one that comes from elsewhere.
     ///
@@ -279,6 +318,11 @@ impl Config {
     /// The target with this id.
     pub fn target(&self, id: TargetId) -> &Target {
         &self.targets[id.0]
+    }
+
+    /// What a target's tokens cost at a moment; `None` is unknown.
+    pub fn price(&self, id: TargetId, now: Timestamp) -> Option<Price> {
+        self.target(id).price.as_ref().map(|tariff| tariff.at(now))
     }
 
     /// A target as it is used when called by its own name.

@@ -215,7 +215,7 @@ impl fmt::Display for Notice {
             Self::BudgetNearlySpent { client, spent, limit } => {
                 write!(f, "client {client} has spent ${spent} of its ${limit}")
             }
-            Self::PriceUnknown { target } => write!(f, "{target}: no price configured, its cost is unknown"),
+            Self::PriceUnknown { target } => write!(f, "{target}: no price is known for it, its cost is unknown"),
             Self::LinesLost { count } => {
                 write!(f, "{count} lines of the ledger are lost: they came faster than the store took them")
             }

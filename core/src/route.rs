@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::dialect::{Request, Rescue};
 use crate::hints::{Hints, Sort};
-use crate::price::Picodollars;
+use crate::price::{Picodollars, Tariff};
 use crate::reply::{ApiError, quoted};
 use crate::rng::{Rng, hash};
 use crate::time::Millis;
@@ -336,7 +336,8 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<So
     if sort == Some(Sort::Price) {
         // By a token of each kind: which of the two weighs more is not known before the answer.
         let price = |candidate: &Candidate| {
-            config.target(candidate.target).price.map_or(Picodollars(u64::MAX), |price| price.input.plus(price.output))
+            let price = config.target(candidate.target).price.as_ref().map(Tariff::ceiling);
+            price.map_or(Picodollars(u64::MAX), |price| price.input.plus(price.output))
         };
         plan.candidates.sort_by_key(price);
     }
@@ -356,7 +357,8 @@ fn left_out(config: &Config, hints: &Hints, candidate: &Candidate) -> Option<Rej
     if unwanted {
         Some(Rejection::NotWanted)
     } else {
-        (!hints.max_price.allows(config.target(candidate.target).price)).then_some(Rejection::TooDear)
+        let price = config.target(candidate.target).price.as_ref().map(Tariff::ceiling);
+        (!hints.max_price.allows(price)).then_some(Rejection::TooDear)
     }
 }
 

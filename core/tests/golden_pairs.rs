@@ -146,7 +146,7 @@ fn reader(pair: &Pair, body: &str, vendor: &Vendor, target: &Target) -> (Reader,
     let stamp = Stamp {
         request_id: "0123456789abcdef".into(),
         at: Timestamp(1_790_000_000_000),
-        price: target.price,
+        price: target.price.as_ref().map(|tariff| tariff.at(Timestamp(0))),
         wants_usage: request.wants_usage,
     };
     (Reader::new(&request, &prepared, vendor.dialect, &target.upstream, stamp), request)

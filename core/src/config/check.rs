@@ -14,6 +14,7 @@ mod limits;
 mod names;
 mod parameters;
 mod policies;
+mod prices;
 mod queue;
 mod routes;
 mod server;
@@ -21,6 +22,7 @@ mod store;
 mod targets;
 mod vendors;
 
+pub(super) use prices::with_file as with_prices;
 pub(super) use server::exposure;
 
 /// Checks `document`, which was read from `file`; `text` is what its places are in, if it has any.
@@ -50,6 +52,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
         let queue = queue::read(root, &routes);
         let store = store::read(root);
+        let prices = prices::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
         let goes_by_tags = routes.iter().any(|route| route.choices.when.iter().any(|when| when.tags.is_some()));
         Config {
@@ -63,6 +66,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
             breakers,
             queue,
             store,
+            prices,
             names,
         }
     })

@@ -6,6 +6,7 @@ use super::*;
 use crate::dialect::Rescue;
 use crate::dialect::chat::Abilities;
 use crate::price::Picodollars;
+use crate::time::Timestamp;
 
 mod choices;
 mod every_key;
@@ -63,7 +64,7 @@ fn the_example_works_with_three_keys_set() {
     assert_eq!((gpt.timeouts, gpt.retry), Default::default(), "the example shows the defaults");
     let breaker = config.breakers.iter().find(|guard| guard.name == gpt.name).unwrap();
     assert_eq!(breaker.policy, BreakerPolicy::default(), "the example shows the defaults");
-    assert_eq!(gpt.price.unwrap().cached_input, Some(Picodollars(500_000)));
+    assert_eq!(gpt.price.as_ref().unwrap().at(Timestamp(0)).cached_input, Some(Picodollars(500_000)));
     assert_eq!(gpt.abilities, Abilities::default(), "the example shows the defaults");
     let dialects: Vec<_> = config.vendors.iter().map(|vendor| vendor.dialect).collect();
     assert_eq!(dialects, [Dialect::Anthropic, Dialect::Gemini, Dialect::OpenAi]);
@@ -75,7 +76,7 @@ fn what_is_left_out_has_the_defaults_the_example_shows() {
     assert_eq!(config.server, Server::default());
     let target = config.target(TargetId(0));
     assert_eq!((target.timeouts, target.retry, config.guard(BreakerId(0)).policy), Default::default());
-    assert_eq!((target.context, target.price), (None, None), "absent is not zero");
+    assert_eq!((target.context, &target.price), (None, &None), "absent is not zero");
     assert_eq!(target.upstream, "m");
     let Abilities { tools, vision, json_schema, prefill, max_output, .. } = target.abilities;
     assert_eq!((tools, vision, json_schema, prefill, max_output), (true, true, true, false, 8192));
@@ -656,4 +657,50 @@ fn a_store_is_kept_only_where_the_config_says_so() {
         let errors = errors_of(&small(&format!("store = {wrong}")));
         assert!(errors.contains(problem), "{wrong}: {errors}");
     }
+}
+
+#[test]
+fn prices_come_in_layers() {
+    let text = r#"
+[vendors.o]
+dialect = "openai"
+base_url = "http://127.0.0.1:1"
+prices = "openai"
+[models."o/gpt-4.1"]
+[models."o/gpt-4.1-mini"]
+price = { input = 7, output = 7 }
+[models."o/mine"]
+[routes.r]
+models = ["o/gpt-4.1"]
+"#;
+    let input = |config: &Config, name: &str| {
+        let target = config.targets.iter().find(|target| target.name == name).unwrap();
+        target.price.as_ref().map(|tariff| tariff.at(Timestamp(0)).input.0)
+    };
+    let config = load(text);
+    assert_eq!((input(&config, "o/gpt-4.1"), input(&config, "o/gpt-4.1-mini")), (Some(2_000_000), Some(7_000_000)));
+    assert_eq!(input(&config, "o/mine"), None, "unknown stays unknown");
+    let file = "[\"o/gpt-4.1\"]\ninput = 3\noutput = 3\n[\"o/gpt-4.1-mini\"]\ninput = 3\noutput = 3\n";
+    let config = config.with_prices(file, "prices.toml").unwrap();
+    assert_eq!((input(&config, "o/gpt-4.1"), input(&config, "o/gpt-4.1-mini")), (Some(3_000_000), Some(7_000_000)));
+    let json = toml_to_json(file, "prices.toml").unwrap();
+    assert_eq!(load(text).with_prices_json(&json, "prices.toml").unwrap(), config);
+    let wrong = "[\"o/gpt-4.2\"]\ninput = 3\n";
+    let errors = load(text).with_prices(wrong, "prices.toml").unwrap_err().to_string();
+    assert!(errors.contains("prices.toml:1:1: \"o/gpt-4.2\": there is no model `o/gpt-4.2`"), "{errors}");
+    assert!(errors.contains("`output` is missing"), "{errors}");
+}
+
+#[test]
+fn tiers_stand_in_their_order() {
+    let tiers = |tiers: &str| small(&format!("price = {{ input = 1, output = 1, tiers = [{tiers}] }}\n"));
+    let price =
+        load(&tiers("{ above = 10, input = 2, output = 3 }")).targets[0].price.as_ref().unwrap().at(Timestamp(0));
+    assert_eq!(
+        (price.for_prompt(10).input, price.for_prompt(11).input),
+        (Picodollars(1_000_000), Picodollars(2_000_000))
+    );
+    let swapped = "{ above = 10, input = 2, output = 3 }, { above = 9, input = 2, output = 3 }";
+    let errors = Config::from_toml(&tiers(swapped), "t", &all_set).unwrap_err().to_string();
+    assert!(errors.contains("not above the tier before it"), "{errors}");
 }

@@ -41,7 +41,7 @@ impl Exchange {
         Stamp {
             request_id: self.request_id.clone(),
             at: self.started_at,
-            price: target.price,
+            price: target.price.as_ref().map(|tariff| tariff.at(self.now)),
             wants_usage: self.request.wants_usage,
         }
     }

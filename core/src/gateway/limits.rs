@@ -193,7 +193,7 @@ impl Gateway {
 
     fn expected_cost(&self, id: TargetId, need: &Need) -> Option<Picodollars> {
         let usage = Usage { input: need.input, output: need.output, ..Usage::default() };
-        self.config.target(id).price?.cost(usage)
+        self.config.price(id, self.now)?.cost(usage)
     }
 }
 

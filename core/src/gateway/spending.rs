@@ -6,7 +6,7 @@ use crate::config::{KeyId, TargetId};
 use crate::keeper::Lines;
 use crate::ledger::{Cause, Entry, Ledger, Line};
 use crate::notice::Notice;
-use crate::price::Picodollars;
+use crate::price::{self, Picodollars};
 use crate::time::Timestamp;
 
 /// What a target's answers have cost.
@@ -98,10 +98,9 @@ impl Gateway {
     /// What an answer cost. Without a price, or without the vendor's count, that is unknown, which is not nothing.
     fn charge(&mut self, id: TargetId, settlement: &Settlement) -> Option<Picodollars> {
         let target = self.config.target(id);
+        let price = self.config.price(id, self.now);
         let spending = &mut self.targets[id.0].spending;
-        if let (Some(price), Some(usage)) = (target.price, settlement.usage)
-            && let Some(cost) = price.cost(usage)
-        {
+        if let Some(cost) = settlement.usage.and_then(|usage| price::cost(price, usage)) {
             spending.known = spending.known.plus(cost);
             return Some(cost);
         }

@@ -31,7 +31,7 @@ impl Gateway {
         let cost = |(id, estimate): &(TargetId, Estimate)| {
             let output = assumed.filter(|_| !is_known(*id)).unwrap_or(estimate.output);
             let usage = Usage { input: estimate.input, output, ..Usage::default() };
-            self.config.target(*id).price?.cost(usage)
+            self.config.price(*id, self.now)?.cost(usage)
         };
         estimates.iter().map(cost).collect()
     }

@@ -3,11 +3,12 @@
 use super::names::check_printable;
 use super::parameters;
 use super::policies::{self, Policies};
+use super::prices;
 use crate::config::reader::{Field, Refusal, Table, did_you_mean};
-use crate::config::values::{choice, duration, integer, price, text};
-use crate::config::{BreakerPolicy, Guard, Target, TargetId, Vendor, VendorId};
+use crate::config::values::{choice, duration, integer, text};
+use crate::config::{BreakerPolicy, Guard, PricedBy, Target, TargetId, Vendor, VendorId};
 use crate::dialect::chat::Abilities;
-use crate::price::Price;
+use crate::price::{Tariff, table as built_in};
 use crate::time::Millis;
 
 /// Whoever takes longer has failed by any limit.
@@ -42,15 +43,20 @@ fn target(name: &str, field: &Field<'_>, vendors: &[(Vendor, Policies)]) -> Opti
     field.table(&[], |table| {
         let policies = policies::model(table, &inherited);
         let (unsupported, rename) = parameters::read(table, vendors.get(owner).map(|(vendor, _)| vendor));
+        let upstream = table.read("upstream", upstream).unwrap_or(model).to_owned();
+        let written = table.table("price", &[], prices::written);
+        let list = vendors.get(owner).and_then(|(vendor, _)| vendor.prices);
+        let listed = || built_in::find(list?, &upstream).map(|listed| listed.tariff);
         let target = Target {
             name: name.to_owned(),
             vendor: VendorId(owner),
-            upstream: table.read("upstream", upstream).unwrap_or(model).to_owned(),
             context: table.read("context", integer(1..=u32::MAX)).map(u64::from),
             typical_first_token: table.read("typical_first_token", duration(Millis(1)..=TYPICAL_MAX)),
             typical_answer: table.read("typical_answer", duration(Millis(1)..=TYPICAL_MAX)),
             strengths: table.field("strengths").map(|field| strengths(&field)).unwrap_or_default(),
-            price: table.table("price", &[], prices),
+            price: written.map(Tariff::from).or_else(listed),
+            priced_by: if written.is_some() { PricedBy::Config } else { PricedBy::Table },
+            upstream,
             abilities: abilities(table),
             default_parameters: table.table("default_parameters", &[], parameters::defaults).unwrap_or_default(),
             unsupported,
@@ -146,15 +152,4 @@ fn capabilities(field: &Field<'_>) -> Abilities {
 fn choices<'a>(field: &Field<'a>, known: &[Capability]) -> Vec<(Field<'a>, Place)> {
     let items = field.items().unwrap_or_default().into_iter();
     items.filter_map(|item| item.read(choice(known, &[])).map(|place| (item, place))).collect()
-}
-
-fn prices(table: &mut Table<'_>) -> Price {
-    // Absent is not zero: a model without a price for answers says `output = 0`.
-    Price {
-        input: table.required("input", "2.00", price).unwrap_or_default(),
-        cached_input: table.read("cached_input", price),
-        cache_write: table.read("cache_write", price),
-        cache_write_1h: table.read("cache_write_1h", price),
-        output: table.required("output", "8.00", price).unwrap_or_default(),
-    }
 }

@@ -6,11 +6,13 @@ use super::limits;
 use super::names::check_name;
 use super::parameters;
 use super::policies::{self, Policies};
+use super::prices;
 use super::server::is_loopback;
 use crate::config::document::Value;
 use crate::config::reader::{Field, Refusal, Table};
 use crate::config::values::{choice, integer, secret_with, text, variable};
 use crate::config::{Dialect, Key, Vendor};
+use crate::price::table as built_in;
 
 /// Vendors' keys are longer than this; a shorter one was cut off when it was copied.
 const KEY_LENGTH_MIN: usize = 20;
@@ -41,10 +43,12 @@ fn vendor(name: &str, field: &Field<'_>, defaults: &Policies) -> Option<(Vendor,
         let keys = table.field("keys").map(|field| keys(&field, local)).unwrap_or_default();
         let policies = policies::vendor(table, defaults);
         let (unsupported, rename) = parameters::read(table, None);
+        let base_url = base_url.map(|(url, _)| url).unwrap_or_default();
         let vendor = Vendor {
             name: name.to_owned(),
             dialect: dialect.unwrap_or(Dialect::OpenAi),
-            base_url: base_url.map(|(url, _)| url).unwrap_or_default(),
+            prices: table.read("prices", prices::vendor).or_else(|| built_in::vendor_at(&base_url)),
+            base_url,
             keys: if keys.is_empty() { vec![Key::none()] } else { keys },
             connect: policies.connect,
             unsupported,

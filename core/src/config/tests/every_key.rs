@@ -54,7 +54,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({
                 "dialect": "gemini", "base_url": "http://127.0.0.1:7", "keys": [{ "env": "OTHER" }], "timeouts": { "gap": "7s" },
                 "retry": { "attempts": 7 }, "breaker": { "failures": 7 }, "health": { "healthy": 7 }, "unsupported": ["other"],
-                "rename": { "other": "another" }, "concurrency": { "start": 7 },
+                "rename": { "other": "another" }, "concurrency": { "start": 7 }, "prices": "groq",
             }),
         ),
         ("defaults", json!({ "rpm": 7, "tpm": 7 })),
@@ -74,7 +74,18 @@ fn cases() -> Vec<(&'static str, Value)> {
         ),
         ("default_parameters", json!({ "temperature": 1.5, "top_p": 0.5, "max_tokens": 7 })),
         ("after", json!({ "timeout": "openai/gpt-4.1", "connection": "openai/gpt-4.1" })),
-        ("price", json!({ "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 })),
+        (
+            "price",
+            json!({
+                "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7,
+                "tiers": [{ "above": 7, "input": 7, "output": 7 }],
+            }),
+        ),
+        (
+            "price/tiers/*",
+            json!({ "above": 7, "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 }),
+        ),
+        ("prices", json!({ "file": "other.toml" })),
         (
             "routes/*",
             json!({

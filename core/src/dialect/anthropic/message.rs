@@ -160,10 +160,18 @@ mod tests {
             cache_write: Some(Picodollars(1_250_000)),
             cache_write_1h: Some(Picodollars(2_000_000)),
             output: Picodollars(5_000_000),
+            ..Price::default()
         };
         let stamp = Stamp { request_id: "r".into(), at: Timestamp(0), price: Some(price), wants_usage: false };
-        let usage =
-            Usage { input: 100, cached_input: 40, cache_write: 20, cache_write_1h: 10, output: 7, reasoning: 3 };
+        let usage = Usage {
+            input: 100,
+            cached_input: 40,
+            cache_write: 20,
+            cache_write_1h: 10,
+            output: 7,
+            reasoning: 3,
+            cost: None,
+        };
         let expected = json!({
             "input_tokens": 30,
             "cache_creation_input_tokens": 30,

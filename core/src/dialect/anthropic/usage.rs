@@ -65,6 +65,7 @@ impl Counted {
             cache_write_1h: long,
             output,
             reasoning: count(thinking).min(output),
+            cost: None,
         }
     }
 }
@@ -125,6 +126,7 @@ mod tests {
             cache_write_1h: 88,
             output: 393,
             reasoning: 300,
+            cost: None,
         };
         assert_eq!(read(usage), Some(expected));
         let only_parts = r#"{"input_tokens":1,"cache_creation":{"ephemeral_1h_input_tokens":5}}"#;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Content, Json};
 use crate::dialect::VendorError;
 use crate::dialect::sse::EventTooLarge;
-use crate::price::{Picodollars, Price, Usage};
+use crate::price::{self, Picodollars, Price, Usage};
 use crate::time::Timestamp;
 
 /// An answer that is not streamed.
@@ -169,7 +169,7 @@ pub struct Stamp {
 impl Stamp {
     /// What `usage` cost, where that is known.
     pub fn cost(&self, usage: Usage) -> Option<Picodollars> {
-        self.price.and_then(|price| price.cost(usage))
+        price::cost(self.price, usage)
     }
 
     /// When the request came, in seconds since the Unix epoch.

@@ -335,7 +335,8 @@ mod tests {
                     read.push(delta);
                 }
             }
-            whole.extend(wants_usage.then_some(Delta::Usage(usage)));
+            let told = Usage { cost: stamp().cost(usage), ..usage };
+            whole.extend(wants_usage.then_some(Delta::Usage(told)));
             prop_assert_eq!(read, whole);
             prop_assert!(decoder.is_done() && decoder.malformed() == 0);
         }

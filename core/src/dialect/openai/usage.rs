@@ -1,7 +1,6 @@
 //! `usage`: what an answer took, as `OpenAI` counts it, and what it cost, as `OpenRouter` was the first to say.
 
 use bytes::{Bytes, BytesMut};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -10,7 +9,7 @@ use crate::price::{Picodollars, Usage};
 
 /// `usage`, with the names that `OpenAI` and `DeepSeek` use.
 #[derive(Deserialize)]
-struct ReadUsage {
+struct ReadUsage<'a> {
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: Option<u64>,
@@ -20,8 +19,8 @@ struct ReadUsage {
     prompt_tokens_details: Option<PromptDetails>,
     #[serde(default)]
     prompt_cache_hit_tokens: Option<u64>,
-    #[serde(default)]
-    cost: Cost,
+    #[serde(borrow, default)]
+    cost: Cost<'a>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,19 +39,19 @@ struct CompletionDetails {
 
 /// Reads `usage`. One that does not read is unknown: it never spoils an answer.
 pub(super) fn read_usage(raw: Option<&RawValue>) -> Option<Usage> {
-    serde_json::from_str::<ReadUsage>(raw?.get()).ok().map(ReadUsage::counted)
+    serde_json::from_str::<ReadUsage<'_>>(raw?.get()).ok().map(ReadUsage::counted)
 }
 
 /// Reads the `usage` of `body`, and says where the cost is to be put: nowhere, if the vendor tells one already.
 pub(super) fn find_usage_in(body: &[u8], raw: Option<&RawValue>) -> Option<(Usage, Option<usize>)> {
     let raw = raw?;
-    let wire: ReadUsage = serde_json::from_str(raw.get()).ok()?;
+    let wire: ReadUsage<'_> = serde_json::from_str(raw.get()).ok()?;
     let at = raw.get().as_ptr().addr() - body.as_ptr().addr();
-    let tells_cost = wire.cost.is_told;
+    let tells_cost = wire.cost.0.is_some();
     Some((wire.counted(), (!tells_cost).then_some(at)))
 }
 
-impl ReadUsage {
+impl ReadUsage<'_> {
     fn counted(self) -> Usage {
         let details = self.prompt_tokens_details.as_ref();
         let cached = details.and_then(|details| details.cached_tokens).or(self.prompt_cache_hit_tokens);
@@ -63,6 +62,7 @@ impl ReadUsage {
             cache_write_1h: 0,
             output: self.completion_tokens.unwrap_or(0),
             reasoning: self.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+            cost: self.cost.0.and_then(|cost| Picodollars::from_usd(cost.get())),
         }
     }
 }
@@ -109,15 +109,13 @@ pub fn with_cost_at(whole: &[u8], at: usize, cost: Picodollars) -> Bytes {
     bytes.freeze()
 }
 
-/// Whether a key is there, even with `null`: a second one of its name would make a body that nobody can rely on.
+/// What the vendor says of the cost, even `null`: a second key of its name would make a body that nobody can rely on.
 #[derive(Default)]
-struct Cost {
-    is_told: bool,
-}
+struct Cost<'a>(Option<&'a RawValue>);
 
-impl<'de> Deserialize<'de> for Cost {
+impl<'de: 'a, 'a> Deserialize<'de> for Cost<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self { is_told: true })
+        <&RawValue>::deserialize(deserializer).map(|told| Self(Some(told)))
     }
 }
 

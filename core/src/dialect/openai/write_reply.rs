@@ -182,6 +182,7 @@ mod tests {
                 cache_write_1h: 2,
                 output: 3,
                 reasoning: 1,
+                cost: None,
             }),
         };
         let expected = json!({
@@ -298,7 +299,9 @@ mod tests {
                 choices: vec![Choice { parts, stop, logprobs: Some(Json::of(&json!({"content": []}))) }],
                 usage: Some(Usage { input, cached_input, output, reasoning, ..Usage::default() }),
             };
-            prop_assert_eq!(read_chat(&write_reply(&reply, &stamp())), Some(reply));
+            // The cost is in what is written.
+            let usage = reply.usage.map(|usage| Usage { cost: stamp().cost(usage), ..usage });
+            prop_assert_eq!(read_chat(&write_reply(&reply, &stamp())), Some(Reply { usage, ..reply }));
         }
     }
 }

@@ -15,7 +15,8 @@ fn spend(gateway: &mut Gateway, now: Timestamp, nth: u32, outcome: Outcome, usag
     gateway.settle_for(now, permit, &Settlement { usage, ..settlement(outcome) }, &cause);
 }
 
-const USAGE: Usage = Usage { input: 20, cached_input: 0, cache_write: 0, cache_write_1h: 0, output: 10, reasoning: 0 };
+const USAGE: Usage =
+    Usage { input: 20, cached_input: 0, cache_write: 0, cache_write_1h: 0, output: 10, reasoning: 0, cost: None };
 
 #[test]
 fn without_a_store_there_is_none() {

@@ -67,11 +67,9 @@ pub fn claims(config: &Config, seed: u64, progress: &mut dyn FnMut(u32)) -> Resu
     for target in &mut config.targets {
         let known = MODELS.iter().find(|(part, ..)| target.name.contains(part));
         let (_, _, input, output) = known.ok_or_else(|| format!("{} is not the write-up's", target.name))?;
-        target.price = Some(Price {
-            input: Picodollars(input * PER_CENT),
-            output: Picodollars(output * PER_CENT),
-            ..Price::default()
-        });
+        let price =
+            Price { input: Picodollars(input * PER_CENT), output: Picodollars(output * PER_CENT), ..Price::default() };
+        target.price = Some(price.into());
     }
     let mut days = Vec::new();
     for outage in [false, true] {

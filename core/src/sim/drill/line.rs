@@ -11,7 +11,7 @@ use super::Terms;
 use crate::config::{Config, TargetId};
 use crate::dialect::Surface;
 use crate::dialect::openai::DONE;
-use crate::price::{Picodollars, Price, Usage};
+use crate::price::{Picodollars, Tariff, Usage};
 use crate::reply::{CANNED, TARGET};
 use crate::sim::vendor::{Manner, Vendor};
 use crate::sim::{BEGINNING, Profile, RequestId, Sdk, World};
@@ -146,7 +146,7 @@ pub(super) struct Direct {
     now: Timestamp,
     target: TargetId,
     vendor: Vendor,
-    price: Option<Price>,
+    price: Option<Tariff>,
     spent: Picodollars,
     /// Calls under way, by when they end.
     ends: BTreeMap<(Timestamp, u64), Ended>,
@@ -159,7 +159,7 @@ impl Direct {
             now: BEGINNING,
             target,
             vendor: Vendor::of_world(seed, target),
-            price: config.target(target).price,
+            price: config.target(target).price.clone(),
             spent: Picodollars(0),
             ends: BTreeMap::new(),
             asked: 0,
@@ -184,9 +184,9 @@ impl Line for Direct {
             headers: told.headers,
             served_by: told.counts.map(|_| self.target),
         };
-        if let (Some(price), Some((input, output))) = (self.price, told.counts) {
+        if let (Some(price), Some((input, output))) = (&self.price, told.counts) {
             let usage = Usage { input: input.into(), output: output.into(), ..Usage::default() };
-            self.spent = self.spent.plus(price.cost(usage).unwrap_or_default());
+            self.spent = self.spent.plus(price.at(self.now).cost(usage).unwrap_or_default());
         }
         self.asked += 1;
         self.ends.insert((ended.at, self.asked), ended);
@@ -219,6 +219,6 @@ impl Line for Direct {
     }
 
     fn cost(&self) -> Option<Picodollars> {
-        self.price.map(|_| self.spent)
+        self.price.as_ref().map(|_| self.spent)
     }
 }

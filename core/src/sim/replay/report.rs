@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::price::Picodollars;
+use crate::price::{self, Picodollars};
 use crate::record::{Account, Attempt, How, Recording};
 use crate::sim::RequestId;
 use crate::sim::stage::Stage;
@@ -124,8 +124,8 @@ impl<'c> Sums<'c> {
             // What ended otherwise than it did then has a cost that nobody knows.
             let usage = deed.as_ref().filter(|deed| deed.outcome == attempt.outcome).and_then(|deed| deed.usage);
             let target = self.config.targets.iter().find(|target| target.name == attempt.target);
-            let price = target.and_then(|target| target.price);
-            replayed.pay(attempt, price.zip(usage).and_then(|(price, usage)| price.cost(usage)));
+            let price = target.and_then(|target| target.price.as_ref()).map(|tariff| tariff.at(then.at_ms));
+            replayed.pay(attempt, usage.and_then(|usage| price::cost(price, usage)));
             let was_made = |deed: &Attempt| then.attempts.contains(deed);
             *guessed += usize::from(deed.as_ref().is_some_and(|deed| !was_made(deed)));
             *unknown += usize::from(deed.is_none());

@@ -6,7 +6,7 @@ use super::*;
 use crate::dialect::VendorError;
 use crate::dialect::anthropic::Decoder;
 use crate::dialect::chat::{Decode, Delta};
-use crate::price::Picodollars;
+use crate::price::{Picodollars, TIERS_MAX};
 
 const TEXT: &str = include_str!("../../../../../tests/data/golden/anthropic-vendor/text.stream.txt");
 const TOOLS: &str = include_str!("../../../../../tests/data/golden/anthropic-vendor/tools.stream.txt");
@@ -21,6 +21,7 @@ const PRICE: Price = Price {
     cache_write: None,
     cache_write_1h: None,
     output: Picodollars(2_000_000),
+    tiers: [None; TIERS_MAX],
 };
 
 /// All events of a stream that arrives in pieces of `size` bytes, and the watcher after it.

@@ -14,7 +14,7 @@ use crate::price::{Picodollars, Price, Usage};
 use crate::time::Timestamp;
 
 const USAGE: Usage =
-    Usage { input: 36, cached_input: 12, cache_write: 0, cache_write_1h: 0, output: 87, reasoning: 20 };
+    Usage { input: 36, cached_input: 12, cache_write: 0, cache_write_1h: 0, output: 87, reasoning: 20, cost: None };
 
 fn stamp() -> Stamp {
     let price = Price { input: Picodollars(2_000_000), output: Picodollars(8_000_000), ..Price::default() };
