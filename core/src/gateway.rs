@@ -286,7 +286,6 @@ impl Gateway {
     }
 
     /// The same, where `waited` is what tells how quick the target is.
-    #[expect(clippy::needless_pass_by_value, reason = "a permit is used up: settling it twice must not compile")]
     fn settle_timed(
         &mut self,
         now: Timestamp,

@@ -62,10 +62,10 @@ const REST_MAX: Millis = Millis::from_secs(60);
 /// Until when a key is used up, by its vendor's own count; `None`: there is something left of all that it counts, or it
 /// does not say.
 pub(crate) fn used_up(quota: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+    const ANTHROPICS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
     if quota.is_empty() {
         return None;
     }
-    const ANTHROPICS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
     let is_anthropics = quota.keys().any(|name| name.as_str().starts_with("anthropic-"));
     let (dialect, dimensions): (_, &[&str]) =
         if is_anthropics { (Dialect::Anthropic, &ANTHROPICS) } else { (Dialect::OpenAi, &DIMENSIONS) };

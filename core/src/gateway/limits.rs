@@ -78,9 +78,12 @@ impl Gateway {
         };
         // What nobody can price, no budget could be kept by.
         let cost = self.expected_cost(id, need).ok_or(Rejection::Unpriced)?;
-        budget.check(now, cost).map_err(|OverBudget { retry_in: retry_in_ms, is_share }| match is_share {
-            true => Rejection::AtLimit { limit: Dimension::Money, retry_in_ms },
-            false => Rejection::OverBudget { retry_in_ms },
+        budget.check(now, cost).map_err(|OverBudget { retry_in: retry_in_ms, is_share }| {
+            if is_share {
+                Rejection::AtLimit { limit: Dimension::Money, retry_in_ms }
+            } else {
+                Rejection::OverBudget { retry_in_ms }
+            }
         })
     }
 
@@ -205,8 +208,11 @@ pub(crate) fn used(outcome: Outcome, usage: Option<Usage>) -> Use {
     match outcome {
         Outcome::HardFailure(Failure::Connect) => Use::Nothing,
         // It was asked, and said no: that counts as a request, and nothing was read or written.
-        Outcome::RateLimited(_) | Outcome::CredentialFault | Outcome::CallerFault | Outcome::TooLong => Use::Tokens(0),
-        Outcome::HardFailure(Failure::Status(_)) => Use::Tokens(0),
+        Outcome::RateLimited(_)
+        | Outcome::CredentialFault
+        | Outcome::CallerFault
+        | Outcome::TooLong
+        | Outcome::HardFailure(Failure::Status(_)) => Use::Tokens(0),
         Outcome::Success | Outcome::HardFailure(_) | Outcome::Silent | Outcome::Filtered | Outcome::Neutral => {
             Use::Unknown
         }

@@ -31,7 +31,7 @@ fn steps(charges: bool) -> impl Strategy<Value = Vec<Step>> {
         4 => (0_u64..60).prop_map(Step::Reserve),
         3 => (any::<usize>(), 0..if charges { 12_u64 } else { 9 }).prop_map(|(nth, used)| Step::Settle(nth, used)),
         1 => any::<usize>().prop_map(Step::Refund),
-        if charges { 1 } else { 0 } => (0_u64..100).prop_map(Step::Charge),
+        u32::from(charges) => (0_u64..100).prop_map(Step::Charge),
     ];
     prop::collection::vec(step, 1..200)
 }
