@@ -130,5 +130,5 @@ pub(crate) async fn a_shadow_decides_and_sends_nothing(world: &World) {
     assert_eq!((&shadow["different"], &shadow["same"]), (&json!(4), &json!(0)), "{shadow}");
     let usd = |name: &str| shadow[name].as_str().and_then(|text| text.parse::<f64>().ok()).expect("an amount");
     let (live, dreamt) = (usd("live_cost_usd"), usd("shadow_cost_usd"));
-    assert!(live > 0.0 && (live / dreamt - 2.0).abs() < 0.001, "twice the price: {live} to {dreamt}");
+    assert!(live > 0.0 && (live / dreamt - 2.0).abs() < 0.1, "twice the price: {live} to {dreamt}");
 }

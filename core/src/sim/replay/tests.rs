@@ -63,17 +63,22 @@ fn deed(rng: &mut Rng) -> Script {
 
 /// A day of a hundred requests in which anything may happen, as it would be written.
 fn recorded(seed: u64) -> Recording {
-    let document = document();
-    let mut world = World::quiet(config(&document), seed);
+    recorded_with(seed, &document(), &["chain", "chain", "hedged", "a/m"])
+}
+
+/// Such a day with another configuration, in which these models are asked for.
+fn recorded_with(seed: u64, document: &Value, models: &[&str]) -> Recording {
+    let mut world = World::quiet(config(document), seed);
     let mut rng = Rng::from_seed(seed);
     for target in ["a/m", "b/m", "c/m"] {
         let deeds: Vec<Script> = (0..300).map(|_| deed(&mut rng)).collect();
         world.script(target, deeds);
     }
     for _ in 0..100 {
-        let model = ["chain", "chain", "hedged", "a/m"][usize::try_from(rng.below(4)).unwrap()];
+        let model = models[usize::try_from(rng.below(models.len() as u64)).unwrap()];
         let stream = rng.below(2) == 0;
-        let body = json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": "words"}]});
+        let said = ["words", "other words", "still others"][world.running() % 3];
+        let body = json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": said}]});
         let id = world.ask(Surface::Chat, body.to_string());
         world.run_for(Millis(rng.below(400)));
         if rng.below(10) == 0 {
@@ -96,6 +101,27 @@ fn the_same_configuration_decides_the_same_again() {
         assert!(report.is_identical() && report.requests == 100, "seed {seed}: {report}");
         assert_eq!((report.guessed, report.unknown), (0, 0));
         assert_eq!(report.recorded, report.replayed, "seed {seed}");
+    }
+}
+
+#[test]
+fn what_routes_go_by_is_recorded() {
+    let mut document = document();
+    let all = json!(["a/m", "b/m", "c/m"]);
+    document["models"]["b/m"]["price"] = json!({"input": 2.0, "output": 1.0});
+    document["routes"] = json!({
+        "sticky": {"models": all, "strategy": "weighted", "sticky": "prefix", "canary": {"model": "c/m", "share": 0.2}},
+        "weighted": {"models": [{"model": "a/m", "weight": 3}, "b/m"], "strategy": "weighted"},
+        "cost": {"models": all, "strategy": "cost", "shadow": {"strategy": "latency"}},
+        "context": {"models": all, "strategy": "context", "score": {"max_latency": "3s"}},
+    });
+    for seed in 0..20 {
+        let recording = recorded_with(seed, &document, &["sticky", "weighted", "cost", "context"]);
+        let report = replay(&recording, recording.config().unwrap());
+        assert!(report.is_identical() && report.requests == 100, "seed {seed}: {report}");
+        let shadows =
+            |recording: &Recording| recording.requests.iter().filter(|account| account.shadow.is_some()).count();
+        assert!(shadows(&recording) > 0, "seed {seed}");
     }
 }
 

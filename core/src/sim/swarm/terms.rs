@@ -57,7 +57,7 @@ fn route(rng: &mut Rng, names: &[String]) -> Value {
     let content_filter = pick(rng, &["return", "reroute"]);
     // Less than one of them is refused: it would be none.
     let ejected_max = pick(rng, &[if count > 1 { 0.5 } else { 0.0 }, 1.0, 1.0]);
-    let strategy = pick(rng, &["ordered", "ordered", "latency", "inverse_latency", "weighted"]);
+    let strategy = pick(rng, &["ordered", "ordered", "latency", "inverse_latency", "weighted", "cost", "context"]);
     let stream_cut = pick(rng, &["error", "continue", "restart"]);
     let mut route = json!({
         "models": models, "strategy": strategy, "exhausted": exhausted, "content_filter": content_filter,
