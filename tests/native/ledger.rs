@@ -11,6 +11,7 @@ use tidegate_core::rng::Rng;
 use tidegate_tests::gateway::{Gateway, Runtime, Scratch, Setup};
 use tidegate_tests::http::Request;
 use tidegate_tests::vendors::Vendors;
+use tidegate_tests::wait;
 use tidegate_tests::world::{chat, question};
 
 use crate::command::{run, tidegate};
@@ -45,7 +46,7 @@ impl Kept {
 
     fn start(&self) -> Gateway {
         let store = format!(
-            "[store]\nkind = \"sqlite\"\npath = {:?}\nflush = \"{}ms\"\n",
+            "[server]\ndrain = \"200ms\"\n[store]\nkind = \"sqlite\"\npath = {:?}\nflush = \"{}ms\"\n",
             self.database().to_str().expect("a plain path"),
             FLUSH.as_millis()
         );
@@ -181,6 +182,25 @@ async fn a_server_that_is_told_to_end_writes_all_of_it() {
     assert_eq!((rest["lines"].as_array().map(Vec::len), &rest["next"]), (Some(5), &Value::Null));
     let (well, said) = run(tidegate(&["ledger", "--url", &url, "--lines", "--limit", "3"]).env("NO_PROXY", "*"));
     assert!(well && said.lines().count() == 4 && said.contains("success"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_at_the_end_has_its_line_too() {
+    let place = Kept::new().await;
+    place.vendors.a.fault("tide", serde_json::json!({"kind": "hang"})).await;
+    let mut gateway = place.start();
+    let to = gateway.address;
+    let client = tokio::spawn(async move { chat(&question("default")).open(to).await.is_ok() });
+    let vendor = &place.vendors.a;
+    wait::until("the vendor to be asked", async || (vendor.count("tide").await == 1).then_some(())).await;
+    gateway.terminate();
+    assert!(!gateway.ended_well(), "it says that not all were finished");
+    assert!(!client.await.expect("the client has been cut off"));
+    let connection = Connection::open(place.database()).expect("it opens");
+    let line = connection.query_row("SELECT outcome, micros FROM ledger_lines", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?))
+    });
+    assert_eq!(line.expect("there is one"), ("neutral".to_owned(), None), "what it cost, nobody knows");
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! The ledger's tables in a real database.
 
 use serde_json::{Value as Json, json};
-use tidegate_core::config::StoreKind;
-use tidegate_core::ledger::{About, Query};
+use tidegate_core::classify::Outcome;
+use tidegate_core::concurrency::Claim;
+use tidegate_core::config::{StoreKind, TargetId};
+use tidegate_core::gateway::Settlement;
+use tidegate_core::ledger::{About, Cause, Query};
+use tidegate_core::price::Usage;
 use tidegate_core::time::Millis;
 
 use super::*;
@@ -134,4 +138,68 @@ fn what_a_client_has_spent_of_its_period_is_known_again() {
         schema::spent(&ask(&connection, &schema::spent_since(since, client)).unwrap()).0
     };
     assert_eq!((spent("a"), spent("b"), spent("c")), (4_000_002, 2_000_001, 0));
+}
+
+/// A server's state with a ledger in memory, and an attempt that is made by it.
+fn app() -> App {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let document = r#"{
+        "vendors": {"v": {"dialect": "openai", "base_url": "http://v.test/v1"}},
+        "models": {"v/m": {"price": {"input": 1, "output": 2}}}, "store": {"kind": "memory"}
+    }"#;
+    let config = Config::from_json(document, "t", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    App::new(config, 1).unwrap()
+}
+
+fn attempt(app: &App, nth: u32) {
+    let request_id = format!("tg-{nth}");
+    let cause = Cause { request_id: &request_id, ..Cause::default() };
+    let usage = Usage { input: 1, output: 1, ..Usage::default() };
+    let settlement = Settlement {
+        outcome: Outcome::Success,
+        stream: false,
+        first_token: None,
+        took: Millis(9),
+        usage: Some(usage),
+        weight: None,
+        retry_after: None,
+        remaining: None,
+        used_up: None,
+        malformed: 0,
+        quarantine: Millis(0),
+    };
+    app.with_gateway(|gateway| {
+        let candidate = gateway.config().candidate(TargetId(0));
+        let permit = gateway.admit(clock::now(), &candidate, Millis(1000), &Claim::LAST).unwrap();
+        gateway.settle_for(clock::now(), permit, &settlement, &cause);
+    });
+}
+
+#[test]
+fn a_commit_that_fails_is_made_again_and_nothing_is_lost_or_twice() {
+    let app = app();
+    let ledger = app.ledger.as_ref().unwrap();
+    attempt(&app, 0);
+    ledger.flush(&app);
+    let limit = |pages: u32| {
+        let writing = ledger.0.lock().unwrap();
+        writing.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    };
+    // The disk is full from here on, and then it is not.
+    limit(1);
+    for nth in 1..2000 {
+        attempt(&app, nth);
+        if nth % 500 == 0 {
+            ledger.flush(&app);
+        }
+    }
+    let attempts = || {
+        let reader = app.store.as_ref().unwrap().reader().unwrap();
+        told(&reader, About::Sums, "")["rows"][0]["attempts"].clone()
+    };
+    assert!(ledger.0.lock().unwrap().is_stuck, "{} are there", attempts());
+    limit(1_000_000);
+    ledger.flush(&app);
+    assert_eq!(attempts(), 2000);
+    assert!(!ledger.0.lock().unwrap().is_stuck);
 }
