@@ -59,6 +59,15 @@ pub struct Report {
     pub used: Vec<Used>,
 }
 
+impl Lines {
+    /// Those that are yet to be stored, of a reporter whose lines before the number `kept` are. A gateway tells its lines
+    /// from the first on that it does not know to be stored: so what is stored has no gaps, and a number says all.
+    pub fn news(&self, kept: u64) -> &[ledger::Entry<'static>] {
+        let new = usize::try_from(self.until.saturating_sub(kept)).unwrap_or(usize::MAX);
+        &self.entries[self.entries.len().saturating_sub(new)..]
+    }
+}
+
 impl Report {
     /// What the gateway is to be told once the lines that it carries are stored, if it carries any.
     pub fn lines_until(&self) -> Option<u64> {
@@ -66,14 +75,14 @@ impl Report {
     }
 }
 
-/// Lines of the ledger on their way to where they are stored. They are told again until that is known; each is stored once all
-/// the same, by its request and attempt.
+/// Lines of the ledger on their way to where they are stored. They are told again until that is known, and stored once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lines {
     /// The lines, the oldest first.
     pub entries: Vec<ledger::Entry<'static>>,
-    /// What the gateway is to be told once they are stored: see [`Gateway::lines_kept`](crate::gateway::Gateway::lines_kept).
+    /// The number of the first line after them. What the gateway is to be told once they are stored: see
+    /// [`Gateway::lines_kept`](crate::gateway::Gateway::lines_kept).
     pub until: u64,
     /// How long they are kept.
     pub keep_ms: Millis,

@@ -57,7 +57,7 @@ impl Keeper {
             self.sql.exec("INSERT OR REPLACE INTO keeper (id, state) VALUES (0, ?)", vec![merged.to_json().into()])?;
         }
         match &report.lines {
-            Some(lines) => ledger::store(&self.sql, now, lines),
+            Some(lines) => ledger::store(&self.sql, now, report.reporter, lines),
             None => Ok(()),
         }
     }

@@ -75,14 +75,36 @@ pub(crate) fn open(sql: &SqlStorage) -> Result<()> {
     Ok(())
 }
 
-/// Stores lines, each once, however often it is told.
-pub(crate) fn store(sql: &SqlStorage, now: Timestamp, lines: &Lines) -> Result<()> {
-    for entry in &lines.entries {
+/// Stores lines of a reporter, each once, however often it is told. Without an await in between, all of it or nothing.
+pub(crate) fn store(sql: &SqlStorage, now: Timestamp, reporter: u64, lines: &Lines) -> Result<()> {
+    let number = |number: u64| SqlStorageValue::Integer(i64::try_from(number).unwrap_or(i64::MAX));
+    let reporter = || SqlStorageValue::String(reporter.to_string());
+    let oldest = || number((now - lines.keep_ms).0);
+    let kept = first(sql, schema::KEPT, vec![reporter()])?;
+    let news = lines.news(kept.unwrap_or(0));
+    if news.is_empty() {
+        return Ok(());
+    }
+    let last = first(sql, schema::LAST, Vec::new())?;
+    for entry in news {
         sql.exec(schema::STORE, entry.values().iter().map(bound).collect::<Vec<_>>())?;
     }
-    let oldest = i64::try_from((now - lines.keep_ms).0).unwrap_or(i64::MAX);
-    sql.exec(schema::FORGET, vec![SqlStorageValue::Integer(oldest)])?;
+    sql.exec(schema::SUM, vec![number(last.unwrap_or(0))])?;
+    sql.exec(schema::KEEP, vec![reporter(), number(lines.until), number(now.0)])?;
+    sql.exec(schema::FORGET, vec![oldest()])?;
+    if kept.is_none() {
+        sql.exec(schema::FORGET_REPORTERS, vec![oldest()])?;
+    }
     Ok(())
+}
+
+/// The one number that a statement asks for, if there is one.
+fn first(sql: &SqlStorage, statement: &str, parameters: Vec<SqlStorageValue>) -> Result<Option<u64>> {
+    let row = sql.exec(statement, parameters)?.raw().next().transpose()?;
+    Ok(match row.and_then(|row| row.into_iter().next()) {
+        Some(SqlStorageValue::Integer(number)) => u64::try_from(number).ok(),
+        _ => None,
+    })
 }
 
 /// The rows that answer a statement.

@@ -15,21 +15,17 @@ use crate::store::ledger::ask;
 pub(crate) async fn report(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<String, String> {
     let about = if terms.lines { About::Lines } else { About::Sums };
     let asked = asked(terms);
-    match file(terms, config)? {
-        Some(file) => {
-            let query = Query::read(about, &asked, String::new()).map_err(|error| error.message)?;
-            let reader = Store::open_to_read(&file).map_err(|error| error.to_string())?;
-            let rows = ask(&reader, query.statement()).map_err(|error| format!("{}: {error}", file.display()))?;
-            let page = query.page(&rows).map_err(|error| error.message)?;
-            Ok(String::from_utf8_lossy(&page.body).into_owned())
-        }
-        None => {
-            let path: &[&str] = if terms.lines { &["admin", "ledger", "lines"] } else { &["admin", "ledger"] };
-            let url = terms.url.as_deref().unwrap_or(URL_DEFAULT);
-            let body = ask_gateway(url, path, &asked).await?;
-            Ok(String::from_utf8_lossy(&body).into_owned())
-        }
+    if let Some(file) = file(terms, config)? {
+        let query = Query::read(about, &asked, String::new()).map_err(|error| error.message)?;
+        let reader = Store::open_to_read(&file).map_err(|error| error.to_string())?;
+        let rows = ask(&reader, query.statement()).map_err(|error| format!("{}: {error}", file.display()))?;
+        let page = query.page(&rows).map_err(|error| error.message)?;
+        return Ok(String::from_utf8_lossy(&page.body).into_owned());
     }
+    let path: &[&str] = if terms.lines { &["admin", "ledger", "lines"] } else { &["admin", "ledger"] };
+    let url = terms.url.as_deref().unwrap_or(URL_DEFAULT);
+    let body = ask_gateway(url, path, &asked).await?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
 /// Where a gateway is when nobody says.

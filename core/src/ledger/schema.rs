@@ -1,9 +1,10 @@
 //! The ledger's tables, as both platforms make them, and how a line gets in and out.
 //!
-//! `ledger_days` holds the sums of each day. A trigger keeps them, within the transaction that stores a line: so they are right
-//! whenever a line is, and a line that is stored a second time, which is no insertion, counts once. Sums stay when their
-//! lines are forgotten. Money is whole micro-dollars and a rest in picodollars: sums of neither leave the 53 bits in which
-//! JavaScript counts exactly.
+//! `ledger_days` holds the sums of each day: they are made of a batch of lines in the transaction that stores it ([`SUM`]), so
+//! that they are right whenever the lines are, at a fraction of what a sum for each line would cost. Sums stay when their
+//! lines are forgotten. There is no index on a request's name, which would cost four times what all the rest does: who may
+//! tell lines twice numbers them ([`KEPT`]). Money is whole micro-dollars and a rest in picodollars: sums of neither leave
+//! the 53 bits in which JavaScript counts exactly.
 
 use super::entry::PER_MICRO;
 use super::{Statement, Value};
@@ -36,12 +37,11 @@ CREATE TABLE ledger_lines (
     micros INTEGER,
     picos INTEGER,
     first_token INTEGER,
-    took INTEGER NOT NULL,
-    UNIQUE (request, attempt)
+    took INTEGER NOT NULL
 );
 CREATE INDEX ledger_lines_at ON ledger_lines (at);
 CREATE VIEW ledger_each AS
-    SELECT at, at / 86400000 AS day, client, route, target, probe, 1 AS attempts, outcome = 'success' AS successes,
+    SELECT id, at, at / 86400000 AS day, client, route, target, probe, 1 AS attempts, outcome = 'success' AS successes,
         micros IS NULL AS unpriced, input, cached_input, cache_write, cache_write_1h, output, reasoning, micros, picos
     FROM ledger_lines;
 CREATE TABLE ledger_days (
@@ -63,25 +63,42 @@ CREATE TABLE ledger_days (
     picos INTEGER NOT NULL,
     PRIMARY KEY (day, client, route, target, probe)
 ) WITHOUT ROWID;
-CREATE TRIGGER ledger_sums AFTER INSERT ON ledger_lines BEGIN
-    INSERT INTO ledger_days VALUES (
-        NEW.at / 86400000, NEW.client, NEW.route, NEW.target, NEW.probe, 1, NEW.outcome = 'success', NEW.micros IS NULL,
-        coalesce(NEW.input, 0), coalesce(NEW.cached_input, 0), coalesce(NEW.cache_write, 0),
-        coalesce(NEW.cache_write_1h, 0), coalesce(NEW.output, 0), coalesce(NEW.reasoning, 0),
-        coalesce(NEW.micros, 0), coalesce(NEW.picos, 0)
-    ) ON CONFLICT (day, client, route, target, probe) DO UPDATE SET
-        attempts = attempts + 1, successes = successes + excluded.successes, unpriced = unpriced + excluded.unpriced,
-        input = input + excluded.input, cached_input = cached_input + excluded.cached_input,
-        cache_write = cache_write + excluded.cache_write, cache_write_1h = cache_write_1h + excluded.cache_write_1h,
-        output = output + excluded.output, reasoning = reasoning + excluded.reasoning,
-        micros = micros + excluded.micros, picos = picos + excluded.picos;
-END;
+CREATE TABLE ledger_reporters (
+    reporter TEXT PRIMARY KEY,
+    kept INTEGER NOT NULL,
+    at INTEGER NOT NULL
+) WITHOUT ROWID;
 "];
 
-/// Stores a line, by [`Entry::values`](super::Entry::values), once: whoever does not know whether it was may do it again.
+/// The number of the line that was stored last: to be asked before a batch, for [`SUM`].
+pub const LAST: &str = "SELECT coalesce(max(id), 0) FROM ledger_lines";
+
+/// Stores a line, by [`Entry::values`](super::Entry::values).
 pub const STORE: &str = "INSERT INTO ledger_lines (at, request, attempt, client, route, target, key, outcome, stream, probe, \
     input, cached_input, cache_write, cache_write_1h, output, reasoning, micros, picos, first_token, took) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request, attempt) DO NOTHING";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+
+/// Adds the lines after a number to the sums of their days.
+pub const SUM: &str = "INSERT INTO ledger_days \
+    SELECT day, client, route, target, probe, sum(attempts), sum(successes), sum(unpriced), coalesce(sum(input), 0), \
+        coalesce(sum(cached_input), 0), coalesce(sum(cache_write), 0), coalesce(sum(cache_write_1h), 0), \
+        coalesce(sum(output), 0), coalesce(sum(reasoning), 0), coalesce(sum(micros), 0), coalesce(sum(picos), 0) \
+    FROM ledger_each WHERE id > ? GROUP BY day, client, route, target, probe \
+    ON CONFLICT (day, client, route, target, probe) DO UPDATE SET \
+        attempts = attempts + excluded.attempts, successes = successes + excluded.successes, \
+        unpriced = unpriced + excluded.unpriced, input = input + excluded.input, \
+        cached_input = cached_input + excluded.cached_input, cache_write = cache_write + excluded.cache_write, \
+        cache_write_1h = cache_write_1h + excluded.cache_write_1h, output = output + excluded.output, \
+        reasoning = reasoning + excluded.reasoning, micros = micros + excluded.micros, picos = picos + excluded.picos";
+
+/// Before which number all lines of a reporter are stored: see [`Lines::news`](crate::keeper::Lines::news).
+pub const KEPT: &str = "SELECT kept FROM ledger_reporters WHERE reporter = ?";
+
+/// Notes that, and when.
+pub const KEEP: &str = "INSERT OR REPLACE INTO ledger_reporters (reporter, kept, at) VALUES (?, ?, ?)";
+
+/// Forgets reporters that have not been heard of since a moment.
+pub const FORGET_REPORTERS: &str = "DELETE FROM ledger_reporters WHERE at < ?";
 
 /// Forgets the oldest lines of before a moment, in milliseconds since the epoch: more than a batch brings, so that it
 /// keeps up if it is done with each, and few enough to hold nobody up.

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Config;
+use crate::keeper::Lines;
 use crate::reply::Reply;
 
 fn line(nth: u32) -> Line {
@@ -22,6 +24,13 @@ fn line(nth: u32) -> Line {
         first_token: None,
         took: Millis(100),
     }
+}
+
+fn config() -> Config {
+    let secret = |_: &str| Some("a-secret-long-enough".to_owned());
+    let document = r#"{"vendors": {"v": {"dialect": "openai", "base_url": "http://v.test/v1", "keys": [{"env": "K"}]}},
+        "models": {"v/m": {}}, "store": {"kind": "memory"}}"#;
+    Config::from_json(document, "t", &secret).unwrap()
 }
 
 fn names(lines: &[Line]) -> Vec<&str> {
@@ -79,28 +88,29 @@ fn a_full_batch_waits_for_no_more() {
 enum Step {
     Push,
     Offer,
-    /// The answer to the offer so many ago, or the same once more.
+    /// The report so many ago reaches the keeper, perhaps once more.
+    Told(usize),
+    /// The answer to one of them reaches the gateway.
     Kept(usize),
-    Take(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::Push),
         2 => Just(Step::Offer),
-        2 => (0..3_usize).prop_map(Step::Kept),
-        1 => (0..3_usize).prop_map(Step::Take),
+        2 => (0..4_usize).prop_map(Step::Told),
+        1 => (0..4_usize).prop_map(Step::Kept),
     ];
     prop::collection::vec(step, 0..200)
 }
 
 proptest! {
-    /// Answers may be lost, late or repeated.
+    /// Reports may be lost, late or repeated, and so may their answers.
     #[test]
-    fn every_line_is_stored_lost_or_waits(steps in steps()) {
+    fn every_line_is_stored_once_lost_or_waits(steps in steps()) {
+        let config = config();
         let mut ledger = Ledger::new(10, Millis(200));
-        let (mut pushed, mut offers) = (0_u32, Vec::new());
-        let mut stored = std::collections::BTreeSet::new();
+        let (mut pushed, mut kept, mut reports, mut stored) = (0_u32, 0, Vec::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Push => {
@@ -109,22 +119,22 @@ proptest! {
                 }
                 Step::Offer => {
                     let (lines, until) = ledger.offer(Timestamp(0));
-                    offers.push((lines.map(|line| line.request_id.clone()).collect::<Vec<_>>(), until));
+                    let entries = lines.map(|line| Entry::of(line, &config).into_owned()).collect();
+                    reports.push(Lines { entries, until, keep_ms: Millis(0) });
+                }
+                Step::Told(ago) => {
+                    let Some(report) = reports.iter().rev().nth(ago) else { continue };
+                    stored.extend(report.news(kept).iter().map(|entry| entry.values()[1].clone()));
+                    kept = kept.max(report.until);
                 }
                 Step::Kept(ago) => {
-                    if let Some((lines, until)) = offers.iter().rev().nth(ago) {
-                        stored.extend(lines.iter().cloned());
-                        ledger.kept(*until);
-                    }
-                }
-                Step::Take(max) => {
-                    stored.extend(ledger.take(max).into_iter().map(|line| line.request_id));
+                    let known = reports.iter().rev().filter(|report| report.until <= kept).nth(ago);
+                    known.into_iter().for_each(|report| ledger.kept(report.until));
                 }
             }
             let (waiting, lost) = ledger.counts();
             prop_assert!(waiting <= 10);
-            // What is stored may still wait to be told so: it is stored once all the same.
-            let known = ledger.waiting.iter().filter(|line| !stored.contains(&line.request_id)).count();
+            let known = ledger.waiting.iter().filter(|line| !stored.contains(&Value::text(&line.request_id))).count();
             prop_assert_eq!(stored.len() + known + usize::try_from(lost).unwrap(), usize::try_from(pushed).unwrap());
         }
     }
@@ -252,10 +262,7 @@ fn pages_of_lines_lead_to_the_next() {
 fn entries_survive_the_way_to_the_keeper() {
     let usage = Usage { input: u64::MAX, output: 3, ..Usage::default() };
     let line = Line { usage: Some(usage), cost: Some(Picodollars(u64::MAX)), ..line(1) };
-    let secret = |_: &str| Some("a-secret-long-enough".to_owned());
-    let document = r#"{"vendors": {"v": {"dialect": "openai", "base_url": "http://v.test/v1", "keys": [{"env": "K"}]}},
-        "models": {"v/m": {}}, "store": {"kind": "memory"}}"#;
-    let config = crate::config::Config::from_json(document, "t", &secret).unwrap();
+    let config = config();
     let entry = Entry::of(&line, &config).into_owned();
     let json = serde_json::to_string(&entry).unwrap();
     assert!(!json.contains("a-secret"), "{json}");

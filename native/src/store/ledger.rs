@@ -1,8 +1,8 @@
 //! The ledger's part of the store: a thread of its own writes lines, many in one commit, off every request's way.
 //!
 //! What is not written yet waits in the gateway, which bounds it. So a process that is killed loses what came within
-//! `store.flush` and the commit that follows: what a commit has taken in is there, and once, since a line has a name. A commit
-//! that fails is made again with the same lines; until it succeeds others wait, as far as `store.lines_max` lets them.
+//! `store.flush` and the commit that follows: what a commit has taken in is there. A commit that fails has taken in nothing
+//! and is made again with the same lines; until it succeeds others wait, as far as `store.lines_max` lets them.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 use tidegate_core::config::{Config, StorePolicy};
 use tidegate_core::gateway::Gateway;
 use tidegate_core::ledger::{BATCH_MAX, Entry, Line, Statement, Value, schema};
@@ -110,16 +110,22 @@ impl Writing {
 }
 
 fn write(connection: &mut Connection, lines: &[Line], config: &Config, policy: &StorePolicy) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    let mut store = transaction.prepare_cached(schema::STORE)?;
-    for line in lines {
-        let entry = Entry::of(line, config);
-        store.execute(params_from_iter(entry.values().iter().map(Bound)))?;
-    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    store(&transaction, lines.iter().map(|line| Entry::of(line, config)))?;
     let oldest = Value::Integer(i64::try_from((clock::now() - policy.keep).0).unwrap_or(i64::MAX));
     transaction.prepare_cached(schema::FORGET)?.execute([Bound(&oldest)])?;
-    drop(store);
     transaction.commit()
+}
+
+/// Stores a batch, and adds it to the sums of its days.
+fn store<'e>(connection: &Connection, entries: impl Iterator<Item = Entry<'e>>) -> rusqlite::Result<()> {
+    let last: i64 = connection.prepare_cached(schema::LAST)?.query_row([], |row| row.get(0))?;
+    let mut store = connection.prepare_cached(schema::STORE)?;
+    for entry in entries {
+        store.execute(params_from_iter(entry.values().iter().map(Bound)))?;
+    }
+    connection.prepare_cached(schema::SUM)?.execute([last])?;
+    Ok(())
 }
 
 /// What the ledger answers.

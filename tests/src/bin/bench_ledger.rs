@@ -65,6 +65,7 @@ fn fill(connection: &mut Connection, lines: u64) -> Result<(), Box<dyn Error>> {
     let mut nth = 0;
     while nth < lines {
         let transaction = connection.transaction()?;
+        let last: i64 = transaction.query_row(schema::LAST, [], |row| row.get(0))?;
         let mut store = transaction.prepare_cached(schema::STORE)?;
         for _ in 0..BATCH_MAX {
             let entry = entry(&mut rng, nth, lines)?;
@@ -72,6 +73,7 @@ fn fill(connection: &mut Connection, lines: u64) -> Result<(), Box<dyn Error>> {
             nth += 1;
         }
         drop(store);
+        transaction.prepare_cached(schema::SUM)?.execute([last])?;
         transaction.commit()?;
     }
     Ok(())
