@@ -40,8 +40,8 @@ fn lines_that_nobody_takes_are_told_of() {
         spend(&mut gateway, NOW, nth, Outcome::Success, Some(USAGE));
     }
     assert_eq!(lost(&mut gateway), [1], "at once, and not once for each");
-    let Some(LedgerStatus { waiting, lost }) = gateway.status(NOW).ledger else { panic!("there is a ledger") };
-    assert_eq!((waiting, lost), (100, 3));
+    let Some(LedgerStatus { waiting, lost: dropped }) = gateway.status(NOW).ledger else { panic!("there is a ledger") };
+    assert_eq!((waiting, dropped), (100, 3));
     let taken = gateway.take_lines(at(1000), 1000);
     assert_eq!(taken.len(), 100);
     assert_eq!(lost(&mut gateway), [2]);
