@@ -82,6 +82,15 @@ pub struct Queue<S> {
     notices: VecDeque<Notice>,
 }
 
+/// A request that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// What it can be asked for by.
+    pub id: String,
+    /// Whether it was not known before.
+    pub is_new: bool,
+}
+
 /// Why a request was not queued. The client hears that nobody could serve it, and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotStored {
@@ -132,11 +141,11 @@ impl<S: Store> Queue<S> {
     /// # Errors
     ///
     /// Why it is not stored.
-    pub fn submit(&mut self, now: Timestamp, submission: &Submission) -> Result<String, NotStored> {
+    pub fn submit(&mut self, now: Timestamp, submission: &Submission) -> Result<Ticket, NotStored> {
         let now = self.advance(now);
         let Submission { client, model, idempotency_key, .. } = submission;
         if let Some(known) = idempotency_key.as_ref().and_then(|key| self.index.by_key(client, key)) {
-            return Ok(known.id.clone());
+            return Ok(Ticket { id: known.id.clone(), is_new: false });
         }
         let random = self.store.random();
         let id = id_of(&random);
@@ -163,13 +172,20 @@ impl<S: Store> Queue<S> {
                 self.next_sequence += 1;
                 self.look_at = now;
                 self.put(job);
-                Ok(id)
+                Ok(Ticket { id, is_new: true })
             }
             Err(error) => {
                 // How it failed is the same for all that come now: it is told, and each of them is tried.
                 self.note_fault(&error);
                 Err(NotStored::Failed)
             }
+        }
+    }
+
+    /// Forgets a job that its client was not told of, since storing it took too long.
+    pub fn withdraw(&mut self, ticket: &Ticket) {
+        if ticket.is_new {
+            self.forget(&ticket.id);
         }
     }
 

@@ -61,8 +61,8 @@ impl DurableObject for Queue {
         let visit = self.visit(region)?;
         let response = if submitted.is_some() {
             let submission = Submission::from_bytes(&body).ok_or("not a submission")?;
-            let id = self.with(&visit, |jobs| jobs.submit(now, &submission).unwrap_or_default())?;
-            Response::ok(id)?
+            let id = self.with(&visit, |jobs| jobs.submit(now, &submission).map(|ticket| ticket.id))?;
+            Response::ok(id.unwrap_or_default())?
         } else {
             let inquiry: Inquiry = serde_json::from_slice(&body)?;
             let reply = self.with(&visit, |jobs| jobs.answer(now, &inquiry))?;

@@ -10,7 +10,7 @@ use reqwest::{Method, Request, Url};
 use tidegate_core::api::Next;
 use tidegate_core::config::Config;
 use tidegate_core::drive::drive;
-use tidegate_core::queue::{Delivery, Inquiry, Queue, Submission};
+use tidegate_core::queue::{Delivery, Inquiry, Queue, Submission, Ticket};
 use tidegate_core::reply::Reply;
 use tidegate_core::time::Timestamp;
 use tokio::sync::{Notify, oneshot};
@@ -59,12 +59,16 @@ impl Jobs {
 
     /// Stores a request, and says under which id.
     pub(crate) fn submit(&self, submission: Submission) -> impl Future<Output = Option<String>> + Send + 'static {
-        let stored = self.with(move |queue| queue.submit(clock::now(), &submission).ok());
+        let submit = move |queue: &mut Queue<Disk>| queue.submit(clock::now(), &submission).ok();
+        let withdraw = |queue: &mut Queue<Disk>, ticket: Option<Ticket>| {
+            ticket.inspect(|ticket| queue.withdraw(ticket));
+        };
+        let stored = self.with_or(submit, withdraw);
         let news = Arc::clone(&self.news);
         async move {
-            let id = stored.await.flatten();
+            let ticket = stored.await.flatten();
             news.notify_one();
-            id
+            ticket.map(|ticket| ticket.id)
         }
     }
 
@@ -74,19 +78,34 @@ impl Jobs {
         self.with(move |queue| queue.answer(clock::now(), &inquiry)).await.unwrap_or(unanswered)
     }
 
-    /// Lends the queue for one step, and then logs what there is to tell. `None`: its thread has died.
+    /// Lends the queue for one step, if somebody still waits for it, and then logs what there is to tell. `None`: its thread
+    /// has died.
     fn with<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Queue<Disk>) -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + Send + 'static {
+        self.with_or(step, |_, _| ())
+    }
+
+    /// The same, and has it undone if by then nobody waits for it any more.
+    fn with_or<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Queue<Disk>) -> T + Send + 'static,
+        undo: impl FnOnce(&mut Queue<Disk>, T) + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send + 'static {
         let (sender, result) = oneshot::channel();
         let step = move |queue: &mut Queue<Disk>| {
+            // It has waited so long for the disk that its client has been told something else, or is gone.
+            if sender.is_closed() {
+                return;
+            }
             let done = step(queue);
+            if let Err(done) = sender.send(done) {
+                undo(queue, done);
+            }
             while let Some(notice) = queue.poll_notice() {
                 log(&notice);
             }
-            // Whoever asked may have gone: what was done is done.
-            let _ = sender.send(done);
         };
         // If the thread is gone, so is the sender, and waiting for it ends.
         let _ = self.steps.send(Box::new(step));

@@ -47,8 +47,12 @@ impl Setting {
         self.queue = Queue::open(Arc::clone(&self.config), self.disk.clone(), 2, now).unwrap();
     }
 
+    fn try_submit(&mut self, submission: &Submission) -> Result<String, NotStored> {
+        self.queue.submit(NOW, submission).map(|ticket| ticket.id)
+    }
+
     fn submit(&mut self, now: Timestamp, client: &str) -> String {
-        self.queue.submit(now, &submission(client)).unwrap()
+        self.queue.submit(now, &submission(client)).unwrap().id
     }
 
     /// Starts the job whose turn it is.
@@ -247,17 +251,17 @@ fn a_job_that_waits_too_long_expires() {
 #[test]
 fn one_idempotency_key_is_one_job_for_each_client() {
     let mut setting = Setting::new(&json!({"keep": "1h"}));
-    let mut submit = |client: &str, key: &str| setting.queue.submit(NOW, &named(client, key)).unwrap();
+    let mut submit = |client: &str, key: &str| setting.try_submit(&named(client, key)).unwrap();
     let id = submit("one", "k");
     assert_eq!(submit("one", "k"), id);
     let others = [submit("two", "k"), submit("one", "l")];
     assert!(!others.contains(&id));
     assert_eq!(setting.run(NOW, &answer("")), id);
-    assert_eq!(setting.queue.submit(NOW, &named("one", "k")), Ok(id.clone()), "over, and known all the same");
+    assert_eq!(setting.try_submit(&named("one", "k")), Ok(id.clone()), "over, and known all the same");
     setting.restart(NOW);
-    assert_eq!(setting.queue.submit(NOW, &named("one", "k")), Ok(id.clone()), "after a crash too");
+    assert_eq!(setting.try_submit(&named("one", "k")), Ok(id.clone()), "after a crash too");
     setting.queue.handle_timeout(NOW + Millis::from_secs(3600));
-    assert_ne!(setting.queue.submit(NOW, &named("one", "k")), Ok(id), "until it is forgotten");
+    assert_ne!(setting.try_submit(&named("one", "k")), Ok(id), "until it is forgotten");
 }
 
 #[test]
@@ -291,16 +295,16 @@ fn there_is_an_end_to_what_is_kept() {
         Setting::new(&json!({"jobs_max": 3, "client_jobs_max": 2, "body_max": "1KiB", "bytes_max": "2KiB"}));
     let big = |client: &str| Submission { body: Bytes::from(vec![b' '; 1024]), ..submission(client) };
     let too_big = Submission { body: Bytes::from(vec![b' '; 1025]), ..submission("one") };
-    assert_eq!(setting.queue.submit(NOW, &too_big), Err(NotStored::Full));
-    setting.queue.submit(NOW, &big("one")).unwrap();
-    assert_eq!(setting.queue.submit(NOW, &big("two")), Err(NotStored::Full), "too many bytes");
-    assert_eq!(setting.queue.submit(NOW, &big("two")), Err(NotStored::Full));
+    assert_eq!(setting.try_submit(&too_big), Err(NotStored::Full));
+    setting.try_submit(&big("one")).unwrap();
+    assert_eq!(setting.try_submit(&big("two")), Err(NotStored::Full), "too many bytes");
+    assert_eq!(setting.try_submit(&big("two")), Err(NotStored::Full));
     assert!(matches!(setting.notices()[..], [Notice::QueueFull { jobs: 1, .. }]), "said once");
     setting.submit(NOW, "one");
-    assert_eq!(setting.queue.submit(NOW, &submission("one")), Err(NotStored::Full), "this client's share");
+    assert_eq!(setting.try_submit(&submission("one")), Err(NotStored::Full), "this client's share");
     assert!(setting.notices().is_empty(), "which is its own affair");
     let id = setting.submit(NOW, "two");
-    assert_eq!(setting.queue.submit(NOW, &submission("three")), Err(NotStored::Full));
+    assert_eq!(setting.try_submit(&submission("three")), Err(NotStored::Full));
     assert_eq!(setting.ask(NOW, "two", &id, Wish::Delete).0, 200);
     setting.submit(NOW, "three");
     assert_eq!(setting.disk.len(), 3);
@@ -310,8 +314,8 @@ fn there_is_an_end_to_what_is_kept() {
 fn nothing_is_claimed_that_is_not_stored() {
     let mut setting = Setting::new(&json!({"base": "1s"}));
     setting.disk.breaks(true);
-    assert_eq!(setting.queue.submit(NOW, &submission("one")), Err(NotStored::Failed));
-    assert_eq!(setting.queue.submit(NOW, &submission("one")), Err(NotStored::Failed), "each of them is tried");
+    assert_eq!(setting.try_submit(&submission("one")), Err(NotStored::Failed));
+    assert_eq!(setting.try_submit(&submission("one")), Err(NotStored::Failed), "each of them is tried");
     assert!(matches!(setting.notices()[..], [Notice::QueueFault { .. }]), "and told of once");
     setting.disk.breaks(false);
     let id = setting.submit(NOW, "one");
@@ -328,6 +332,17 @@ fn nothing_is_claimed_that_is_not_stored() {
     let later = now + Millis(5000);
     setting.run(later, &answer("found"));
     assert_eq!(setting.look(later, &id)["reply"]["body"]["choices"][0], "found");
+}
+
+#[test]
+fn a_job_that_its_client_was_not_told_of_is_withdrawn() {
+    let mut setting = Setting::new(&json!({}));
+    let first = setting.queue.submit(NOW, &named("one", "k")).unwrap();
+    let again = setting.queue.submit(NOW, &named("one", "k")).unwrap();
+    setting.queue.withdraw(&again);
+    assert_eq!(setting.look(NOW, &first.id)["status"], "pending", "it was there before");
+    setting.queue.withdraw(&first);
+    assert_eq!((setting.ask(NOW, "one", &first.id, Wish::Look).0, setting.disk.len()), (404, 0));
 }
 
 #[test]
@@ -464,7 +479,7 @@ fn jobs_wait_until_somebody_would_be_let_through() {
 fn a_job_whose_model_is_gone_is_run_all_the_same() {
     let mut setting = Setting::new(&json!({}));
     let gone = Submission { model: "gone".to_owned(), ..submission("one") };
-    let id = setting.queue.submit(NOW, &gone).unwrap();
+    let id = setting.try_submit(&gone).unwrap();
     assert_eq!(setting.begin(NOW), Some(id));
 }
 

@@ -42,7 +42,7 @@ impl Stage {
     pub(super) fn enqueue(&mut self, id: RequestId, submission: &Submission) {
         let now = self.now;
         let stored = match &mut self.jobs {
-            Some(jobs) => jobs.queue.submit(now, submission).ok(),
+            Some(jobs) => jobs.queue.submit(now, submission).ok().map(|ticket| ticket.id),
             // Lived through again, it is stored as it was then.
             None => Some("job_again".to_owned()),
         };

@@ -58,7 +58,7 @@ impl Run {
             Step::Submit { client, key } => {
                 let mut submission = submission(CLIENTS[client]);
                 submission.idempotency_key = key.map(|key| key.to_string());
-                if let Ok(id) = self.setting.queue.submit(self.now, &submission) {
+                if let Ok(Ticket { id, .. }) = self.setting.queue.submit(self.now, &submission) {
                     let known = self.ledger.accepted.iter().any(|(known, _)| *known == id);
                     assert!(!self.broken || known, "a broken disk has stored it");
                     if !known {
