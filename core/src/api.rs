@@ -186,6 +186,12 @@ impl Gateway {
 }
 
 impl Awaited {
+    /// Whether it is worth waiting a moment for what the keeper knows before this request is decided: its client has a
+    /// budget, and what others have left of it is not known.
+    pub fn lacks_view(&self, now: Timestamp, gateway: &Gateway) -> bool {
+        self.client.is_some_and(|client| gateway.lacks_share(now, client))
+    }
+
     /// The body is larger than [`body_max`](Self::body_max).
     pub fn too_large(&self) -> Reply {
         let message = format!("The request body is larger than the {} bytes that this gateway takes.", self.body_max);

@@ -21,7 +21,7 @@ use crate::time::{Millis, Timestamp};
 
 mod limits;
 
-pub use limits::{Kind, Level, Used};
+pub use limits::{Grant, Kind, Level, Used};
 
 use limits::Limits;
 

@@ -26,7 +26,7 @@ pub(crate) async fn handle(visit: Visit, request: Request) -> Result<Response, J
         Reception::Queue(inquiry) => return visit.ask_queue(&inquiry).await,
         Reception::Body(awaited) => *awaited,
     };
-    let view = visit.first_view();
+    let view = visit.awaited_view(&awaited);
     let body = match read_body(&visit, &request, &awaited).await {
         Ok(body) => body,
         Err(refusal) => return whole(&refusal),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Math, Reflect};
+use tidegate_core::api::Awaited;
 use tidegate_core::config::{Config, TargetId};
 use tidegate_core::dialect::Operation;
 use tidegate_core::drive::Attempt;
@@ -199,13 +200,15 @@ impl Visit {
         self.host.wait_until(doing);
     }
 
-    /// Asks the keeper what this isolate cannot know yet, if it is new. To be awaited: it takes no longer than it may,
-    /// whatever becomes of the keeper.
-    pub(crate) fn first_view(&self) -> Option<impl Future<Output = ()> + use<>> {
-        if self.isolate.has_asked.replace(true) {
+    /// Asks the keeper what this isolate cannot know yet, if it is new, or what the request cannot be decided without. To be
+    /// awaited: it takes no longer than it may, whatever becomes of the keeper.
+    pub(crate) fn awaited_view(&self, awaited: &Awaited) -> Option<impl Future<Output = ()> + use<>> {
+        let now = clock::now();
+        let is_new = !self.isolate.has_asked.replace(true);
+        if !is_new && !awaited.lacks_view(now, &self.gateway()) {
             return None;
         }
-        let report = self.gateway().poll_first_report(clock::now());
+        let report = self.gateway().poll_first_report(now);
         let asking = self.ask_keeper(report);
         let asked = future_to_promise(async move {
             asking.await;

@@ -46,6 +46,11 @@ impl Gateway {
         self.report(now, None, used)
     }
 
+    /// Whether a client has a budget and nothing is known of what the others have left of it: it is worth a moment to hear.
+    pub(crate) fn lacks_share(&self, now: Timestamp, client: usize) -> bool {
+        self.limits.clients[client].budget.as_ref().is_some_and(|budget| budget.lacks_share(self.now.max(now)))
+    }
+
     fn all_used(&mut self, now: Timestamp) -> Vec<Used> {
         self.hear_again(now);
         self.told_at = now;
@@ -75,12 +80,10 @@ impl Gateway {
         for (limit, shared) in self.limits.shared(&self.config) {
             let level = levels.iter().find(|level| level.limit == limit);
             // Of what the keeper does not know, nobody has told.
-            let Some(Level { used, among, money, .. }) = level else { continue };
-            match (shared, money) {
+            let Some(Level { used, among, grant, .. }) = level else { continue };
+            match (shared, grant) {
                 (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among),
-                (Shared::Money(budget), Some((period, share))) => {
-                    budget.hear(now, told_at, *period, Picodollars(*used), Picodollars(*share));
-                }
+                (Shared::Money(budget), Some(grant)) => budget.hear(now, told_at, Picodollars(*used), grant),
                 (Shared::Money(_), None) => {}
             }
         }

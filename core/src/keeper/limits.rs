@@ -65,8 +65,19 @@ pub struct Level {
     pub used: u64,
     /// How many gateways use it, the one that asks among them.
     pub among: u64,
-    /// Of money: the period, and what is set aside for the gateway that asks.
-    pub money: Option<(u64, u64)>,
+    /// What is set aside for the gateway that asks, where it is money.
+    pub grant: Option<Grant>,
+}
+
+/// Money that is set aside for a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The period in which it may be spent.
+    pub period: u64,
+    /// How much.
+    pub share: u64,
+    /// What the gateway had told of its own use by then: what it has used since is of this share.
+    pub told: u64,
 }
 
 /// All of them.
@@ -165,15 +176,16 @@ impl Shared {
     fn level(&self, now: Timestamp, limit: &str, reporter: Option<u64>) -> Level {
         let others = || self.by.iter().filter(|(known, _)| Some(**known) != reporter);
         let active = others().filter(|(_, known)| now.since(known.at) < ACTIVE).count() as u64;
-        let (used, money) = match self.of {
+        let (used, grant) = match self.of {
             Kind::Rate { .. } => (self.drained(now).div_ceil(1000), None),
             Kind::Money { period, .. } => {
                 let spent = others().map(|(_, known)| known.used).fold(self.forgotten, u64::saturating_add);
                 let own = reporter.and_then(|reporter| self.by.get(&reporter));
-                (spent, Some((period, own.map_or(0, |own| own.share))))
+                let (share, told) = own.map_or((0, 0), |own| (own.share, own.used));
+                (spent, Some(Grant { period, share, told }))
             }
         };
-        Level { limit: limit.to_owned(), used, among: active + 1, money }
+        Level { limit: limit.to_owned(), used, among: active + 1, grant }
     }
 
     /// What is left of the level now.
@@ -271,7 +283,7 @@ mod tests {
     fn what_is_set_aside_for_one_is_not_anothers_before_it_had_time_to_tell() {
         let today = Kind::Money { limit: 1000, period: 7 };
         let mut limits = Limits::default();
-        let share = |limits: &Limits, now, reporter| limits.levels(now, Some(reporter))[0].money.unwrap().1;
+        let share = |limits: &Limits, now, reporter| limits.levels(now, Some(reporter))[0].grant.unwrap().share;
         limits.take_in(NOW, 1, true, &used(0, today));
         assert_eq!(share(&limits, NOW, 1), 1000, "alone");
         limits.take_in(NOW, 2, true, &used(0, today));
@@ -283,7 +295,7 @@ mod tests {
         let later = NOW + ACTIVE;
         limits.take_in(later, 2, false, &used(0, today));
         assert_eq!(share(&limits, later, 2), 800, "whoever is silent has had its time");
-        assert_eq!(limits.levels(later, None)[0].money, Some((7, 0)));
+        assert_eq!(limits.levels(later, None)[0].grant, Some(Grant { period: 7, share: 0, told: 0 }));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::keeper::Grant;
 use crate::price::Picodollars;
 use crate::time::{Millis, Timestamp};
 
@@ -154,14 +155,21 @@ impl Budget {
         self.share = Some(Share { left: Picodollars(0), until: Timestamp(0) });
     }
 
-    /// Takes in what other gateways have spent in a period, by its number, and what has been set aside for this one when it
-    /// last told of itself. The answer to what was told in one period is of no use in the next.
-    pub fn hear(&mut self, now: Timestamp, told_at: Timestamp, period: u64, spent: Picodollars, share: Picodollars) {
+    /// Takes in what other gateways have spent, and what has been set aside for this one when it last told of itself. The
+    /// answer to what was told in one period is of no use in the next.
+    pub fn hear(&mut self, now: Timestamp, told_at: Timestamp, spent: Picodollars, grant: &Grant) {
         self.turn(now);
-        let is_of_now = period == self.began.0 / self.period.0;
+        let (period, own) = self.told(now);
+        let is_of_now = grant.period == period;
         self.elsewhere = if is_of_now { spent } else { Picodollars(0) };
-        let left = if is_of_now { share } else { Picodollars(0) };
-        self.share = Some(Share { left, until: told_at + SHARE_LASTS });
+        // What has been spent since it told is of this share: answers come late, and in any order.
+        let left = grant.share.saturating_sub(own.saturating_sub(grant.told));
+        self.share = Some(Share { left: Picodollars(if is_of_now { left } else { 0 }), until: told_at + SHARE_LASTS });
+    }
+
+    /// Whether there are others, and they have not been heard of for too long to spend anything.
+    pub fn lacks_share(&self, now: Timestamp) -> bool {
+        self.share.is_some_and(|share| share.until <= now)
     }
 
     /// The present period's number, and what this gateway has spent or set aside in it: what others are told.
@@ -303,20 +311,23 @@ mod tests {
         assert_eq!(budget.check(NOON, cents(1)), refused(false));
         assert!(budget.check(NOON, cents(0)).is_ok());
         let today = NOON.0 / DAY.0;
-        budget.hear(NOON, NOON, today, cents(40), cents(30));
+        let grant = |period, share, told| Grant { period, share: cents(share).0, told: cents(told).0 };
+        budget.hear(NOON, NOON, cents(40), &grant(today, 30, 0));
         let one = budget.earmark(NOON, cents(30), LONG).unwrap();
         assert_eq!(budget.check(NOON, cents(1)), refused(true));
         budget.settle(NOON, one, Some(cents(10)));
         assert_eq!(budget.check(NOON, cents(20)), Ok(()), "what was not needed of it");
         assert_eq!(budget.told(NOON), (today, cents(10).0));
         assert_eq!(budget.check(NOON + SHARE_LASTS, cents(1)), refused(false), "an old share is none");
-        budget.hear(NOON, NOON, today, cents(80), cents(50));
+        budget.hear(NOON, NOON, cents(40), &grant(today, 15, 0));
+        assert_eq!(budget.check(NOON, cents(6)), refused(true), "ten of these fifteen are spent");
+        budget.hear(NOON, NOON, cents(80), &grant(today, 50, 10));
         assert!(budget.check(NOON, cents(10)).is_ok() && budget.check(NOON, cents(11)).is_err());
         assert_eq!(budget.spent(NOON), cents(90));
         let tomorrow = NOON + DAY;
-        budget.hear(tomorrow, tomorrow, today, cents(80), cents(10));
+        budget.hear(tomorrow, tomorrow, cents(80), &grant(today, 10, 10));
         assert_eq!((budget.spent(tomorrow), budget.check(tomorrow, cents(1))), (cents(0), refused(true)), "old news");
-        budget.hear(tomorrow, tomorrow, today + 1, cents(0), cents(100));
+        budget.hear(tomorrow, tomorrow, cents(0), &grant(today + 1, 100, 0));
         assert!(budget.check(tomorrow, cents(100)).is_ok());
     }
 
