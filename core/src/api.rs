@@ -251,7 +251,7 @@ impl Awaited {
             AdminCall::Breakers => orders::read(&self.config, &body),
             AdminCall::Explain => {
                 let (plan, request, _) = self.plan(Surface::Chat, body)?;
-                Ok(Task::Explain(Inquiry::new(&self.config, request, plan)))
+                Ok(Task::Explain(Box::new(Inquiry::new(&self.config, request, plan))))
             }
         }
     }

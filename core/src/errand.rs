@@ -26,7 +26,7 @@ pub struct Errand {
 #[derive(Debug)]
 pub(crate) enum Task {
     /// Say who would be asked, and why the others would not.
-    Explain(Inquiry),
+    Explain(Box<Inquiry>),
     /// Open, close or reset a target's breaker.
     Order(TargetId, Order),
 }

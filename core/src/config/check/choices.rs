@@ -21,22 +21,18 @@ pub(super) struct Known<'a> {
 /// Reads all of it. Candidates are as their targets are used by their own names: [`Choices::fit`] makes them the route's.
 pub(super) fn read(route: &mut Table<'_>, known: Known<'_>) -> Choices {
     let strategy = route.read("strategy", strategy).unwrap_or(Some(Strategy::Ordered));
-    let (usual, tasks) = match strategy {
-        Some(strategy) => {
-            route.misplaced("tasks", "this is for another strategy", "Write strategy = \"task\", or remove it.");
-            let models = route.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
-            let candidates = models.map(|models| candidates(&models, strategy, known)).unwrap_or_default();
-            (Choice { strategy, candidates }, None)
-        }
-        None => {
-            let elsewhere = "Move it to `tasks.general.normal`, or choose another strategy.";
-            route.misplaced("models", "this route asks whom its `tasks` name", elsewhere);
-            let found =
-                route.required("tasks", "{ general = { normal = [\"vendor/model\"] } }", |field| Ok(field.clone()));
-            let tasks = found.and_then(|field| tasks(&field, known));
-            let usual = tasks.as_ref().map(|tasks| tasks.choice(Tasks::GENERAL, Column::Normal).1.clone());
-            (usual.unwrap_or(Choice { strategy: Strategy::Ordered, candidates: Vec::new() }), tasks)
-        }
+    let (usual, tasks) = if let Some(strategy) = strategy {
+        route.misplaced("tasks", "this is for another strategy", "Write strategy = \"task\", or remove it.");
+        let models = route.required("models", "[\"vendor/model\"]", |field| Ok(field.clone()));
+        let candidates = models.map(|models| candidates(&models, strategy, known)).unwrap_or_default();
+        (Choice { strategy, candidates }, None)
+    } else {
+        let elsewhere = "Move it to `tasks.general.normal`, or choose another strategy.";
+        route.misplaced("models", "this route asks whom its `tasks` name", elsewhere);
+        let found = route.required("tasks", "{ general = { normal = [\"vendor/model\"] } }", |field| Ok(field.clone()));
+        let tasks = found.and_then(|field| tasks(&field, known));
+        let usual = tasks.as_ref().map(|tasks| tasks.choice(Tasks::GENERAL, Column::Normal).1.clone());
+        (usual.unwrap_or(Choice { strategy: Strategy::Ordered, candidates: Vec::new() }), tasks)
     };
     let when = route.field("when").and_then(|field| field.items()).unwrap_or_default();
     let when = when.iter().filter_map(|item| condition(item, &usual, known)).collect();
