@@ -2,11 +2,11 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use tidegate_core::config::Limits;
+use tidegate_core::config::{Limits, TargetId};
 use tidegate_core::dialect::{Dialect, Surface};
 use tidegate_core::price::Picodollars;
 use tidegate_core::queue::{Inquiry, Wish};
-use tidegate_core::sim::{Answer, Profile, Script, World};
+use tidegate_core::sim::{Answer, BEGINNING, Profile, Script, World};
 use tidegate_core::time::{Millis, Timestamp};
 
 use super::{answer, ask, ask_once, breaker, config, down, good, reaching, seconds, served_by, target, world};
@@ -47,8 +47,8 @@ fn b1_models_cost_what_the_table_says() {
         (GEMINI, 250, 1000),
         (DEEPSEEK, 42, 168),
     ] {
-        let target = config.targets.iter().find(|target| target.name == name).unwrap();
-        let price = target.price.unwrap();
+        let id = TargetId(config.targets.iter().position(|target| target.name == name).unwrap());
+        let price = config.price(id, BEGINNING).unwrap();
         assert_eq!((price.input, price.output), (usd(input), usd(output)), "{name}");
     }
 }

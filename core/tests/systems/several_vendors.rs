@@ -1,9 +1,9 @@
 //! E: several vendors behind one interface.
 
 use serde_json::{Value, json};
-use tidegate_core::config::{Config, ProbeKind};
+use tidegate_core::config::{Config, ProbeKind, TargetId};
 use tidegate_core::price::Picodollars;
-use tidegate_core::sim::{Script, World};
+use tidegate_core::sim::{BEGINNING, Script, World};
 use tidegate_core::time::{Millis, Timestamp};
 
 use super::{
@@ -77,8 +77,8 @@ fn e1_answers_cost_what_the_preset_says() {
     let config = config(PRESET);
     let usd = |cents: u64| Picodollars(cents * 10_000);
     for (name, input, output) in [(GPT, 800, 800), (CLAUDE, 1500, 1500), (GEMINI, 250, 250), (DEEPSEEK, 42, 168)] {
-        let target = config.targets.iter().find(|target| target.name == name).unwrap();
-        let price = target.price.unwrap();
+        let id = TargetId(config.targets.iter().position(|target| target.name == name).unwrap());
+        let price = config.price(id, BEGINNING).unwrap();
         assert_eq!((price.input, price.output), (usd(input), usd(output)), "{name}");
     }
     // Of the world's 7 tokens in and 3 out.
