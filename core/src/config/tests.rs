@@ -704,3 +704,36 @@ fn tiers_stand_in_their_order() {
     let errors = Config::from_toml(&tiers(swapped), "t", &all_set).unwrap_err().to_string();
     assert!(errors.contains("not above the tier before it"), "{errors}");
 }
+
+#[test]
+fn what_is_queued_has_to_outlive_the_server_and_a_route_that_queues_is_enough() {
+    let routed = "routes.r = { models = [\"v/m\"], exhausted = \"queue\" }\n";
+    let durable = "store = { kind = \"sqlite\" }\n";
+    assert_eq!(load(&small("")).queue, None);
+    assert_eq!(load(&small(routed)).queue, Some(QueuePolicy::default()));
+    for (more, is_fine) in [
+        ("", true),
+        (routed, false),
+        ("queue = {}\n", false),
+        ("queue = {}\nstore = { kind = \"memory\" }\n", false),
+        (&format!("{routed}{durable}"), true),
+    ] {
+        let checked = load(&small(more)).check_durability();
+        assert_eq!(checked.is_ok(), is_fine, "{more}: {checked:?}");
+        assert!(checked.err().is_none_or(|why| why.contains("Add [store] with kind = \"sqlite\"")));
+    }
+    for (wrong, problem) in [
+        ("queue.jobs_max = 0", "queue.jobs_max: out of range"),
+        ("queue.body_max = \"65MiB\"", "queue.body_max: out of range"),
+        ("queue.keep = \"1ms\"", "queue.keep: out of range"),
+        ("queue.webhook = { env = \"NO_ADDRESS\" }", "queue.webhook: not a URL"),
+        ("queue.webhook_key = { env = \"K\" }", "queue.webhook_key: there is no `webhook`"),
+        ("queue.key = \"written here\"", "a secret must not stand in the file"),
+    ] {
+        let errors = errors_of(&small(wrong));
+        assert!(errors.contains(problem), "{wrong}: {errors}");
+    }
+    let short = |_: &str| Some("short".to_owned());
+    let errors = Config::from_toml(&small("queue.key = { env = \"K\" }"), "t", &short).unwrap_err().to_string();
+    assert!(errors.contains("at least 32 characters"), "{errors}");
+}

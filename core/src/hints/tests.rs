@@ -42,6 +42,7 @@ fn our_own_headers() {
         ("x-tidegate-ttft-timeout-ms", "800"),
         ("x-tidegate-max-attempts", "2"),
         ("x-tidegate-parameters", "strict"),
+        ("x-tidegate-queue", "allow"),
         ("x-tidegate-priority", "1"),
         ("x-tidegate-task", "code_generation"),
         ("x-tidegate-max-cost", "0.015"),
@@ -59,6 +60,7 @@ fn our_own_headers() {
         first_token: Some(Millis(800)),
         attempts: Some(2),
         parameters: Some(Parameters::Strict),
+        queue: Some(MayQueue::Allow),
         priority: Priority::numbered(1),
         column: Some(Column::High),
         task: Some("code_generation".to_owned()),
@@ -219,4 +221,13 @@ fn a_price_that_is_not_known_may_be_any() {
     assert!(MaxPrice::default().allows(None));
     assert!(cap(5, 9).allows(Some(price)));
     assert!(!cap(4, 9).allows(Some(price)) && !cap(5, 8).allows(Some(price)) && !cap(5, 9).allows(None));
+}
+
+#[test]
+fn only_the_gateway_says_that_a_request_was_queued() {
+    assert_eq!(of_headers(&[("x-tidegate-queue", "never")]).unwrap().queue, Some(MayQueue::Never));
+    for wrong in ["was", "yes", "Allow"] {
+        let bad = of_headers(&[("x-tidegate-queue", wrong)]).unwrap_err();
+        assert_eq!(bad.param, Some("x-tidegate-queue"), "{wrong}");
+    }
 }

@@ -21,7 +21,8 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-tidegate-signature");
 /// Times that an end is told before it is left untold.
 const TRIES_MAX: u32 = 6;
 
-/// The first pause after one that did not arrive, doubled with each further one: with the tries above, two minutes in all.
+/// The first pause after one that did not arrive, doubled with each further one: with the tries above and the limit
+/// below, three minutes in all.
 const PAUSE: Millis = Millis(4000);
 
 /// How long a webhook may take to answer.
