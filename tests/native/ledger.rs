@@ -13,6 +13,7 @@ use tidegate_tests::http::Request;
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
 use tidegate_tests::world::{chat, question};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::command::{run, tidegate};
 use crate::{CONFIG, KEY_A, write};
@@ -24,6 +25,9 @@ const BOUND: Duration = Duration::from_millis(1050);
 /// As many instants at which a process is killed, on as many databases as there are gateways at once.
 const LANES: u64 = 5;
 const KILLS: u64 = 11;
+
+/// After how many answers it is, at the latest: so many that most are older than the bound.
+const ANSWERS_MAX: u64 = 400;
 
 /// Clients at once, and how long each rests between two requests.
 const CLIENTS: usize = 3;
@@ -63,7 +67,7 @@ impl Kept {
 }
 
 /// Asks until the gateway is gone. Says when which request was answered.
-async fn ask_until_it_is_gone(to: std::net::SocketAddr) -> Vec<(String, Instant)> {
+async fn ask_until_it_is_gone(to: std::net::SocketAddr, told: UnboundedSender<()>) -> Vec<(String, Instant)> {
     let mut answered = Vec::new();
     let mut rest = tokio::time::interval(REST);
     while let Ok(opened) = chat(&question("default")).open(to).await {
@@ -73,6 +77,8 @@ async fn ask_until_it_is_gone(to: std::net::SocketAddr) -> Vec<(String, Instant)
             break;
         }
         answered.push((id, Instant::now()));
+        // Nobody listens any more once it is to be killed.
+        let _ = told.send(());
         rest.tick().await;
     }
     answered
@@ -118,8 +124,12 @@ async fn kill_again_and_again(seed: u64) -> (usize, usize) {
     let mut answered: BTreeMap<String, bool> = BTreeMap::new();
     for nth in 0..KILLS {
         let mut gateway = place.start();
-        let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(ask_until_it_is_gone(gateway.address))).collect();
-        tokio::time::sleep(Duration::from_millis(rng.below(2000))).await;
+        let (told, mut answers) = unbounded_channel();
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|_| tokio::spawn(ask_until_it_is_gone(gateway.address, told.clone()))).collect();
+        for _ in 0..rng.below(ANSWERS_MAX) {
+            answers.recv().await.expect("its clients go on until it is gone");
+        }
         let killed_at = Instant::now();
         gateway.kill();
         for client in clients {
