@@ -10,8 +10,14 @@ use serde_json::{Value, json};
 use super::{all_set, whole_example};
 use crate::config::{Config, toml_to_json};
 
+type Case = (&'static str, Value);
+
 /// For each key a value that is not the example's, by the end of the path of its table.
-fn cases() -> Vec<(&'static str, Value)> {
+fn cases() -> Vec<Case> {
+    [of_policies(), of_vendors_and_models(), of_routes_and_the_rest()].concat()
+}
+
+fn of_policies() -> Vec<Case> {
     vec![
         ("", json!({ "aliases": { "other": "default" }, "clients": { "team-a": { "key": { "env": "OTHER" } } } })),
         (
@@ -49,6 +55,11 @@ fn cases() -> Vec<(&'static str, Value)> {
                 "degraded": "700ms", "too_slow": "7s", "success_rate": 0.7,
             }),
         ),
+    ]
+}
+
+fn of_vendors_and_models() -> Vec<Case> {
+    vec![
         (
             "vendors/*",
             json!({
@@ -86,6 +97,11 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({ "above": 7, "input": 7, "cached_input": 7, "cache_write": 7, "cache_write_1h": 7, "output": 7 }),
         ),
         ("prices", json!({ "file": "other.toml" })),
+    ]
+}
+
+fn of_routes_and_the_rest() -> Vec<Case> {
+    vec![
         (
             "routes/*",
             json!({
