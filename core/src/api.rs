@@ -220,7 +220,7 @@ impl Awaited {
                 Ok(((plan, mut request, hints), submission)) => {
                     request.forwarded = self.forwarded;
                     let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
-                    let exchange = exchange.asked_by(self.client, hints);
+                    let exchange = exchange.cached(self.client, &hints, &self.hints).asked_by(self.client, hints);
                     return Next::Exchange(Box::new(exchange.or_queued(submission)));
                 }
                 Err(error) => error,

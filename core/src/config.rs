@@ -35,8 +35,8 @@ pub use policy::{
 };
 pub use queue::{QueuePolicy, Webhook};
 pub use route::{
-    After, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route, ScorePolicy,
-    Sticky, Strategy, Tasks, When,
+    After, CachePolicy, Canary, Candidate, Choice, Choices, Column, ContentFilter, Exhausted, Kind, Parameters, Route,
+    ScorePolicy, Sticky, Strategy, Tasks, When,
 };
 pub use store::{StoreKind, StorePolicy};
 pub(crate) use units::decimal;
@@ -388,6 +388,16 @@ fn origin(url: &str) -> &str {
 /// Stands in for any secret: a URL, in case that is asked for, long enough for a key, and no two are the same.
 pub fn assumed_secret(name: &str) -> Option<String> {
     Some(format!("https://assumed-to-be-set.invalid/{name}"))
+}
+
+/// The file of prices that a document names, given as the JSON that [`toml_to_json`] made of it: for whoever bundles both.
+///
+/// # Errors
+///
+/// It is no JSON.
+pub fn prices_file(json: &str) -> Result<Option<String>, serde_json::Error> {
+    let document: serde_json::Value = serde_json::from_str(json)?;
+    Ok(document.pointer("/prices/file").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
 /// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON: what a worker embeds,

@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 mod allowing;
 mod answering;
+mod caching;
 mod choosing;
 mod ending;
 mod estimating;
@@ -40,7 +41,9 @@ use crate::rng::Rng;
 use crate::route::{Plan, Rejection};
 use crate::time::{Millis, Timestamp};
 use allowing::Admission;
+use caching::Caching;
 use choosing::Walk;
+use ending::Parting;
 use hedge::Hedge;
 use keep_alive::{COMMENT, KeepAlive};
 use live::{Ended, Live, Progress, Whole};
@@ -71,6 +74,8 @@ pub struct Exchange {
     /// What to answer if no other candidate can serve: the vendor's own refusal.
     refusal: Option<Refusal>,
     keep_alive: KeepAlive,
+    /// What it has to do with the cache of its route.
+    caching: Option<Box<Caching>>,
     /// Whether the client has gone away: nothing is said to it any more.
     gone: bool,
     /// The client's stream, once it has broken off and another vendor is to go on with it.
@@ -172,6 +177,7 @@ impl Exchange {
             tried: Vec::new(),
             refusal: None,
             keep_alive,
+            caching: None,
             gone: false,
             broken: None,
             begun: 0,
@@ -323,7 +329,18 @@ impl Exchange {
         self.note_cost(cost);
         match parting {
             _ if self.gone => self.state = State::Over,
-            Some(parting) => self.say(gateway, parting, live.candidate, &ended),
+            Some(parting) => {
+                let is_whole = matches!(parting, Parting::Well(_)) && ended.outcome == Outcome::Success;
+                let is_kept = is_whole && self.broken.is_none();
+                self.say(gateway, parting, live.candidate, &ended);
+                if is_kept {
+                    self.keep_stream(gateway, target);
+                }
+            }
+            None if ended.outcome == Outcome::Success => {
+                self.keep_whole(gateway, target, &ended);
+                self.follow(gateway, live.candidate, target, ended, cost);
+            }
             None => self.follow(gateway, live.candidate, target, ended, cost),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 mod admission;
+mod caching;
 mod ejection;
 mod health;
 mod hedging;
@@ -27,6 +28,7 @@ use http::HeaderMap;
 
 use crate::backoff::RetryBudget;
 use crate::breaker::{Breaker, Order, State, Ticket, Transition};
+use crate::cache::Cache;
 use crate::classify::Outcome;
 use crate::concurrency::{Limiter, Slot};
 use crate::config::{BreakerId, Config, KeyId, TargetId};
@@ -75,6 +77,7 @@ pub struct Gateway {
     /// When they were told of this one's use.
     told_at: Timestamp,
     retries: RetryBudget,
+    caches: Vec<Option<Cache>>,
     /// By [`RouteId`](crate::config::RouteId).
     hedging: Vec<Hedging>,
     /// By [`RouteId`](crate::config::RouteId).
@@ -204,6 +207,7 @@ impl Gateway {
             shares_limits: false,
             told_at: Timestamp(0),
             retries: RetryBudget::new(config.retry_share_permille),
+            caches: caching::caches(&config),
             hedging: vec![Hedging::default(); config.routes.len()],
             shadows: vec![Shadowing::default(); config.routes.len()],
             rescued: vec![0; config.routes.len()],

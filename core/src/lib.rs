@@ -19,6 +19,7 @@ pub mod api;
 pub mod backoff;
 pub mod breaker;
 mod buckets;
+mod cache;
 mod chance;
 pub mod classify;
 pub mod concurrency;

@@ -28,6 +28,8 @@ pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id
 pub const CANNED: HeaderName = HeaderName::from_static("x-tidegate-canned");
 /// The count of tokens is the gateway's own estimate: no vendor that could be asked counts them.
 pub const ESTIMATED: HeaderName = HeaderName::from_static("x-tidegate-estimated");
+/// Whether the answer was kept from before, on a route that keeps any: `hit`, `miss` or `bypass`.
+pub const CACHE: HeaderName = HeaderName::from_static("x-tidegate-cache");
 /// Parameters of the request that the target has no form for, and that were left out.
 pub const DROPPED: HeaderName = HeaderName::from_static("x-tidegate-dropped");
 /// Whether the client should try again by itself: the SDKs obey it before any rule of their own.

@@ -70,6 +70,11 @@ pub(crate) enum Command {
     Check,
     /// Live through disasters in simulation, with the clients and vendors of this configuration, with Tidegate and without.
     Drill(Drill),
+    /// Say what models cost.
+    Prices {
+        #[command(subcommand)]
+        what: Prices,
+    },
     /// Run simulated vendors alone, to try a client or a gateway against.
     Sandbox {
         /// A vendor by this name, on this port or any free one; may be repeated.
@@ -120,6 +125,18 @@ pub(crate) struct LedgerTerms {
     /// The database file, to be read without a gateway.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub(crate) file: Option<PathBuf>,
+}
+
+/// `tidegate prices`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Prices {
+    /// What the built-in table says of models whose names contain this.
+    Show {
+        /// A model, or a part of its name.
+        model: String,
+    },
+    /// Where the configuration's prices differ from the built-in table.
+    Diff,
 }
 
 /// `tidegate drill`.

@@ -15,8 +15,9 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::cli::{Cli, Command, Drill, LedgerTerms, Options};
+use crate::cli::{Cli, Command, Drill, LedgerTerms, Options, Prices};
 use crate::drill;
+use crate::prices;
 use crate::recorder::Recorder;
 use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
             Command::Ledger(terms) => ledger(&terms, cli.options.config).await,
             Command::Check => check(cli.options),
+            Command::Prices { what } => priced(cli.options, &what),
             Command::Drill(terms) => drilled(cli.options, &terms),
             Command::Sandbox { vendors } => sandbox(&vendors).await,
         }
@@ -112,6 +114,17 @@ fn check(options: Options) -> Result<ExitCode, String> {
     config.check_durability()?;
     let (targets, routes) = (config.targets.len(), config.routes.len());
     say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn priced(options: Options, what: &Prices) -> Result<ExitCode, String> {
+    say(&match what {
+        Prices::Show { model } => prices::show(model),
+        Prices::Diff => {
+            let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
+            prices::diff(&setup::from_file(&file)?)
+        }
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,6 +12,7 @@ mod handler;
 mod jobs;
 mod outlet;
 mod port;
+mod prices;
 mod prober;
 mod recorder;
 mod review;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tidegate_core::config::Config;
 
+use crate::prices;
 use crate::sandbox::{Sandbox, VendorSpec};
 
 /// What to serve, and what to tell whoever started it.
@@ -149,7 +150,7 @@ fn read(file: &Path) -> Result<(Config, String), String> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
     let config = Config::from_toml(&text, &name, &environment).map_err(|errors| errors.to_string())?;
-    Ok((config, text))
+    Ok((prices::with_file(config, file)?, text))
 }
 
 /// A variable of the environment; an empty one is as good as none.

@@ -8,6 +8,7 @@
 mod answers;
 mod apis;
 mod breakers;
+mod caching;
 mod callers;
 mod check;
 mod content;
@@ -84,6 +85,7 @@ fn table() -> Vec<Scenario> {
         limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
             tokens_of_requests_at_one_moment_are_not_given_twice a_clients_requests_a_minute
             a_clients_requests_at_once a_clients_budget;
+        caching: asked_again never_across_clients failures_are_not_kept clients_pass_it_by prices_are_built_in;
         callers: vendors_refusal_verbatim context_goes_to_a_larger_model context_fits_nowhere content_filter_returned
             content_filter_rerouted content_filter_everywhere callers_fault_never_trips;
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces

@@ -8,6 +8,7 @@ mod edge;
 mod fuzz;
 mod group;
 mod place;
+mod prices;
 mod run;
 mod setup;
 mod test;
@@ -31,6 +32,7 @@ usage: cargo xtask <command>
   bench [options]       CPU and latency: direct, through a bare pass-through, through Tidegate
       --quick             a short run, for a rough figure
       --json              print the result as JSON
+  prices                make the built-in price table anew, from genai-prices on PyPI, and compare it with litellm's
 
 The cache is $TIDEGATE_CACHE, else $XDG_CACHE_HOME/tidegate, else ~/.cache/tidegate.";
 
@@ -64,6 +66,7 @@ fn dispatch() -> anyhow::Result<ExitCode> {
         Some("test") => return test::main(args),
         Some("fuzz") => return fuzz::main(args),
         Some("edge") => edge::main(args)?,
+        Some("prices") => prices::main()?,
         Some("bench") => bench::main(args)?,
         _ => anyhow::bail!("no such command: {}\n\n{USAGE}", command.display()),
     }

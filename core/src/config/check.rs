@@ -6,6 +6,7 @@ use super::document::Node;
 use super::reader::Reader;
 use super::{Config, ConfigErrors};
 
+mod cache;
 mod choices;
 mod clients;
 mod health;

@@ -22,6 +22,8 @@ pub struct Route {
     pub retry: RetryPolicy,
     /// When a slow attempt is hedged; `None`: never.
     pub hedge: Option<HedgePolicy>,
+    /// Whether answers are kept for whoever asks the same again; `None`: none are.
+    pub cache: Option<CachePolicy>,
     /// What happens to an answer that the vendor's content filter stopped.
     pub content_filter: ContentFilter,
     /// What happens to parameters that a candidate cannot honour.
@@ -36,6 +38,17 @@ pub struct Route {
     pub canned: String,
     /// How another candidate goes on with a stream that breaks off while the client reads it; `None`: none does.
     pub stream_cut: Option<Rescue>,
+}
+
+/// `[routes.NAME.cache]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CachePolicy {
+    /// How old an answer may be. Default 1 h.
+    pub ttl: Millis,
+    /// What all of them together may take, in bytes. Default 64 MiB.
+    pub size: u64,
+    /// Whether one client may be given what another has asked for. Default no.
+    pub shared: bool,
 }
 
 impl Route {

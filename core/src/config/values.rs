@@ -83,6 +83,14 @@ pub(super) fn permille(field: &Field<'_>) -> Result<u32, Refusal> {
     }
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(field: &Field<'_>) -> Result<bool, Refusal> {
+    match field.value() {
+        Value::Bool(value) => Ok(*value),
+        _ => Err(field.wanted("true or false", "")),
+    }
+}
+
 /// A price in USD per million tokens.
 pub(super) fn price(field: &Field<'_>) -> Result<Picodollars, Refusal> {
     const REMEDY: &str = "Write USD per million tokens with at most six decimals, such as 0.0375.";

@@ -88,6 +88,7 @@ impl Exchange {
             return;
         }
         self.begin_stream(None);
+        self.gather(&bytes);
         self.keep_alive.note(self.now);
         self.actions.push_back(Action::Write(bytes));
     }
@@ -103,6 +104,7 @@ impl Exchange {
         }
         // A client with limits of its own paces itself by those: the vendor's are shared with others.
         headers.extend(self.admission.told.clone());
+        headers.extend(self.cache_told().map(|told| (reply::CACHE, told)));
         headers.insert(reply::ATTEMPTS, HeaderValue::from(self.begun));
         reply::name_request(headers, &self.request_id);
     }

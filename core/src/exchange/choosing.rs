@@ -74,7 +74,7 @@ impl Exchange {
         if self.gone {
             return self.leave_queue(gateway);
         }
-        if !self.let_in(gateway) {
+        if !self.let_in(gateway) || self.answer_from_cache(gateway) {
             return;
         }
         if self.is_out_of_budget() {

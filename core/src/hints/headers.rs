@@ -10,7 +10,8 @@ use crate::dialect::BadRequest;
 use crate::time::Millis;
 
 /// The headers that hold hints.
-pub const NAMES: [&str; 25] = [
+pub const NAMES: [&str; 27] = [
+    "cache-control",
     "cf-aig-max-attempts",
     "cf-aig-request-timeout",
     "cf-aig-retry-delay",
@@ -20,6 +21,7 @@ pub const NAMES: [&str; 25] = [
     "x-litellm-tags",
     "x-litellm-timeout",
     "x-stainless-retry-count",
+    "x-tidegate-cache",
     "x-tidegate-disable-fallbacks",
     "x-tidegate-fallbacks",
     "x-tidegate-max-attempts",

@@ -1,5 +1,6 @@
 //! `[routes.NAME]`: which targets a request may go to, in which order.
 
+use super::cache;
 use super::choices::{self, Known, model};
 use super::hedge;
 use super::names::check_name;
@@ -73,6 +74,7 @@ fn route(
             choices,
             retry: policies::retry(table, defaults.retry),
             hedge: hedge::read(table),
+            cache: cache::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
             parameters: table.read("parameters", choice(&PARAMETERS, &[])).unwrap_or_default(),
             after: table.table("after", &[], |table| after(table, &models, targets)).unwrap_or_default(),

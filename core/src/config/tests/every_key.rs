@@ -109,7 +109,7 @@ fn of_routes_and_the_rest() -> Vec<Case> {
                 "ejected_max": 0.5, "exhausted": "panic", "canned": "Later.", "stream_cut": "restart",
                 "after": { "timeout": "gemini/gemini-3.5-flash" },
                 "timeouts": { "gap": "7s" }, "retry": { "attempts": 7 }, "breaker": { "failures": 7 },
-                "hedge": { "share": 0.007 },
+                "hedge": { "share": 0.007 }, "cache": { "ttl": "7s" },
                 "tasks": { "general": { "normal": ["openai/gpt-4.1"] } },
                 "when": [{ "tag": "other", "strategy": "latency" }],
                 "canary": { "model": "openai/gpt-4.1", "share": 0.007 },
@@ -129,6 +129,7 @@ fn of_routes_and_the_rest() -> Vec<Case> {
         ("canary", json!({ "model": "openai/gpt-4.1", "share": 0.007 })),
         ("score", json!({ "strengths": 7, "price": 7, "latency": 7, "max_cost": 7, "max_latency": "7s" })),
         ("shadow", json!({ "strategy": "latency", "models": ["openai/gpt-4.1"] })),
+        ("cache", json!({ "ttl": "7s", "size": "7KiB", "shared": true })),
         ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
         (
             "clients/*",

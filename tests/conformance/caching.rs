@@ -1,0 +1,70 @@
+//! Answers that are kept for whoever asks the same again.
+
+use serde_json::json;
+use tidegate_tests::http::Reply;
+use tidegate_tests::world::{GUEST_KEY, World, chat, question, streamed};
+
+/// What the reply says of the cache.
+fn told(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{reply}");
+    reply.header("x-tidegate-cache").to_owned()
+}
+
+pub(crate) async fn asked_again(world: &World) {
+    let first = world.ask("kept").await;
+    assert_eq!(told(&first), "miss");
+    assert_ne!(first.header("x-tidegate-cost"), "0");
+    // The same question, written otherwise.
+    let body = json!({"messages": question("kept")["messages"], "model": "kept"});
+    let again = world.send(chat(&body)).await;
+    assert_eq!(told(&again), "hit");
+    assert_eq!((again.header("x-tidegate-cost"), again.header("x-tidegate-target")), ("0", "a/kept-1"));
+    assert_eq!(again.header("x-tidegate-attempts"), "0");
+    assert!(again.header("age").parse::<u64>().is_ok(), "{again}");
+    assert_eq!(again.body, first.body, "usage and all");
+    let stream = world.send(chat(&streamed("kept"))).await;
+    assert_eq!(told(&stream), "miss", "a stream is another answer");
+    let again = world.send(chat(&streamed("kept"))).await;
+    assert_eq!((told(&again), again.text()), ("hit".to_owned(), stream.text()));
+    assert_eq!(world.a.count("kept-1").await, 2, "one in whole, and one streamed");
+}
+
+pub(crate) async fn never_across_clients(world: &World) {
+    let guest = format!("Bearer {GUEST_KEY}");
+    let as_guest = async |model: &str| world.send(chat(&question(model)).header("authorization", &guest)).await;
+    assert_eq!(told(&world.ask("private").await), "miss");
+    assert_eq!(told(&as_guest("private").await), "miss", "another client has asked");
+    assert_eq!((told(&world.ask("private").await), told(&as_guest("private").await)), ("hit".into(), "hit".into()));
+    assert_eq!(told(&world.ask("common").await), "miss");
+    assert_eq!(told(&as_guest("common").await), "hit", "the route says so");
+}
+
+pub(crate) async fn failures_are_not_kept(world: &World) {
+    world.a.fault_times("doubtful-1", 1, json!({"kind": "cut", "after_tokens": 2})).await;
+    let _broken = world.send(chat(&streamed("doubtful"))).await;
+    world.a.answers_times("doubtful-1", 1, 400).await;
+    assert_eq!(world.ask("doubtful").await.status, 400);
+    assert_eq!(told(&world.ask("doubtful").await), "miss");
+    assert_eq!(told(&world.send(chat(&streamed("doubtful"))).await), "miss");
+}
+
+pub(crate) async fn clients_pass_it_by(world: &World) {
+    let ask = async |name: &'static str, value: &str| world.send(chat(&question("passed")).header(name, value)).await;
+    assert_eq!(told(&ask("x-tidegate-cache", "no-store").await), "bypass");
+    assert_eq!(told(&world.ask("passed").await), "miss", "nothing was kept");
+    assert_eq!(told(&ask("cache-control", "no-cache").await), "miss", "a new one is made");
+    assert_eq!(told(&ask("x-tidegate-cache", "refresh").await), "miss");
+    assert_eq!(told(&world.ask("passed").await), "hit");
+    assert_eq!(world.a.count("passed-1").await, 4);
+}
+
+pub(crate) async fn prices_are_built_in(world: &World) {
+    let reply = world.ask("listed/gpt-4.1").await.expect(200);
+    let usage = reply.json()["usage"].clone();
+    let tokens = |name: &str| usage[name].as_u64().unwrap();
+    let microdollars = tokens("prompt_tokens") * 2 + tokens("completion_tokens") * 8;
+    let told: f64 = reply.header("x-tidegate-cost").parse().unwrap();
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen tokens")]
+    let expected = microdollars as f64 / 1e6;
+    assert!((told - expected).abs() < 1e-12, "{told} for {usage}");
+}
