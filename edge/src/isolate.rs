@@ -283,22 +283,22 @@ impl Visit {
         })
     }
 
-    /// Tells the operator.
-    pub(crate) fn log(&self, notice: &Notice) {
-        if notice.is_warning() {
-            console_warn!("{notice}");
-        } else {
-            console_log!("{notice}");
-        }
-    }
-
     #[cold]
     fn log_notices(&self, first: Notice) {
         let mut next = Some(first);
         while let Some(notice) = next {
-            self.log(&notice);
+            log(&notice);
             next = self.isolate.gateway.borrow_mut().poll_notice();
         }
+    }
+}
+
+/// Tells the operator.
+pub(crate) fn log(notice: &Notice) {
+    if notice.is_warning() {
+        console_warn!("{notice}");
+    } else {
+        console_log!("{notice}");
     }
 }
 

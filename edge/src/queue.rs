@@ -58,17 +58,17 @@ impl DurableObject for Queue {
         let now = clock::now();
         let (submitted, asked) = (path.strip_prefix(SUBMIT), path.strip_prefix(ASK));
         let region = submitted.or(asked).unwrap_or_default();
-        let visit = self.visit(region)?;
+        self.visit(region)?;
         let response = if submitted.is_some() {
             let submission = Submission::from_bytes(&body).ok_or("not a submission")?;
-            let id = self.with(&visit, |jobs| jobs.submit(now, &submission).map(|ticket| ticket.id))?;
+            let id = self.with(|jobs| jobs.submit(now, &submission).map(|ticket| ticket.id))?;
             Response::ok(id.unwrap_or_default())?
         } else {
             let inquiry: Inquiry = serde_json::from_slice(&body)?;
-            let reply = self.with(&visit, |jobs| jobs.answer(now, &inquiry))?;
+            let reply = self.with(|jobs| jobs.answer(now, &inquiry))?;
             Response::from(handler::whole(&reply)?)
         };
-        self.set_alarm(&visit).await?;
+        self.set_alarm().await?;
         Ok(response)
     }
 
@@ -82,7 +82,7 @@ impl DurableObject for Queue {
             // None of them fails: what becomes of each is told to the queue.
             let _ = JsFuture::from(Promise::all(&under_way)).await;
         }
-        self.set_alarm(&visit).await?;
+        self.set_alarm().await?;
         Response::empty()
     }
 }
@@ -118,29 +118,29 @@ impl Queue {
     }
 
     /// Lends the queue for one step, and then logs what there is to tell. Not to be called from within itself.
-    fn with<T>(&self, visit: &Visit, step: impl FnOnce(&mut Jobs<Disk>) -> T) -> Result<T> {
-        with(&self.jobs, visit, step).ok_or_else(|| "the queue is not open".into())
+    fn with<T>(&self, step: impl FnOnce(&mut Jobs<Disk>) -> T) -> Result<T> {
+        with(&self.jobs, step).ok_or_else(|| "the queue is not open".into())
     }
 
     /// Does what is due, and begins what is to be carried out.
     fn attend(&self, visit: &Visit) -> Result<Array> {
         let now = clock::now();
         let under_way = Array::new();
-        self.with(visit, |jobs| jobs.handle_timeout(now))?;
-        while let Some(id) = self.with(visit, |jobs| visit.with_gateway(now, |gateway| jobs.pick(now, gateway)))? {
-            if let Some(submission) = self.with(visit, |jobs| jobs.start(now, &id))? {
+        self.with(|jobs| jobs.handle_timeout(now))?;
+        while let Some(id) = self.with(|jobs| visit.with_gateway(now, |gateway| jobs.pick(now, gateway)))? {
+            if let Some(submission) = self.with(|jobs| jobs.start(now, &id))? {
                 under_way.push(&carry_out(Rc::clone(&self.jobs), visit.clone(), id, submission));
             }
         }
-        while let Some(delivery) = self.with(visit, Jobs::poll_delivery)? {
-            under_way.push(&deliver(Rc::clone(&self.jobs), visit.clone(), delivery));
+        while let Some(delivery) = self.with(Jobs::poll_delivery)? {
+            under_way.push(&deliver(Rc::clone(&self.jobs), delivery));
         }
         Ok(under_way)
     }
 
     /// The platform wakes the object when the queue has something to do, however long that is.
-    async fn set_alarm(&self, visit: &Visit) -> Result<()> {
-        match self.with(visit, |jobs| jobs.poll_timeout())? {
+    async fn set_alarm(&self) -> Result<()> {
+        match self.with(|jobs| jobs.poll_timeout())? {
             Some(at) => {
                 let wait = i64::try_from(clock::now().until(at).0).unwrap_or(i64::MAX);
                 self.state.storage().set_alarm(wait).await
@@ -150,12 +150,12 @@ impl Queue {
     }
 }
 
-fn with<T>(jobs: &RefCell<Option<Jobs<Disk>>>, visit: &Visit, step: impl FnOnce(&mut Jobs<Disk>) -> T) -> Option<T> {
+fn with<T>(jobs: &RefCell<Option<Jobs<Disk>>>, step: impl FnOnce(&mut Jobs<Disk>) -> T) -> Option<T> {
     let mut jobs = jobs.borrow_mut();
     let jobs = jobs.as_mut()?;
     let done = step(jobs);
     while let Some(notice) = jobs.poll_notice() {
-        visit.log(&notice);
+        isolate::log(&notice);
     }
     Some(done)
 }
@@ -177,7 +177,7 @@ fn carry_out(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, id: String, su
             Next::Errand(_) => None,
         };
         let now = clock::now();
-        with(&jobs, &visit, |jobs| match &reply {
+        with(&jobs, |jobs| match &reply {
             Some(reply) => jobs.finish(now, &id, reply),
             None => jobs.abandon(now, &id),
         });
@@ -186,7 +186,7 @@ fn carry_out(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, id: String, su
 }
 
 /// Tells the webhook, and the queue what became of it.
-fn deliver(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, delivery: Delivery) -> Promise {
+fn deliver(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, delivery: Delivery) -> Promise {
     future_to_promise(async move {
         let (headers, limit) = (js::pack(&delivery.headers), clock::to_js(delivery.limit.0));
         let answer = js::probe("POST", delivery.url.expose(), &headers, &delivery.body, limit, 0.0);
@@ -194,7 +194,7 @@ fn deliver(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, delivery: Delive
             Finding::Reply { status, .. } => Some(status),
             _ => None,
         };
-        with(&jobs, &visit, |jobs| jobs.delivered(clock::now(), &delivery.id, status));
+        with(&jobs, |jobs| jobs.delivered(clock::now(), &delivery.id, status));
         Ok(JsValue::UNDEFINED)
     })
 }

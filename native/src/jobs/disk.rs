@@ -97,7 +97,9 @@ mod tests {
 
     fn disk() -> Disk {
         let connection = Connection::open_in_memory().unwrap();
-        sql::TABLES.iter().for_each(|table| connection.execute_batch(table).unwrap());
+        for table in sql::TABLES {
+            connection.execute_batch(table).unwrap();
+        }
         Disk(connection)
     }
 
