@@ -79,7 +79,7 @@ fn conditions_lead_to_others_with_the_breakers_and_limits_of_the_route() {
         assert_eq!(candidate.timeouts.gap, crate::time::Millis(7000));
         assert_eq!(config.guard(candidate.breaker).policy.failures, 7);
     }
-    assert!(config.goes_by_tags && !load(&super::small("")).goes_by_tags);
+    assert!(config.goes_by_tags && !load(&small("")).goes_by_tags);
 }
 
 #[test]

@@ -59,10 +59,6 @@ fn of_policies() -> Vec<Case> {
 }
 
 fn of_vendors_and_models() -> Vec<Case> {
-    vec![]
-}
-
-fn cases_of_vendors() -> Vec<Case> {
     vec![
         (
             "vendors/*",
@@ -105,10 +101,6 @@ fn cases_of_vendors() -> Vec<Case> {
 }
 
 fn of_routes_and_the_rest() -> Vec<Case> {
-    vec![]
-}
-
-fn cases_of_routes() -> Vec<Case> {
     vec![
         (
             "routes/*",
@@ -139,11 +131,6 @@ fn cases_of_routes() -> Vec<Case> {
         ("shadow", json!({ "strategy": "latency", "models": ["openai/gpt-4.1"] })),
         ("cache", json!({ "ttl": "7s", "size": "7KiB", "shared": true })),
         ("hedge", json!({ "after": "7s", "after_min": "7s", "min_samples": 7, "share": 0.007 })),
-    ]
-}
-
-fn cases_of_clients() -> Vec<Case> {
-    vec![
         (
             "clients/*",
             json!({
