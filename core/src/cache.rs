@@ -4,7 +4,7 @@
 //! the client was sent, byte by byte, under a hash of all that the answer may depend on. Bounded by its bytes: what has not been
 //! asked for longest goes first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -66,7 +66,7 @@ pub(crate) struct Cache {
     ttl: Millis,
     bytes_max: usize,
     bytes: usize,
-    entries: HashMap<Key, (u64, Kept)>,
+    entries: BTreeMap<Key, (u64, Kept)>,
     /// By when they were last asked for.
     order: BTreeMap<u64, Key>,
     turn: u64,
@@ -96,7 +96,7 @@ impl Key {
 
 impl Cache {
     pub(crate) fn new(ttl: Millis, bytes_max: usize) -> Self {
-        Self { ttl, bytes_max, bytes: 0, entries: HashMap::new(), order: BTreeMap::new(), turn: 0 }
+        Self { ttl, bytes_max, bytes: 0, entries: BTreeMap::new(), order: BTreeMap::new(), turn: 0 }
     }
 
     /// The answer that is kept, if it is not too old.

@@ -91,6 +91,7 @@ pub fn cost(price: Option<Price>, usage: Usage) -> Option<Picodollars> {
 
 impl Price {
     /// The rates for a prompt of this length.
+    #[must_use]
     pub fn for_prompt(&self, tokens: u64) -> Self {
         let tier = self.tiers.iter().flatten().rev().find(|tier| tokens > tier.above);
         tier.map_or(*self, Tier::price)

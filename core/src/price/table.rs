@@ -141,12 +141,11 @@ fn read_period(text: &str) -> Option<Period> {
         return Some(Period { when: When::Always, price: read_price(text)? });
     };
     let (when, price) = dated.split_once(' ')?;
-    let when = match when.split_once(':') {
-        None => When::From(crate::backoff::rfc3339(&format!("{when}T00:00:00Z"))?),
-        Some(_) => {
-            let (begin, end) = when.split_once('-')?;
-            When::Daily(time_of_day(begin)?, time_of_day(end)?)
-        }
+    let when = if when.contains(':') {
+        let (begin, end) = when.split_once('-')?;
+        When::Daily(time_of_day(begin)?, time_of_day(end)?)
+    } else {
+        When::From(crate::backoff::rfc3339(&format!("{when}T00:00:00Z"))?)
     };
     Some(Period { when, price: read_price(price)? })
 }
@@ -173,7 +172,7 @@ fn read_rates(text: &str) -> Option<Price> {
     let (input, output) = (rates.next()??, rates.next()??);
     let mut rest = || rates.next().flatten();
     let (cached_input, cache_write, cache_write_1h) = (rest(), rest(), rest());
-    Some(Price { input, output, cached_input, cache_write, cache_write_1h, ..Price::default() })
+    Some(Price { input, cached_input, cache_write, cache_write_1h, output, ..Price::default() })
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ enum Ending {
     Open,
 }
 
-const SEEN_MAX: usize = 100;
+const SEEN_MAX: usize = 400;
 const COUNTS_MAX: usize = 1024;
 const BODY_KEPT_MAX: usize = 256 * 1024;
 const NAME_KEPT_MAX: usize = 200;

@@ -155,5 +155,5 @@ fn stopped(stop: &Stop) -> chat::Stop {
 
 fn usage(story: &Story) -> Option<Usage> {
     let [input, cached_input, cache_write, cache_write_1h, output, reasoning] = story.usage?;
-    Some(Usage { input, cached_input, cache_write, cache_write_1h, output, reasoning })
+    Some(Usage { input, cached_input, cache_write, cache_write_1h, output, reasoning, cost: None })
 }

@@ -62,8 +62,9 @@ fn make_readers(dialect: Dialect, stream: bool) -> Vec<(Surface, Reader)> {
 }
 
 fn reader(request: &Request, prepared: &Prepared, dialect: Dialect, wants_usage: bool, target: &Target) -> Reader {
-    let stamp =
-        Stamp { request_id: "tg-1".to_owned(), at: Timestamp(1_800_000_000_000), price: target.price, wants_usage };
+    let at = Timestamp(1_800_000_000_000);
+    let price = target.price.as_ref().map(|tariff| tariff.at(at));
+    let stamp = Stamp { request_id: "tg-1".to_owned(), at, price, wants_usage };
     Reader::new(request, prepared, dialect, &target.upstream, stamp)
 }
 
