@@ -11,22 +11,22 @@ fn told(reply: &Reply) -> String {
 }
 
 pub(crate) async fn asked_again(world: &World) {
-    let first = world.ask("kept").await;
+    let first = world.ask("cached-again").await;
     assert_eq!(told(&first), "miss");
     assert_ne!(first.header("x-tidegate-cost"), "0");
     // The same question, written otherwise.
-    let body = json!({"messages": question("kept")["messages"], "model": "kept"});
+    let body = json!({"messages": question("cached-again")["messages"], "model": "cached-again"});
     let again = world.send(chat(&body)).await;
     assert_eq!(told(&again), "hit");
-    assert_eq!((again.header("x-tidegate-cost"), again.header("x-tidegate-target")), ("0", "a/kept-1"));
+    assert_eq!((again.header("x-tidegate-cost"), again.header("x-tidegate-target")), ("0", "a/cached-again-1"));
     assert_eq!(again.header("x-tidegate-attempts"), "0");
     assert!(again.header("age").parse::<u64>().is_ok(), "{again}");
     assert_eq!(again.body, first.body, "usage and all");
-    let stream = world.send(chat(&streamed("kept"))).await;
+    let stream = world.send(chat(&streamed("cached-again"))).await;
     assert_eq!(told(&stream), "miss", "a stream is another answer");
-    let again = world.send(chat(&streamed("kept"))).await;
+    let again = world.send(chat(&streamed("cached-again"))).await;
     assert_eq!((told(&again), again.text()), ("hit".to_owned(), stream.text()));
-    assert_eq!(world.a.count("kept-1").await, 2, "one in whole, and one streamed");
+    assert_eq!(world.a.count("cached-again-1").await, 2, "one in whole, and one streamed");
 }
 
 pub(crate) async fn never_across_clients(world: &World) {
