@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_core::config::{prices_file, toml_to_json};
+use tidegate_core::config::{prices_file, prices_to_json, toml_to_json};
 
 /// Names the config, as an absolute path. `cargo xtask edge --config` sets it.
 const CONFIG: &str = "TIDEGATE_CONFIG";
@@ -37,5 +37,5 @@ fn prices(config: &Path, json: &str) -> Result<String, Box<dyn Error>> {
     let path = config.parent().unwrap_or(Path::new(".")).join(file);
     println!("cargo::rerun-if-changed={}", path.display());
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    toml_to_json(&text, &path.display().to_string()).map_err(|errors| errors.to_string().into())
+    prices_to_json(&text, &path.display().to_string(), json).map_err(|errors| errors.to_string().into())
 }

@@ -412,3 +412,16 @@ pub fn toml_to_json(text: &str, file: &str) -> Result<String, ConfigErrors> {
     check::check(&document, file, Some(text), &assumed_secret)?;
     Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
 }
+
+/// The same for a document of prices; `config` is what [`toml_to_json`] made of the configuration that names it.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, each with its line and a remedy.
+#[cfg(feature = "toml")]
+pub fn prices_to_json(text: &str, file: &str, config: &str) -> Result<String, ConfigErrors> {
+    let config = Config::from_json(config, "tidegate.toml", &assumed_secret)?;
+    let document = Node::from_toml(text, file)?;
+    check::with_prices(config, &document, file, Some(text))?;
+    Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
+}

@@ -26,6 +26,8 @@ pub(crate) struct Outlet(Arc<Mutex<Contents>>);
 struct Contents {
     answer: Option<Answer>,
     pieces: VecDeque<Bytes>,
+    /// Whether the exchange has ended: it must not be polled again.
+    is_over: bool,
 }
 
 /// How a request is answered.
@@ -53,7 +55,9 @@ impl Outlet {
     pub(crate) async fn answered(&self, driving: &mut Driving) -> Option<Answer> {
         poll_fn(|context| {
             let is_over = driving.as_mut().poll(context).is_ready();
-            match self.contents().answer.take() {
+            let mut contents = self.contents();
+            contents.is_over = is_over;
+            match contents.answer.take() {
                 Some(answer) => Poll::Ready(Some(answer)),
                 None if is_over => Poll::Ready(None),
                 None => Poll::Pending,
@@ -76,7 +80,9 @@ pub(crate) struct StreamBody {
 
 impl StreamBody {
     pub(crate) fn new(outlet: Outlet, driving: Driving) -> Self {
-        Self { outlet, driving: Some(driving) }
+        // What is at hand at once, such as an answer that was kept, is over as soon as it has begun.
+        let is_over = outlet.contents().is_over;
+        Self { outlet, driving: (!is_over).then_some(driving) }
     }
 }
 

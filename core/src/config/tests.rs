@@ -683,7 +683,8 @@ models = ["o/gpt-4.1"]
     let file = "[\"o/gpt-4.1\"]\ninput = 3\noutput = 3\n[\"o/gpt-4.1-mini\"]\ninput = 3\noutput = 3\n";
     let config = config.with_prices(file, "prices.toml").unwrap();
     assert_eq!((input(&config, "o/gpt-4.1"), input(&config, "o/gpt-4.1-mini")), (Some(3_000_000), Some(7_000_000)));
-    let json = toml_to_json(file, "prices.toml").unwrap();
+    let worker = toml_to_json(text, "tidegate.toml").unwrap();
+    let json = prices_to_json(file, "prices.toml", &worker).unwrap();
     assert_eq!(load(text).with_prices_json(&json, "prices.toml").unwrap(), config);
     let wrong = "[\"o/gpt-4.2\"]\ninput = 3\n";
     let errors = load(text).with_prices(wrong, "prices.toml").unwrap_err().to_string();
@@ -693,7 +694,10 @@ models = ["o/gpt-4.1"]
 
 #[test]
 fn tiers_stand_in_their_order() {
-    let tiers = |tiers: &str| small(&format!("price = {{ input = 1, output = 1, tiers = [{tiers}] }}\n"));
+    let tiers = |tiers: &str| {
+        let price = format!("{{ price = {{ input = 1, output = 1, tiers = [{tiers}] }} }}");
+        SMALL.replace("{}", &price)
+    };
     let price =
         load(&tiers("{ above = 10, input = 2, output = 3 }")).targets[0].price.as_ref().unwrap().at(Timestamp(0));
     assert_eq!(

@@ -1,3 +1,5 @@
+//! How far estimates are off, on a corpus whose tokens tokenizers have counted, and how soon they are corrected.
+
 use super::*;
 
 const WEIGHT: Weight = Weight { text_milli: 100_000, images: 0, files: 0, output_max: None, answers: 1 };
@@ -102,12 +104,12 @@ struct Text {
     script: String,
     o200k_base: u64,
     cl100k_base: u64,
-    text: String,
+    sample: String,
 }
 
 impl Text {
     fn weight(&self) -> Weight {
-        let weight = weigh(serde_json::json!({"prompt": self.text}).to_string().as_bytes());
+        let weight = weigh(serde_json::json!({"prompt": self.sample}).to_string().as_bytes());
         // The text alone: tokenizers were not given a frame.
         Weight { text_milli: weight.text_milli - weigh(b"{}").text_milli, ..weight }
     }
