@@ -184,6 +184,11 @@ impl Health {
         self.bad > 0 || self.status == Status::Unhealthy
     }
 
+    /// Whether it is not well by what was before, though its last result was fine.
+    pub(crate) fn is_mending(&self) -> bool {
+        self.bad == 0 && self.status == Status::Unhealthy
+    }
+
     /// Nothing has been heard of it; what its free probes are worth is known all the same.
     pub(crate) fn forget(&mut self) {
         let Self { probe_was_fine, is_telling, attempt_at, .. } = *self;

@@ -688,7 +688,7 @@ models = ["o/gpt-4.1"]
     assert_eq!(load(text).with_prices_json(&json, "prices.toml").unwrap(), config);
     let wrong = "[\"o/gpt-4.2\"]\ninput = 3\n";
     let errors = load(text).with_prices(wrong, "prices.toml").unwrap_err().to_string();
-    assert!(errors.contains("prices.toml:1:1: \"o/gpt-4.2\": there is no model `o/gpt-4.2`"), "{errors}");
+    assert!(errors.contains("prices.toml:1:2: \"o/gpt-4.2\": there is no model `o/gpt-4.2`"), "{errors}");
     assert!(errors.contains("`output` is missing"), "{errors}");
 }
 

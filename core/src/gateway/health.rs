@@ -203,6 +203,9 @@ impl Gateway {
         if check.is_free() && health.is_in_trouble() && (health.is_telling() || !asked_since) {
             let was_well = health.is_telling() && health.probe_was_fine() == Some(true);
             if was_well { check.at_once() } else { soon }
+        } else if !check.is_free() && health.is_mending() {
+            // Each further answer brings it nearer to being well, and at the usual pace twenty of them take as long as an outage.
+            soon
         } else if let Some(at) = health.attempt_at().filter(|_| health.is_fresh(now, policy)) {
             usually.max(at + policy.every)
         } else if check.is_free() && status == Status::Unknown && check.asked_at.is_some() {
