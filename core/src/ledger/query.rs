@@ -170,11 +170,13 @@ impl Asked {
             (About::Lines, "before") => self.before = Some(cursor(value)?),
             (About::Lines, "limit") => self.limit = Some(limit(value)?),
             (_, "format") => self.format = format(value)?,
-            (About::Sums, _) => return Err(unknown(name, "`by`, `from`, `to`, `client`, `model`, `route`, `format`")),
+            (About::Sums, _) => {
+                return Err(unknown(name, "`by`, `from`, `to`, `client`, `model`, `route`, `format`").into());
+            }
             (About::Lines, _) => {
                 let known =
                     "`from`, `to`, `client`, `model`, `route`, `request`, `outcome`, `before`, `limit`, `format`";
-                return Err(unknown(name, known));
+                return Err(unknown(name, known).into());
             }
         }
         Ok(())
@@ -283,8 +285,8 @@ fn format(text: &str) -> Result<Format, Box<ApiError>> {
     }
 }
 
-fn unknown(name: &str, known: &str) -> Box<ApiError> {
-    ApiError::invalid(format!("There is no `{}` to ask the ledger with. There is {known}.", quoted(name)), None).into()
+fn unknown(name: &str, known: &str) -> ApiError {
+    ApiError::invalid(format!("There is no `{}` to ask the ledger with. There is {known}.", quoted(name)), None)
 }
 
 fn too_many() -> ApiError {
