@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a story that fails says where")]
 
 mod circuit_breaker;
+mod disaster_recovery;
 mod health_failover;
+mod load_balancing;
 mod several_vendors;
 
 use std::process::ExitCode;
@@ -27,6 +29,16 @@ fn systems() -> Vec<(&'static str, Vec<Story>)> {
         (
             "systems/circuit-breaker.toml",
             stories!(circuit_breaker: a2_each_model_has_a_breaker_and_a_fallback a3_the_first_that_is_up_serves),
+        ),
+        (
+            "systems/disaster-recovery.toml",
+            stories!(disaster_recovery: b1_a_reply_says_who_what_it_took_and_what_it_cost b2_task_and_priority_say_who_is_asked
+                b7_when_all_are_down_nothing_is_lost b5_a_429_is_waited_for_and_whoever_is_at_its_limit_is_skipped),
+        ),
+        (
+            "systems/load-balancing.toml",
+            stories!(load_balancing: c3_a_request_goes_where_its_context_fits c1_each_gets_its_share_while_it_is_well
+                c2_each_has_those_who_stand_in_for_it),
         ),
         (
             "systems/health-failover.toml",

@@ -1,0 +1,120 @@
+//! B1, B2, B5 and B7: what answers cost, who is asked for what, who is at its limit, and a queue for when all are down.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tidegate_tests::http::{Reply, Request};
+use tidegate_tests::preset::Preset;
+use tidegate_tests::wait;
+use tidegate_tests::world::{chat, question};
+
+const GPT: &str = "openai/gpt-4.1";
+const MINI: &str = "openai/gpt-4.1-mini";
+const SONNET: &str = "anthropic/claude-sonnet-4-20250514";
+const CLAUDE: &str = "anthropic/claude-3-5-sonnet-latest";
+const GEMINI: &str = "google/gemini-2.5-flash-preview-05-20";
+const DEEPSEEK: &str = "deepseek/deepseek-chat";
+
+fn target(reply: &Reply) -> &str {
+    reply.header("x-tidegate-target")
+}
+
+async fn ask_for(preset: &Preset, task: &str, priority: &str) -> Reply {
+    let request = chat(&question("assistant")).header("x-tidegate-task", task);
+    preset.send(request.header("x-tidegate-priority", priority)).await.expect(200)
+}
+
+pub(crate) async fn b1_a_reply_says_who_what_it_took_and_what_it_cost(preset: &Preset) {
+    for (name, input, output) in [
+        (GPT, 8.0, 32.0),
+        (MINI, 1.0, 4.0),
+        (SONNET, 4.5, 18.0),
+        (CLAUDE, 3.5, 15.0),
+        (GEMINI, 2.5, 10.0),
+        (DEEPSEEK, 0.42, 1.68),
+    ] {
+        let reply = preset.ask(name).await.expect(200);
+        assert_eq!(target(&reply), name, "{reply}");
+        let usage = &reply.json()["usage"];
+        let tokens = |kind: &str| usage[kind].as_f64().unwrap();
+        let cost = (tokens("prompt_tokens") * input + tokens("completion_tokens") * output) / 1e6;
+        let told: f64 = reply.header("x-tidegate-cost").parse().unwrap();
+        assert!((told - cost).abs() < 1e-12, "{told} is not {cost}: {reply}");
+        let status = preset.target(name).await;
+        assert!(status["total"]["mean_ms"].is_u64(), "{status}");
+    }
+}
+
+pub(crate) async fn b2_task_and_priority_say_who_is_asked(preset: &Preset) {
+    for (task, fast, normal, high) in [
+        ("simple_qa", DEEPSEEK, DEEPSEEK, MINI),
+        ("code_generation", MINI, MINI, GPT),
+        ("complex_reasoning", CLAUDE, GPT, GPT),
+        ("general", DEEPSEEK, MINI, GPT),
+        ("poetry", DEEPSEEK, MINI, GPT),
+    ] {
+        for (priority, first) in [("fast", fast), ("normal", normal), ("high", high), ("whenever", normal)] {
+            let reply = ask_for(preset, task, priority).await;
+            assert_eq!(target(&reply), first, "{task} {priority}");
+        }
+    }
+    preset.vendor("deepseek").answers("deepseek-chat", 503).await;
+    assert_eq!(target(&ask_for(preset, "simple_qa", "fast").await), GEMINI, "and the next where it fails");
+    preset.vendor("deepseek").heal("deepseek-chat").await;
+    preset.order(DEEPSEEK, "reset").await;
+}
+
+pub(crate) async fn b5_a_429_is_waited_for_and_whoever_is_at_its_limit_is_skipped(preset: &Preset) {
+    let openai = preset.vendor("openai");
+    let before = openai.count("gpt-4.1").await;
+    let throttled = json!({"kind": "status", "status": 429, "headers": {"retry-after": "1"}});
+    openai.fault_times("gpt-4.1", 1, throttled).await;
+    let asked = Instant::now();
+    let reply = preset.ask("patient").await.expect(200);
+    assert_eq!(reply.header("x-tidegate-attempts"), "2", "{reply}");
+    assert!(asked.elapsed().as_millis() >= 1000, "as long as it says");
+    assert_eq!(openai.count("gpt-4.1").await, before + 2);
+
+    // It has no limit of its own, so a hundred requests a minute.
+    let (began, mut served) = (Instant::now(), 0);
+    let refused = loop {
+        let reply = preset.ask(CLAUDE).await;
+        if reply.status != 200 {
+            break reply.expect(429);
+        }
+        served += 1;
+        assert!(served <= 400, "nothing stops it");
+    };
+    let drained = began.elapsed().as_millis() * 100 / 60_000;
+    assert!(served <= 100 + drained + 1, "{served}, and {drained} have drained");
+    assert!(refused.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=60).contains(&seconds)), "{refused}");
+    let reached = preset.vendor("anthropic").count("claude-3-5-sonnet-latest").await;
+    // One more may have drained by now.
+    let next = [ask_for(preset, "complex_reasoning", "fast").await, ask_for(preset, "complex_reasoning", "fast").await];
+    assert!(next.iter().any(|reply| target(reply) == GPT && reply.header("x-tidegate-attempts") == "1"), "{}", next[1]);
+    assert!(preset.vendor("anthropic").count("claude-3-5-sonnet-latest").await <= reached + 1);
+}
+
+pub(crate) async fn b7_when_all_are_down_nothing_is_lost(preset: &Preset) {
+    let all = [(DEEPSEEK, "deepseek"), (GEMINI, "google"), (MINI, "openai")];
+    let model = |name: &'static str| name.split_once('/').unwrap().1;
+    for (name, vendor) in all {
+        preset.vendor(vendor).answers(model(name), 503).await;
+    }
+    let reply = preset.ask("never-lost").await.expect(202);
+    assert_eq!(reply.json()["status"], "queued", "{reply}");
+    let place = reply.header("location").to_owned();
+    let told = preset.send(Request::get(&place)).await.expect(200).json();
+    assert!(told["status"] == "pending" || told["status"] == "running", "{told}");
+    for (name, vendor) in all {
+        preset.vendor(vendor).heal(model(name)).await;
+        preset.order(name, "reset").await;
+    }
+    let done = wait::until("the job to be done", async || {
+        let told = preset.send(Request::get(&place)).await.expect(200).json();
+        (told["status"] != "pending" && told["status"] != "running").then_some(told)
+    })
+    .await;
+    assert_eq!((&done["status"], &done["reply"]["status"]), (&json!("done"), &json!(200)), "{done}");
+    assert_eq!(done["reply"]["body"]["object"], "chat.completion", "{done}");
+}
