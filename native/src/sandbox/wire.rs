@@ -454,16 +454,16 @@ async fn faults_are_listed_and_cleared_and_bad_ones_refused() {
 #[tokio::test]
 async fn the_log_is_bounded() {
     let client = Client::new(Profile::instant()).await;
-    for n in 0..105 {
+    for n in 0..405 {
         client.call("POST", "/v1/embeddings", &json!({"model": "e", "input": n})).await;
     }
     let large = json!({"model": "e", "input": "x ".repeat(200_000)});
     client.call("POST", "/v1/embeddings", &large).await;
     let shown = client.call("GET", "/requests", &Value::Null).await.json();
-    assert_eq!(shown["count"], 106);
+    assert_eq!(shown["count"], 406);
     let requests = shown["requests"].as_array().unwrap();
-    assert_eq!((requests.len(), &requests[0]["number"]), (100, &json!(6)));
-    assert_eq!((&requests[99]["body"], &requests[99]["body_bytes"]), (&Value::Null, &json!(large.to_string().len())));
+    assert_eq!((requests.len(), &requests[0]["number"]), (400, &json!(6)));
+    assert_eq!((&requests[399]["body"], &requests[399]["body_bytes"]), (&Value::Null, &json!(large.to_string().len())));
 }
 
 #[tokio::test]
