@@ -1,6 +1,6 @@
 //! What reached a vendor: a test's evidence of what a gateway really sent, and whether it hung up.
 //!
-//! Requests are counted on arrival, before any fault. Bodies are kept up to a size, the last hundred requests are
+//! Requests are counted on arrival, before any fault. Bodies are kept up to a size, the last four hundred requests are
 //! kept in full, and keys are never kept: only their last four characters, to tell one key from another, and where they
 //! stood.
 
