@@ -113,13 +113,13 @@ pub fn replay(recording: &Recording, mut config: Config) -> Report {
     let mut order: Vec<usize> = (0..recording.requests.len()).collect();
     order.sort_by_key(|index| {
         let account = &recording.requests[*index];
-        (account.at_ms, account.attempts.first().map(|attempt| attempt.sent_turn))
+        (begun_at(account), account.attempts.first().map(|attempt| attempt.sent_turn))
     });
     let mut refused = BTreeMap::new();
     for index in order {
         let account = &recording.requests[index];
         // What is due at the moment of its coming comes before it or after it, as it did then.
-        world.live_until(account.at_ms - Millis(1));
+        world.live_until(begun_at(account) - Millis(1));
         if let Err(why) = world.ask_again(RequestId(index), account) {
             refused.insert(index, why);
         }
@@ -127,6 +127,14 @@ pub fn replay(recording: &Recording, mut config: Config) -> Report {
     world.live_until(Timestamp::MAX);
     let stage = world.stage.borrow();
     report::compare(recording, &stage, &refused)
+}
+
+/// When a request first asked for anything. From its coming until then it was read, which takes a moment, and others may have
+/// had theirs in between.
+fn begun_at(account: &Account) -> Timestamp {
+    let first = account.attempts.first().map_or(Millis::ZERO, |attempt| attempt.sent_ms);
+    let has_paused = account.pauses.iter().any(|pause| pause.at_ms <= first);
+    account.at_ms + if has_paused { Millis::ZERO } else { first }
 }
 
 impl World {
@@ -176,7 +184,7 @@ impl World {
             }
         }
         stage.clients.insert(id, Client::new(account.at_ms));
-        stage.wake(id, account.at_ms);
+        stage.wake(id, begun_at(account));
         if account.ending.how == How::ClientGone {
             stage.plan(account.at_ms + account.ending.at_ms, Turn::Arrival, Due::Leave(id));
         }
