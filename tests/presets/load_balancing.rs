@@ -35,7 +35,7 @@ pub(crate) async fn c1_each_gets_its_share_while_it_is_well(preset: &Preset) {
     }
     preset.order(MINI, "reset").await;
     let limits = &preset.target(GPT).await["limits"];
-    assert_eq!((&limits["rpm"]["limit"], &limits["tpm"]["limit"]), (&json!(500), &json!(150_000)), "{limits}");
+    assert_eq!((&limits["requests"]["limit"], &limits["tokens"]["limit"]), (&json!(500), &json!(150_000)), "{limits}");
 }
 
 pub(crate) async fn c2_each_has_those_who_stand_in_for_it(preset: &Preset) {
