@@ -76,26 +76,20 @@ pub(crate) async fn b5_a_429_is_waited_for_and_whoever_is_at_its_limit_is_skippe
     assert!(asked.elapsed().as_millis() >= 1000, "as long as it says");
     assert_eq!(openai.count("gpt-4.1").await, before + 2);
 
-    // It has no limit of its own, so a hundred requests a minute, however many are sent at once.
-    let (began, address) = (Instant::now(), preset.gateway.address);
+    // It has no limit of its own, so a hundred requests a minute: whoever asks for nobody else waits for there to be room.
     let mut crowd = JoinSet::new();
-    for _ in 0..200 {
-        crowd.spawn(chat(&question(CLAUDE)).send(address));
+    for _ in 0..100 {
+        crowd.spawn(chat(&question(CLAUDE)).send(preset.gateway.address));
     }
-    let replies = crowd.join_all().await;
-    let drained = began.elapsed().as_millis() * 100 / 60_000;
-    let (served, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|reply| reply.status == 200);
-    assert!(served.len() as u128 <= 100 + drained + 1, "{}, and {drained} have drained", served.len());
-    for reply in refused {
-        let reply = reply.expect(429);
-        assert!(reply.header("retry-after").parse::<u64>().is_ok_and(|seconds| (1..=60).contains(&seconds)), "{reply}");
+    assert!(crowd.join_all().await.iter().all(|reply| reply.status == 200 && target(reply) == CLAUDE));
+    // Room for a few more has come since, and is soon used up.
+    let mut skipped = 0;
+    for _ in 0..20 {
+        let reply = ask_for(preset, "complex_reasoning", "fast").await;
+        assert_eq!(reply.header("x-tidegate-attempts"), "1", "whoever is at its limit is not asked: {reply}");
+        skipped += u32::from(target(&reply) == GPT);
     }
-    let reached = preset.vendor("anthropic").count("claude-3-5-sonnet-latest").await;
-    // One may have drained since.
-    let next = [ask_for(preset, "complex_reasoning", "fast").await, ask_for(preset, "complex_reasoning", "fast").await];
-    let skipped = next.iter().any(|reply| target(reply) == GPT && reply.header("x-tidegate-attempts") == "1");
-    assert!(skipped, "{} {}", next[0], next[1]);
-    assert!(preset.vendor("anthropic").count("claude-3-5-sonnet-latest").await <= reached + 2);
+    assert!(skipped >= 5, "{skipped} of 20");
 }
 
 pub(crate) async fn b7_when_all_are_down_nothing_is_lost(preset: &Preset) {
