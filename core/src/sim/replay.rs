@@ -45,6 +45,8 @@ struct Lived {
     turns: Vec<(Timestamp, u64)>,
     /// What its attempts did that have not been made again.
     deeds: VecDeque<(TargetId, Arc<Attempt>)>,
+    /// In which turn the last attempt that has been made again was sent.
+    sent_turn: u64,
 }
 
 impl Past {
@@ -75,20 +77,21 @@ impl Past {
         Self { requests, deeds, played: BTreeMap::new() }
     }
 
-    /// The turn that a request had at this moment, or the next after it.
+    /// The turn that a request had at this moment, after it had sent what it has sent so far.
     pub(super) fn turn(&self, id: RequestId, at: Timestamp) -> Option<u64> {
-        let turns = &self.requests.get(&id)?.turns;
-        turns
-            .get(turns.partition_point(|(known, _)| *known < at))
-            .filter(|(known, _)| *known == at)
-            .map(|(_, turn)| *turn)
+        let Lived { turns, sent_turn, .. } = self.requests.get(&id)?;
+        let then =
+            turns[turns.partition_point(|(known, _)| *known < at)..].iter().take_while(|(known, _)| *known == at);
+        then.map(|(_, turn)| *turn).find(|turn| turn > sent_turn)
     }
 
     /// What a target does with an attempt: what it did then, or else what it did for another at about that time.
     pub(super) fn script(&mut self, id: RequestId, target: TargetId, now: Timestamp) -> Option<Script> {
         let own = self.requests.get_mut(&id).and_then(|lived| {
             let place = lived.deeds.iter().position(|(asked, _)| *asked == target)?;
-            lived.deeds.remove(place).map(|(_, attempt)| attempt)
+            let attempt = lived.deeds.remove(place).map(|(_, attempt)| attempt)?;
+            lived.sent_turn = attempt.sent_turn;
+            Some(attempt)
         });
         let deed = own.or_else(|| self.nearest(target, now));
         self.played.entry(id).or_default().push(deed.clone());
