@@ -7,7 +7,8 @@ use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
 use tidegate_tests::world::{ADMIN_KEY, CLIENT_KEY, World, chat, question, setup, streamed as streamed_body};
 
-use crate::check::{refused_for_now, served};
+use crate::apis::Api;
+use crate::check::{refused_for_now, served, streamed};
 
 pub(crate) async fn opens_and_stays_shut(world: &World) {
     world.a.answers("shut-1", 503).await;
@@ -91,6 +92,46 @@ pub(crate) async fn abandoned_probe_gives_its_lease_back(world: &World) {
     // Its lease would run for half a minute yet.
     served(world.ask("lease").await, "slow/lease-1", 1);
     assert_eq!(world.breaker("slow/lease-1").await, "closed");
+}
+
+pub(crate) async fn slow_first_tokens_open_it(world: &World) {
+    world.a.fault("sluggish-1", json!({"kind": "slow_first_token", "ms": 400})).await;
+    for _ in 0..2 {
+        streamed(world.stream("sluggish").await, "a/sluggish-1", 1);
+    }
+    assert_eq!(world.breaker("a/sluggish-1").await, "open", "each of them was served, and all too late");
+    streamed(world.stream("sluggish").await, "b/sluggish-2", 1);
+}
+
+pub(crate) async fn when_all_are_open_the_one_that_comes_back_first_is_asked(world: &World) {
+    world.a.answers_times("soonest-1", 1, 503).await;
+    world.b.answers_times("soonest-2", 1, 503).await;
+    let _ = world.ask("soonest").await.expect(502);
+    assert_eq!((world.breaker("a/soonest-1").await.as_str(), world.a.count("soonest-1").await), ("open", 1));
+    served(world.ask("soonest").await, "b/soonest-2", 1);
+    assert_eq!(world.a.count("soonest-1").await, 1, "that one would take a minute");
+}
+
+pub(crate) async fn when_all_are_open_all_are_asked(world: &World) {
+    world.a.answers_times("panicked-1", 1, 503).await;
+    world.b.answers_times("panicked-2", 1, 503).await;
+    let _ = world.ask("panicked").await.expect(502);
+    served(world.ask("panicked").await, "a/panicked-1", 1);
+    assert_eq!(world.breaker("b/panicked-2").await, "closed", "as if nothing had been");
+}
+
+pub(crate) async fn when_all_are_open_a_route_has_words_of_its_own(world: &World) {
+    world.a.answers("canned-1", 503).await;
+    let words = "The tide is out. Come back in a while.";
+    for api in [Api::Chat, Api::Messages] {
+        let reply = world.send(api.ask(&api.question("canned"))).await.expect(200);
+        assert_eq!((reply.header("x-tidegate-canned"), reply.header("x-tidegate-cost")), ("true", "0"), "{reply}");
+        assert!(reply.text().contains(words), "{reply}");
+        let reply = world.send(api.ask(&api.streamed("canned"))).await.expect(200);
+        assert_eq!(reply.header("x-tidegate-canned"), "true", "{reply}");
+        assert!(reply.text().contains(words) && reply.events().len() > 2, "{reply}");
+    }
+    assert_eq!(world.a.count("canned-1").await, 1, "nobody is asked while it is open");
 }
 
 pub(crate) async fn all_open(world: &World) {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tidegate_tests::http::Reply;
+use tidegate_tests::wait;
 use tidegate_tests::world::{GUEST_KEY, World, chat, question, streamed};
 
 /// What the reply says of the cache.
@@ -48,6 +49,14 @@ pub(crate) async fn failures_are_not_kept(world: &World) {
     assert_eq!(told(&world.send(chat(&streamed("doubtful"))).await), "miss");
 }
 
+pub(crate) async fn kept_for_its_time(world: &World) {
+    assert_eq!(told(&world.ask("aging").await), "miss");
+    let again = world.ask("aging").await;
+    assert!(told(&again) == "hit" && again.header("age").parse::<u64>().is_ok_and(|age| age < 2), "{again}");
+    wait::until("it to be too old", async || (told(&world.ask("aging").await) == "miss").then_some(())).await;
+    assert_eq!(world.a.count("aging-1").await, 2);
+}
+
 pub(crate) async fn clients_pass_it_by(world: &World) {
     let ask = async |name: &'static str, value: &str| world.send(chat(&question("passed")).header(name, value)).await;
     assert_eq!(told(&ask("x-tidegate-cache", "no-store").await), "bypass");
@@ -56,6 +65,22 @@ pub(crate) async fn clients_pass_it_by(world: &World) {
     assert_eq!(told(&ask("x-tidegate-cache", "refresh").await), "miss");
     assert_eq!(told(&world.ask("passed").await), "hit");
     assert_eq!(world.a.count("passed-1").await, 4);
+}
+
+pub(crate) async fn a_long_prompt_has_prices_of_its_own(world: &World) {
+    for (repeats, input, output) in [(1, 1, 2), (3000, 3, 5)] {
+        let words = "tide ".repeat(repeats);
+        let body = json!({"model": "tiered", "messages": [{"role": "user", "content": words}]});
+        let reply = world.send(chat(&body)).await.expect(200);
+        let usage = reply.json()["usage"].clone();
+        let tokens = |name: &str| usage[name].as_u64().unwrap();
+        assert_eq!(tokens("prompt_tokens") > 1000, repeats > 1, "{usage}");
+        let microdollars = tokens("prompt_tokens") * input + tokens("completion_tokens") * output;
+        let told: f64 = reply.header("x-tidegate-cost").parse().unwrap();
+        #[expect(clippy::cast_precision_loss, reason = "a few thousand tokens")]
+        let expected = microdollars as f64 / 1e6;
+        assert!((told - expected).abs() < 1e-12, "{told} for {usage}");
+    }
 }
 
 pub(crate) async fn prices_are_built_in(world: &World) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidegate_tests::world::World;
 
-use crate::check::{refused, refused_for_now, served, streamed};
+use crate::check::{interrupted, refused, refused_for_now, served, streamed, text_of};
 
 pub(crate) async fn five_hundred_once(world: &World) {
     world.a.answers_times("once-1", 1, 500).await;
@@ -139,6 +139,26 @@ pub(crate) async fn deadline(world: &World) {
     refused_for_now(world.ask("deadline").await, 504, "upstream_timeout", true);
     world.a.saw_cancellation("deadline-1").await;
     assert_eq!(world.a.count("deadline-1").await, 1);
+}
+
+pub(crate) async fn an_attempt_takes_no_longer_than_it_may(world: &World) {
+    world.a.fault("total-1", json!({"kind": "latency", "ms": 20_000})).await;
+    served(world.ask("total").await, "b/total-2", 2);
+    // It speaks all the time, and for too long.
+    let (chunks, error) = interrupted(world.stream("total-stream").await, "slow/total-3");
+    assert!(!text_of(&chunks).is_empty());
+    assert_eq!(error["metadata"]["attempts"].as_array().map(Vec::len), Some(1), "{error}");
+    world.slow.saw_cancellation("total-3").await;
+}
+
+pub(crate) async fn a_kind_of_failure_leads_where_the_route_says(world: &World) {
+    world.a.fault("led-1", json!({"kind": "hang"})).await;
+    served(world.ask("led").await, "b/led-3", 2);
+    served(world.ask("misled").await, "c/led-4", 2);
+    // What is no such kind goes to the next, whose connection fails.
+    world.a.heal("led-1").await;
+    world.a.answers("led-1", 503).await;
+    served(world.ask("led").await, "c/led-4", 3);
 }
 
 pub(crate) async fn everybody_fails(world: &World) {

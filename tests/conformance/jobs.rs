@@ -5,7 +5,7 @@ use tidegate_tests::gateway::{Gateway, Scratch};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
-use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, World, chat, question, setup, streamed};
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, WEBHOOK, World, chat, question, setup, streamed};
 
 use crate::check::refused;
 
@@ -125,6 +125,57 @@ pub(crate) async fn clients_allow_and_forbid_the_queue(world: &World) {
     assert!(told["error"]["message"].is_string(), "{told}");
     assert!(world.a.requests("allowed-1").await.iter().all(|seen| seen.headers()["x-tidegate-queue"].is_null()));
     world.a.heal("allowed-1").await;
+}
+
+pub(crate) async fn a_job_that_nobody_can_serve_is_given_up(world: &World) {
+    world.a.answers("lost-1", 503).await;
+    let id = queued(world.ask("lost").await);
+    let told = over(&world.gateway, &id).await;
+    assert_eq!((&told["status"], &told["reason"]), (&json!("failed"), &json!("attempts")), "{told}");
+    assert_eq!((&told["attempts"], &told["error"]["code"]), (&json!(12), &json!("upstream_error")), "{told}");
+    assert_eq!(world.a.count("lost-1").await, 13, "once when it came, and then as often as a job is tried");
+}
+
+pub(crate) async fn what_is_too_large_is_not_queued(world: &World) {
+    world.a.answers("bulky-1", 503).await;
+    let mut body = question("bulky");
+    body["messages"][0]["content"] = json!("tide ".repeat(4000));
+    refused(world.send(chat(&body)).await, 502, "upstream_error");
+    queued(world.ask("bulky").await);
+    world.a.heal("bulky-1").await;
+}
+
+pub(crate) async fn the_webhook_is_told_once(world: &World) {
+    world.c.path_answers(WEBHOOK, 200).await;
+    world.a.answers("noted-1", 503).await;
+    let id = queued(world.ask("noted").await);
+    world.a.heal("noted-1").await;
+    assert_eq!(over(&world.gateway, &id).await["status"], "done");
+    // It is told which route was asked, as `model`.
+    let seen = wait::until("the webhook to be told", async || world.c.requests("noted").await.pop()).await;
+    assert_eq!((seen.path(), &seen.body()["object"]), (WEBHOOK, &json!("queue.job")), "{}", seen.text());
+    assert_eq!((&seen.body()["id"], &seen.body()["status"]), (&json!(id), &json!("done")), "{}", seen.text());
+    assert_eq!(seen.body()["client"], "tests", "{}", seen.text());
+    assert!(!seen.text().contains("tide"), "nothing of what was asked and answered: {}", seen.text());
+    let signature = seen.headers()["x-tidegate-signature"].as_str().expect("a signature").to_owned();
+    assert!(signature.starts_with("sha256=") && signature.len() == 7 + 64, "{signature}");
+
+    // One that came later is told too, and by then the first has not been told again.
+    let later = queued_again(world, "noted-1", "noted").await;
+    wait::until("the webhook to be told of the other", async || {
+        let seen = world.c.requests("noted").await;
+        seen.iter().any(|seen| seen.body()["id"] == *later).then_some(())
+    })
+    .await;
+    assert_eq!(world.c.count("noted").await, 2, "each of them once");
+}
+
+/// A job that is done by the time this returns.
+async fn queued_again(world: &World, model: &str, route: &str) -> String {
+    world.a.answers_times(model, 1, 503).await;
+    let id = queued(world.ask(route).await);
+    assert_eq!(over(&world.gateway, &id).await["status"], "done");
+    id
 }
 
 pub(crate) async fn jobs_survive_a_restart(world: &World) {

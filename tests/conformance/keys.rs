@@ -62,6 +62,28 @@ pub(crate) async fn throttled_key_makes_way_for_another(world: &World) {
     assert_eq!(keys, ["…1111", "…2222", "…2222"]);
 }
 
+pub(crate) async fn keys_are_drawn_by_their_weights(world: &World) {
+    for _ in 0..40 {
+        served(world.ask("drawing/drawing-1").await, "drawing/drawing-1", 1);
+    }
+    let requests = world.a.requests("drawing-1").await;
+    let by_first = requests.iter().filter(|seen| seen.key() == "…1111").count();
+    // Fewer than 15 or all 40 come by chance once in a hundred thousand runs.
+    assert!((15..40).contains(&by_first), "three in four: {by_first} of 40");
+}
+
+pub(crate) async fn a_busy_key_makes_way_for_another(world: &World) {
+    let ask = || world.ask("busy/busy-key-1");
+    let replies = tokio::join!(ask(), ask(), ask());
+    for reply in [replies.0, replies.1, replies.2] {
+        served(reply, "busy/busy-key-1", 1);
+    }
+    let requests = world.slow.requests("busy-key-1").await;
+    let mut keys: Vec<&str> = requests.iter().map(Seen::key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["…1111", "…2222", "…2222"]);
+}
+
 pub(crate) async fn refused_key_is_left_alone(world: &World) {
     let reply = world.ask("barred").await;
     assert!(!reply.text().contains("3333"), "not even the end of a key is told: {reply}");

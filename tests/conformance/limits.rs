@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Seen;
-use tidegate_tests::world::{BUDGET_KEY, HURRIED_KEY, SINGLE_KEY, World, chat, question};
+use tidegate_tests::world::{BUDGET_KEY, HURRIED_KEY, SINGLE_KEY, WORDY_KEY, World, chat, question};
 
 use crate::check::{refused, refused_for_now, served};
 
@@ -59,6 +59,19 @@ pub(crate) async fn a_clients_requests_a_minute(world: &World) {
     served(world.ask("hasty").await, "a/hasty-1", 1);
     let status = client(world, "hurried").await;
     assert_eq!(status["limits"]["requests"]["limit"], 3, "{status}");
+}
+
+pub(crate) async fn a_clients_tokens_a_minute(world: &World) {
+    // Each will likely come to some five hundred, and there is room for one.
+    let ask = || ask_as(world, WORDY_KEY, "wordy");
+    let (one, other) = tokio::join!(ask(), ask());
+    let (serves, refuses) = if one.status == 200 { (one, other) } else { (other, one) };
+    assert_eq!(serves.header("x-ratelimit-limit-tokens"), "800", "{serves}");
+    served(serves, "slow/wordy-1", 1);
+    refused_for_now(refuses, 429, "rate_limit_exceeded", false);
+    assert_eq!(world.slow.count("wordy-1").await, 1);
+    let tokens = client(world, "wordy").await["limits"]["tokens"].clone();
+    assert!(tokens["remaining"].as_u64().is_some_and(|left| left > 300), "what was not used is given back: {tokens}");
 }
 
 pub(crate) async fn a_clients_requests_at_once(world: &World) {

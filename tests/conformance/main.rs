@@ -65,15 +65,15 @@ fn table() -> Vec<Scenario> {
             quotas_in_the_clients_dialect;
         content: tools tool_choices schemas images thinking thinking_travels;
         parameters: same_bytes same_bytes_back keys_and_places anthropics_headers dropped_and_named strict never_dropped
-            quirks;
+            quirks what_a_model_is_asked_with_by_default who_cannot_be_made_to_call_a_tool_is_passed_over;
         hints: in_the_body in_headers fallbacks no_fallbacks limits_in_time usage_at_the_end_of_a_stream refused_hints;
         refusals: callers_faults contexts_in_each_vendors_words credentials_that_look_like_callers_faults
             geminis_retry_info filters_returned filters_rerouted the_gateways_own what_no_vendor_is_asked;
         failures: five_hundred_once five_hundred_for_ever unavailable_for_ever every_status_of_a_broken_vendor
             reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
-            slow_first_token empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
+            slow_first_token an_attempt_takes_no_longer_than_it_may a_kind_of_failure_leads_where_the_route_says empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
             attempt_budget deadline everybody_fails;
-        streams: cut_before_the_first_token cut_after_the_first_token stall malformed_chunk no_done no_finish
+        streams: cut_before_the_first_token cut_after_the_first_token stall a_long_wait_is_commented malformed_chunk no_done no_finish
             error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
@@ -81,27 +81,30 @@ fn table() -> Vec<Scenario> {
             both_fail_and_the_next_is_asked;
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
-            refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
+            keys_are_drawn_by_their_weights a_busy_key_makes_way_for_another refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
         limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
             tokens_of_requests_at_one_moment_are_not_given_twice a_clients_requests_a_minute
-            a_clients_requests_at_once a_clients_budget;
-        caching: asked_again never_across_clients failures_are_not_kept clients_pass_it_by prices_are_built_in;
+            a_clients_tokens_a_minute a_clients_requests_at_once a_clients_budget;
+        caching: asked_again never_across_clients failures_are_not_kept kept_for_its_time clients_pass_it_by prices_are_built_in a_long_prompt_has_prices_of_its_own;
         callers: vendors_refusal_verbatim context_goes_to_a_larger_model context_fits_nowhere content_filter_returned
             content_filter_rerouted content_filter_everywhere callers_fault_never_trips;
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
-            abandoned_probe_gives_its_lease_back all_open obeys_orders the_last_one_stays_in a_route_has_its_own;
-        strategies: latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares
+            abandoned_probe_gives_its_lease_back slow_first_tokens_open_it all_open
+            when_all_are_open_the_one_that_comes_back_first_is_asked when_all_are_open_all_are_asked
+            when_all_are_open_a_route_has_words_of_its_own obeys_orders the_last_one_stays_in a_route_has_its_own;
+        strategies: ordered_keeps_to_its_order latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares
             cost_is_that_of_the_request context_is_fit_and_score;
         routing: a_task_and_a_priority_choose_a_list conditions_lead_elsewhere a_canary_takes_its_share
-            a_conversation_stays_where_it_is a_shadow_decides_and_sends_nothing;
+            a_conversation_stays_where_it_is a_client_stays_where_it_is a_shadow_decides_and_sends_nothing;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill;
         jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
-            clients_allow_and_forbid_the_queue jobs_survive_a_restart;
+            clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up
+            what_is_too_large_is_not_queued the_webhook_is_told_once jobs_survive_a_restart;
         operators: status explain explain_refuses requests_are_accounted_for admin_needs_its_key;
         ledger: sums_are_exact what_the_ledger_cannot_be_asked;
     }

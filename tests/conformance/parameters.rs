@@ -163,6 +163,32 @@ pub(crate) async fn quirks(world: &World) {
     assert_eq!(seen.body()["max_completion_tokens"], 2000, "in a translated request too: {:?}", seen.body());
 }
 
+pub(crate) async fn what_a_model_is_asked_with_by_default(world: &World) {
+    let said = async |more: &Value| {
+        let body = with(Api::Chat.question("a/preset-1"), more);
+        marked(&world.send(Api::Chat.ask(&body)).await.expect(200), "a/preset-1", 1);
+        let seen = world.a.requests("preset-1").await.pop().expect("it was asked");
+        ["temperature", "top_p", "max_tokens"].map(|name| seen.body()[name].clone())
+    };
+    assert_eq!(said(&json!({})).await, [json!(0.2), json!(0.9), json!(77)]);
+    let own = json!({"temperature": 1.5, "max_tokens": 5});
+    assert_eq!(said(&own).await, [json!(1.5), json!(0.9), json!(5)], "what the client says counts");
+    marked(
+        &world.send(Api::Chat.ask(&Api::Chat.question("anthropic/preset-2"))).await.expect(200),
+        "anthropic/preset-2",
+        1,
+    );
+    assert_eq!(world.b.only("preset-2").await.body()["max_tokens"], 99, "its vendor insists on one");
+}
+
+pub(crate) async fn who_cannot_be_made_to_call_a_tool_is_passed_over(world: &World) {
+    let tools = json!([{"type": "function", "function": {"name": "tide", "parameters": {"type": "object"}}}]);
+    for (choice, target) in [("auto", "anthropic/unforced-1"), ("required", "a/unforced-2")] {
+        let body = with(Api::Chat.question("unforced"), &json!({"tools": tools, "tool_choice": choice}));
+        marked(&world.send(Api::Chat.ask(&body)).await.expect(200), target, 1);
+    }
+}
+
 /// The names of what was dropped, in alphabetical order.
 fn named(reply: &Reply) -> String {
     let mut names: Vec<&str> = reply.header("x-tidegate-dropped").split(", ").collect();

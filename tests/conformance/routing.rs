@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::http::{Reply, Request};
-use tidegate_tests::world::{GUEST_KEY, World, chat, question};
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, SINGLE_KEY, World, chat, question};
 
 use crate::apis::with;
 use crate::check::served;
@@ -108,6 +108,34 @@ pub(crate) async fn a_conversation_stays_where_it_is(world: &World) {
     for (nth, home) in homes.iter().enumerate() {
         let now = by(nth, 3).await;
         assert!(if home == "b/steady-2" { now != *home } else { now == *home }, "{now}, it was {home}");
+    }
+}
+
+pub(crate) async fn a_client_stays_where_it_is(world: &World) {
+    let by = async |key: &str, nth: usize| {
+        let body = json!({"model": "homely", "messages": [{"role": "user", "content": format!("Question {nth}?")}]});
+        let reply = world.send(chat(&body).header("authorization", &format!("Bearer {key}"))).await.expect(200);
+        reply.header("x-tidegate-target").to_owned()
+    };
+    let clients = [CLIENT_KEY, GUEST_KEY, SINGLE_KEY];
+    let mut homes = Vec::new();
+    for key in clients {
+        let home = by(key, 0).await;
+        for nth in 1..6 {
+            assert_eq!(by(key, nth).await, home, "whatever it asks");
+        }
+        homes.push(home);
+    }
+    // These clients are always the same, and so are their homes.
+    assert!(homes.iter().any(|home| *home != homes[0]), "{homes:?}");
+    for (vendor, model) in [(&world.a, "homely-1"), (&world.b, "homely-2"), (&world.c, "homely-3")] {
+        if homes[0].ends_with(model) {
+            vendor.answers(model, 503).await;
+        }
+    }
+    for (key, home) in clients.into_iter().zip(&homes) {
+        let now = by(key, 7).await;
+        assert!(if *home == homes[0] { now != *home } else { now == *home }, "{now}, it was {home}");
     }
 }
 

@@ -18,6 +18,32 @@ async fn by(world: &World, route: &str, target: &str, times: u32) -> u32 {
     by_target
 }
 
+pub(crate) async fn ordered_keeps_to_its_order(world: &World) {
+    for _ in 0..10 {
+        served(world.ask("in-order").await, "a/in-order-1", 1);
+    }
+    world.b.answers("in-order-2", 503).await;
+    assert_eq!(by(world, "in-order", "a/in-order-1", 5).await, 5, "of the others nobody is asked");
+    assert_eq!((world.b.count("in-order-2").await, world.c.count("in-order-3").await), (0, 0));
+    world.a.answers("in-order-1", 503).await;
+    served(world.ask("in-order").await, "c/in-order-3", 3);
+    let explained = world.admin(Request::post("/admin/explain", &question("in-order"))).await.expect(200).json();
+    let order = ["a/in-order-1", "b/in-order-2", "c/in-order-3"];
+    for (nth, target) in order.into_iter().enumerate() {
+        assert_eq!(explained["candidates"][nth]["target"], target, "{explained}");
+    }
+    // Back again step by step, each as soon as it can serve: the first comes before the second for good.
+    world.b.heal("in-order-2").await;
+    serves_again(world, "b/in-order-2").await;
+    world.a.heal("in-order-1").await;
+    serves_again(world, "a/in-order-1").await;
+    assert_eq!(by(world, "in-order", "a/in-order-1", 10).await, 10);
+}
+
+async fn serves_again(world: &World, target: &str) {
+    wait::until(target, async || (by(world, "in-order", target, 1).await == 1).then_some(())).await;
+}
+
 pub(crate) async fn latency_moves_to_the_faster(world: &World) {
     world.a.fault("quick-1", json!({"kind": "latency", "ms": 1000})).await;
     // Whoever has not been measured is asked too.

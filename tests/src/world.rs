@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tidegate_core::config::Dialect;
 
 use crate::gateway::{Gateway, Runtime, Scratch, Setup};
 use crate::http::{Opened, Reply, Request};
@@ -22,8 +23,13 @@ pub const HURRIED_KEY: &str = "client-key-for-a-few-requests";
 pub const SINGLE_KEY: &str = "client-key-for-one-at-a-time";
 /// Opens every model, for as long as there is money.
 pub const BUDGET_KEY: &str = "client-key-for-little-money";
+/// Opens every model, for few words.
+pub const WORDY_KEY: &str = "client-key-for-few-words";
 /// Opens `/admin`.
 pub const ADMIN_KEY: &str = "admin-key-for-this-test";
+
+/// Where vendor `c` is told of jobs that are over. Its answer is a fault of this path, since vendors have no such thing.
+pub const WEBHOOK: &str = "/webhook";
 
 /// The keys that the gateway has for its vendors. The last four characters tell which one a vendor was sent.
 const VENDOR_KEYS: [(&str, &str); 9] = [
@@ -125,10 +131,15 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
         ("SDK_KEY", SDK_KEY),
         ("HURRIED_KEY", HURRIED_KEY),
         ("SINGLE_KEY", SINGLE_KEY),
+        ("WORDY_KEY", WORDY_KEY),
         ("BUDGET_KEY", BUDGET_KEY),
     ];
-    let own =
-        clients.iter().chain(&[("ADMIN_KEY", ADMIN_KEY), ("QUEUE_KEY", "a-key-of-the-queue-that-is-long-enough")]);
+    let others = [
+        ("ADMIN_KEY", ADMIN_KEY),
+        ("QUEUE_KEY", "a-key-of-the-queue-that-is-long-enough"),
+        ("QUEUE_WEBHOOK_KEY", "a-key-of-the-webhook-that-is-long-enough"),
+    ];
+    let own = clients.iter().chain(&others);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let addresses = [
         ("SANDBOX_A", &vendors.a),
@@ -138,12 +149,12 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
     ];
     // Each vendor speaks all dialects; a config says at which address it is spoken to in which.
     let addresses = addresses.into_iter().flat_map(|(name, vendor)| {
-        let openai = vendor.base_url();
-        let root = openai.trim_end_matches("/v1").to_owned();
-        let gemini = format!("{root}/v1beta");
-        [(name.to_owned(), openai), (format!("{name}_ANTHROPIC"), root), (format!("{name}_GEMINI"), gemini)]
+        let dialects = [("", Dialect::OpenAi), ("_ANTHROPIC", Dialect::Anthropic), ("_GEMINI", Dialect::Gemini)];
+        dialects.map(|(end, dialect)| (format!("{name}{end}"), vendor.base_url_in(dialect)))
     });
-    Setup { runtime, config: data(CONFORMANCE), variables: fixed.chain(addresses).collect(), storage }
+    // The last resort is also told of each job that is over.
+    let webhook = ("QUEUE_WEBHOOK".to_owned(), format!("{}{WEBHOOK}", vendors.c.base_url_in(Dialect::Anthropic)));
+    Setup { runtime, config: data(CONFORMANCE), variables: fixed.chain(addresses).chain([webhook]).collect(), storage }
 }
 
 /// A file of `tests/data`.
