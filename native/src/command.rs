@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tidegate_core::config::toml_to_json;
 use tidegate_core::record::Header;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
@@ -31,14 +31,9 @@ const CONFIG_DEFAULT: &str = "tidegate.toml";
 
 /// Runs the command line. Exits with 0 when all went well, 1 when it could not be done or was cut off.
 pub fn run(cli: Cli) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(is_terminal)
-        .with_target(false)
-        .init();
+    if let Err(message) = start_logging() {
+        return failed(&message);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
@@ -58,6 +53,23 @@ pub fn run(cli: Cli) -> ExitCode {
     result.unwrap_or_else(|message| failed(&message))
 }
 
+/// Logs to standard error, what `RUST_LOG` says, and else all but what is for debugging.
+fn start_logging() -> Result<(), String> {
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let wanted = if wanted.is_empty() { "info" } else { &wanted };
+    let filter =
+        EnvFilter::try_new(wanted).map_err(|error| format!("{}: `{wanted}`: {error}", EnvFilter::DEFAULT_ENV))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        // Whoever read the log may be gone: it would be told of that by the same way, and fail the request that is logged.
+        .log_internal_errors(false)
+        .init();
+    Ok(())
+}
+
 async fn serve(options: Options) -> Result<ExitCode, String> {
     let Setup { mut config, source, sandbox, remarks } = setup::set_up(options.config.as_deref()).await?;
     if options.record.is_some() {
@@ -73,7 +85,8 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
     let app = Arc::new(App::new(config, seed)?);
     let ledger = Writer::start(&app)?;
     let recorder = options.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
-    say(&greeting(&app, &address.to_string(), &remarks));
+    // That nobody takes the greeting in is no reason not to serve.
+    say(&greeting(&app, &address.to_string(), &remarks)).unwrap_or_else(|why| warn!("{why}"));
     let shutdown = async move {
         tokio::select! {
             _ = stop.recv() => info!("SIGTERM"),
@@ -92,18 +105,18 @@ fn record(file: &Path, source: &str, seed: u64, app: &Arc<App>) -> Result<Record
 }
 
 async fn explain(id: &str, url: &str, as_json: bool) -> Result<ExitCode, String> {
-    say(&review::explain(id, url, as_json).await?);
+    say(&review::explain(id, url, as_json).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn ledger(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<ExitCode, String> {
-    say(&spend::report(terms, config).await?);
+    say(&spend::report(terms, config).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn replay(file: &Path, config: Option<&Path>, as_json: bool) -> Result<ExitCode, String> {
     let (told, is_well) = review::review(file, config, as_json)?;
-    say(&told);
+    say(&told)?;
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -113,7 +126,7 @@ fn check(options: Options) -> Result<ExitCode, String> {
     config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
     config.check_durability()?;
     let (targets, routes) = (config.targets.len(), config.routes.len());
-    say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()));
+    say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,13 +137,13 @@ fn priced(options: Options, what: &Prices) -> Result<ExitCode, String> {
             let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
             prices::diff(&setup::from_file(&file)?)
         }
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn drilled(options: Options, terms: &Drill) -> Result<ExitCode, String> {
     let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
-    say(&drill::run(&file, terms)?);
+    say(&drill::run(&file, terms)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,7 +159,7 @@ async fn sandbox(vendors: &[String]) -> Result<ExitCode, String> {
         let _ = writeln!(text, "  {:<12} {}", vendor.name, vendor.base_url());
     }
     text.push_str("Script faults with POST /faults at a vendor's address, see what reached it with GET /requests.\n");
-    say(&text);
+    say(&text)?;
     tokio::signal::ctrl_c().await.map_err(|error| error.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -185,13 +198,18 @@ fn greeting(app: &App, address: &str, remarks: &[String]) -> String {
     text
 }
 
-#[expect(clippy::print_stdout, reason = "this is what the command has to say")]
-fn say(text: &str) {
-    print!("{text}");
+/// Writes what the command has to say.
+fn say(text: &str) -> Result<(), String> {
+    let mut output = std::io::stdout();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        // Whoever stops reading, as `head` does, has read enough.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+        _ => Ok(()),
+    }
 }
 
-#[expect(clippy::print_stderr, reason = "this is why the command failed")]
+/// Says why the command failed, if anybody is left to read it.
 fn failed(message: &str) -> ExitCode {
-    eprintln!("tidegate: {message}");
+    let _ = writeln!(std::io::stderr(), "tidegate: {message}");
     ExitCode::FAILURE
 }

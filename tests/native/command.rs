@@ -1,11 +1,13 @@
 //! The command line: what it checks, what it refuses, and what it does when nobody has configured anything.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use tidegate_tests::gateway::{Scratch, listening_at};
 use tidegate_tests::http::Request;
 use tidegate_tests::process::{Process, built};
+use tidegate_tests::vendors::Vendors;
 use tidegate_tests::world::{chat, question, streamed};
 
 use crate::{CONFIG, KEY_A, write};
@@ -81,6 +83,51 @@ fn a_taken_port_is_an_error() {
     let address = taken.local_addr().expect("an address").to_string();
     let (well, said) = run(&mut tidegate(&["serve", "--listen", &address]));
     assert!(!well && said.contains(&address), "{said}");
+}
+
+#[test]
+fn whoever_stops_reading_has_read_enough() {
+    let mut command = tidegate(&["prices", "show", ""]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+    assert!(status.success() && stderr.is_empty(), "{}", String::from_utf8_lossy(&stderr));
+}
+
+#[test]
+fn a_full_disk_is_not_taken_for_a_reader() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("every Linux has it");
+    let output = tidegate(&["prices", "show", "gpt"]).stdout(full).output().expect("it can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("standard output: No space left"), "{said}");
+}
+
+#[test]
+fn what_is_to_be_logged_is_not_guessed_at() {
+    let (well, said) = run(tidegate(&["prices", "show", "gpt"]).env("RUST_LOG", "tidegate=loud"));
+    assert!(!well && said.contains("RUST_LOG: `tidegate=loud`"), "{said}");
+    let (well, said) = run(tidegate(&["prices", "show", "gpt"]).env("RUST_LOG", ""));
+    assert!(well, "an empty variable is as good as none: {said}");
+}
+
+#[tokio::test]
+async fn nobody_need_read_the_log() {
+    let vendors = Vendors::start().await;
+    vendors.a.answers("tide", 503).await;
+    let scratch = Scratch::new();
+    let mut command = tidegate(&["serve", "--listen", "127.0.0.1:0", "--config"]);
+    command.arg(write(&scratch, CONFIG)).envs([("SANDBOX_A", vendors.a.base_url().as_str()), ("KEY_A", KEY_A)]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    drop(child.stderr.take());
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let address = lines.map_while(Result::ok).find_map(|line| listening_at(&line)).expect("it listens");
+    // Far more than a breaker needs to open, which would be logged.
+    for _ in 0..20 {
+        let reply = chat(&question("default")).send(address).await;
+        assert!([502, 503].contains(&reply.status), "{reply}");
+    }
+    child.kill().expect("it is still there");
+    child.wait().expect("it has ended");
 }
 
 #[tokio::test]
