@@ -23,6 +23,14 @@ pub(crate) fn instant(moment: Timestamp) -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_millis(ahead)
 }
 
+/// Waits until then; for ever, where there is no such moment.
+pub(crate) async fn reached(moment: Option<Timestamp>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(instant(moment)).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn millis(all: u128) -> u64 {
     u64::try_from(all).unwrap_or(u64::MAX)
 }

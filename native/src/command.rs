@@ -80,20 +80,21 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
     config.check_durability()?;
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    let mut stop = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let listen_for = |kind| signal(kind).map_err(|error| format!("signals cannot be listened for: {error}"));
+    let (mut terminate, mut interrupt) = (listen_for(SignalKind::terminate())?, listen_for(SignalKind::interrupt())?);
     let seed = RandomState::new().hash_one(address);
     let app = Arc::new(App::new(config, seed)?);
     let ledger = Writer::start(&app)?;
     let recorder = options.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
     // That nobody takes the greeting in is no reason not to serve.
     say(&greeting(&app, &address.to_string(), &remarks)).unwrap_or_else(|why| warn!("{why}"));
-    let shutdown = async move {
+    let told_to_stop = async || {
         tokio::select! {
-            _ = stop.recv() => info!("SIGTERM"),
-            _ = tokio::signal::ctrl_c() => info!("interrupted"),
+            _ = terminate.recv() => info!("SIGTERM"),
+            _ = interrupt.recv() => info!("interrupted"),
         }
     };
-    let is_drained = server::run(listener, app, shutdown).await;
+    let is_drained = server::run(listener, app, told_to_stop).await;
     drop((recorder, ledger, sandbox));
     Ok(if is_drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 
 use reqwest::{Method, Request, Url};
@@ -13,7 +13,7 @@ use tidegate_core::drive::drive;
 use tidegate_core::queue::{Delivery, Inquiry, Queue, Submission, Ticket};
 use tidegate_core::reply::Reply;
 use tidegate_core::time::Timestamp;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::app::{App, log};
@@ -28,6 +28,10 @@ use disk::Disk;
 
 /// What is to be done with the queue, by the thread that owns it.
 type Step = Box<dyn FnOnce(&mut Queue<Disk>) + Send>;
+
+/// Steps that wait for a disk that stalls. Whoever comes beyond them waits with a step of its own, and takes it away again
+/// if its client leaves.
+const STEPS_MAX: usize = 64;
 
 /// The way to the queue.
 pub(crate) struct Jobs {
@@ -50,8 +54,15 @@ impl Jobs {
         let connection = store.connect(&disk::SUBJECT).map_err(|error| error.to_string())?;
         let queue = Queue::open(Arc::clone(config), Disk(connection), seed, clock::now());
         let mut queue = queue.map_err(|error| format!("the queue cannot be taken up: {error}"))?;
-        let (steps, todo) = mpsc::channel::<Step>();
-        let work = move || todo.into_iter().for_each(|step| step(&mut queue));
+        let (steps, mut todo) = mpsc::channel::<Step>(STEPS_MAX);
+        let work = move || {
+            while let Some(step) = todo.blocking_recv() {
+                step(&mut queue);
+                while let Some(notice) = queue.poll_notice() {
+                    log(&notice);
+                }
+            }
+        };
         let thread = thread::Builder::new().name("queue".to_owned()).spawn(work);
         thread.map_err(|error| format!("the queue's thread cannot be started: {error}"))?;
         Ok(Self { steps, news: Arc::default() })
@@ -78,8 +89,12 @@ impl Jobs {
         self.with(move |queue| queue.answer(clock::now(), &inquiry)).await.unwrap_or(unanswered)
     }
 
-    /// Lends the queue for one step, if somebody still waits for it, and then logs what there is to tell. `None`: its thread
-    /// has died.
+    /// Waits until all that it was told before is stored.
+    pub(crate) async fn settled(&self) {
+        self.with(|_| ()).await;
+    }
+
+    /// Lends the queue for one step, if somebody still waits for it. `None`: its thread has died.
     fn with<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Queue<Disk>) -> T + Send + 'static,
@@ -94,7 +109,7 @@ impl Jobs {
         undo: impl FnOnce(&mut Queue<Disk>, T) + Send + 'static,
     ) -> impl Future<Output = Option<T>> + Send + 'static {
         let (sender, result) = oneshot::channel();
-        let step = move |queue: &mut Queue<Disk>| {
+        let told = self.tell(move |queue| {
             // It has waited so long for the disk that its client has been told something else, or is gone.
             if sender.is_closed() {
                 return;
@@ -103,13 +118,20 @@ impl Jobs {
             if let Err(done) = sender.send(done) {
                 undo(queue, done);
             }
-            while let Some(notice) = queue.poll_notice() {
-                log(&notice);
-            }
-        };
-        // If the thread is gone, so is the sender, and waiting for it ends.
-        let _ = self.steps.send(Box::new(step));
-        async move { result.await.ok() }
+        });
+        async move {
+            told.await;
+            result.await.ok()
+        }
+    }
+
+    /// Lends the queue for one step, whoever waits for it by then.
+    fn tell(&self, step: impl FnOnce(&mut Queue<Disk>) + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
+        let steps = self.steps.clone();
+        async move {
+            // If the thread is gone, the step is dropped, and whoever waits for what comes of it sees that.
+            let _ = steps.send(Box::new(step)).await;
+        }
     }
 }
 
@@ -132,14 +154,8 @@ pub(crate) async fn run(app: Arc<App>) {
         for delivery in orders.deliveries {
             under_way.spawn(deliver(Arc::clone(&app), delivery));
         }
-        let sleep = async {
-            match orders.next {
-                Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = sleep => {}
+            () = clock::reached(orders.next) => {}
             () = jobs.news.notified() => {}
             Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
         }
@@ -181,7 +197,8 @@ async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
         Some(reply) => queue.finish(clock::now(), &id, reply),
         None => queue.abandon(clock::now(), &id),
     };
-    jobs.with(finish).await;
+    // Also when the server is told to end by now: what was paid for is not asked for again.
+    jobs.tell(finish).await;
 }
 
 /// Tells the webhook, and the queue what became of it.
@@ -190,7 +207,7 @@ async fn deliver(app: Arc<App>, delivery: Delivery) {
     let id = delivery.id.clone();
     let limit = tokio::time::Duration::from_millis(delivery.limit.0);
     let status = tokio::time::timeout(limit, post(&app.messenger, delivery)).await.ok().flatten();
-    jobs.with(move |queue| queue.delivered(clock::now(), &id, status)).await;
+    jobs.tell(move |queue| queue.delivered(clock::now(), &id, status)).await;
 }
 
 async fn post(client: &reqwest::Client, delivery: Delivery) -> Option<http::StatusCode> {
@@ -204,5 +221,41 @@ async fn post(client: &reqwest::Client, delivery: Delivery) -> Option<http::Stat
             tracing::debug!("the webhook was not told: {}", error.without_url());
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_leaves_while_the_disk_stalls_takes_his_request_with_him() {
+        let document = r#"{
+            "vendors": {"v": {"dialect": "openai", "base_url": "http://v.test/v1"}},
+            "models": {"v/m": {}}, "store": {"kind": "memory"}, "queue": {}
+        }"#;
+        let config = Config::from_json(document, "t", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+        let store = Store::open(config.store.as_ref().unwrap()).unwrap();
+        let jobs = Jobs::open(&Arc::new(config), &store, 1).unwrap();
+        let (disk, stalls) = std::sync::mpsc::channel::<()>();
+        let (begins, begun) = oneshot::channel();
+        let stall = move |_: &mut Queue<Disk>| (begins.send(()), stalls.recv()).1.is_err();
+        let first = tokio::spawn(jobs.with(stall));
+        begun.await.unwrap();
+        let held = Arc::new(());
+        for _ in 0..10 * STEPS_MAX {
+            let request = Arc::clone(&held);
+            let asked = pin!(jobs.with(move |_| drop(request)));
+            assert_eq!(asked.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+        }
+        let kept = Arc::strong_count(&held) - 1;
+        assert!(kept <= STEPS_MAX, "{kept} are kept");
+        drop(disk);
+        assert_eq!(first.await.unwrap(), Some(true));
+        jobs.settled().await;
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 }

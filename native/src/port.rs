@@ -147,8 +147,12 @@ fn fail(upstream: &mut Option<(AttemptId, Upstream)>, attempt: AttemptId, error:
     *upstream = None;
     // The error's text may hold the vendor's URL, never a key; it stays out of the reply all the same.
     tracing::debug!("attempt {attempt:?} failed: {error}");
-    let fault = if error.is_connect() { Fault::Connect } else { Fault::Broken };
-    Event::Fail { attempt, fault }
+    Event::Fail { attempt, fault: fault(error) }
+}
+
+/// What the client's errors come to.
+pub(crate) fn fault(error: &reqwest::Error) -> Fault {
+    if error.is_connect() { Fault::Connect } else { Fault::Broken }
 }
 
 impl Alarm {

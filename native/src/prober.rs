@@ -9,7 +9,7 @@ use tidegate_core::health::{Finding, Probe};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::clock;
+use crate::{clock, port};
 
 /// Runs until it is dropped, and its probes with it.
 pub(crate) async fn run(app: Arc<App>) {
@@ -22,14 +22,8 @@ pub(crate) async fn run(app: Arc<App>) {
             under_way.spawn(perform(Arc::clone(&app), probe));
         }
         let next = app.fall_asleep();
-        let sleep = async {
-            match next {
-                Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = sleep => {}
+            () = clock::reached(next) => {}
             () = app.woken() => {}
             Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
         }
@@ -52,7 +46,7 @@ async fn ask(app: &App, probe: Probe) -> Finding {
     *request.body_mut() = Some(probe.body.into());
     let fault = |error: &reqwest::Error| {
         tracing::debug!("a probe failed: {error}");
-        Finding::Fault(if error.is_connect() { Fault::Connect } else { Fault::Broken })
+        Finding::Fault(port::fault(error))
     };
     let mut response = match app.client(probe.vendor).execute(request).await {
         Ok(response) => response,

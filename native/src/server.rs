@@ -1,6 +1,5 @@
 //! The listener: an accept loop with limits, and the drain that ends it.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +16,10 @@ use tracing::{debug, info, warn};
 use crate::app::App;
 use crate::{handler, jobs, prober};
 
-/// Serves `listener` until `shutdown`, then drains: no new connection, idle ones closed, requests in flight finished
-/// within `server.drain`. Says whether all of them were: the others are cut off, and settled, by the time it returns.
-pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Future<Output = ()>) -> bool {
+/// Serves `listener` until it is told to stop, then drains: no new connection, idle ones closed, requests in flight
+/// finished within `server.drain`, unless it is told again. Says whether all of them were: the others are cut off, and
+/// settled, by the time it returns.
+pub(crate) async fn run(listener: TcpListener, app: Arc<App>, mut told_to_stop: impl AsyncFnMut()) -> bool {
     let limits = &app.config.server;
     let connections =
         Arc::new(Semaphore::new(usize::try_from(limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS)));
@@ -28,7 +28,7 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
     let (go_on, cut_off) = watch::channel(());
     let probing = tokio::spawn(prober::run(Arc::clone(&app)));
     let running_jobs = tokio::spawn(jobs::run(Arc::clone(&app)));
-    tokio::pin!(shutdown);
+    let mut shutdown = Box::pin(told_to_stop());
     loop {
         // Over the limit nothing is accepted: the kernel's backlog holds those who wait, at no cost here.
         let permit = tokio::select! {
@@ -43,13 +43,17 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
             () = &mut shutdown => break,
         }
     }
-    drop(listener);
+    drop((listener, shutdown));
     app.with_gateway(tidegate_core::gateway::Gateway::drain);
     info!("draining: {} connections, for {} at most", graceful.count(), limits.drain);
     let is_drained = tokio::select! {
         () = graceful.shutdown() => true,
         () = tokio::time::sleep(Duration::from_millis(limits.drain.0)) => {
             warn!("the drain time is over: requests still in flight are cut off");
+            false
+        }
+        () = told_to_stop() => {
+            warn!("told again: requests still in flight are cut off");
             false
         }
     };
@@ -61,6 +65,9 @@ pub(crate) async fn run(listener: TcpListener, app: Arc<App>, shutdown: impl Fut
     }
     // Each connection holds a permit until it is gone.
     drop(connections.acquire_many(limits.connections_max).await);
+    if let Some(jobs) = &app.jobs {
+        jobs.settled().await;
+    }
     is_drained
 }
 

@@ -50,6 +50,20 @@ async fn a_drain_has_an_end() {
 }
 
 #[tokio::test]
+async fn told_twice_it_ends_at_once() {
+    let mut served = Served::with("drain = \"10m\"").await;
+    served.vendor.fault("tide", json!({"kind": "stall", "after_tokens": 2})).await;
+    let mut stream = chat(&streamed("default")).open(served.gateway.address).await.expect("an answer");
+    let _ = stream.until("is ").await;
+    served.gateway.terminate();
+    let gateway = &served.gateway;
+    wait::until("the drain to begin", async || gateway.output().contains("draining").then_some(())).await;
+    served.gateway.terminate();
+    assert!(!stream.whole().await.ended_cleanly, "what is cut off must not look whole");
+    assert!(!served.gateway.ended_well(), "the exit code says that a request was cut off");
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_come_closes_the_connection() {
     let served = Served::with("request_head = \"300ms\"").await;
     for begun in [&b""[..], b"POST /v1/chat/comp", b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: "] {

@@ -71,16 +71,21 @@ impl Ledger {
     pub(crate) fn flush(&self, app: &App) {
         let Some(policy) = &app.config.store else { return };
         let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if writing.unwritten.is_empty() {
-                let now = clock::now();
-                writing.unwritten = app.with_gateway(|gateway| gateway.take_lines(now, BATCH_MAX));
-            }
+        // What a commit that failed has left goes first, and alone.
+        let mut goes_on = writing.commit(&app.config, policy);
+        while goes_on {
+            let now = clock::now();
+            writing.unwritten = app.with_gateway(|gateway| gateway.take_lines(now, BATCH_MAX));
             let is_last = writing.unwritten.len() < BATCH_MAX;
-            if !writing.commit(&app.config, policy) || is_last {
-                return;
-            }
+            goes_on = writing.commit(&app.config, policy) && !is_last;
         }
+    }
+
+    /// Writes all lines that wait, for the last time. Says how many could not be, and are lost.
+    fn close(&self, app: &App) -> usize {
+        self.flush(app);
+        let waiting = app.with_gateway(|gateway| gateway.take_lines(clock::now(), usize::MAX));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).unwritten.len() + waiting.len()
     }
 }
 
@@ -187,12 +192,16 @@ impl Drop for Writer {
 fn run(app: &App, pause: Duration, stopped: &Receiver<()>) {
     let Some(ledger) = &app.ledger else { return };
     loop {
-        // What ended before it was told to stop is still to be written.
-        let is_over = stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
-        ledger.flush(app);
-        if is_over {
-            return;
+        if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            ledger.flush(app);
+            continue;
         }
+        // What ended before it was told to stop is still to be written.
+        match ledger.close(app) {
+            0 => {}
+            lost => error!("{lost} lines of the ledger could not be written, and end with this process"),
+        }
+        return;
     }
 }
 

@@ -158,31 +158,69 @@ fn attempt(app: &App, nth: u32) {
     });
 }
 
+/// The disk is full, or not any more.
+fn fill_disk(ledger: &Ledger, is_full: bool) {
+    let pages: u32 = if is_full { 1 } else { 1_000_000 };
+    ledger.0.lock().unwrap().connection.pragma_update(None, "max_page_count", pages).unwrap();
+}
+
+fn attempts(app: &App) -> Json {
+    let reader = app.store.as_ref().unwrap().reader().unwrap();
+    told(&reader, About::Sums, "")["rows"][0]["attempts"].clone()
+}
+
+#[test]
+fn what_came_while_a_commit_failed_follows_it_at_once() {
+    let app = app();
+    let ledger = app.ledger.as_ref().unwrap();
+    fill_disk(ledger, true);
+    let mut nth = 0;
+    // So many that no page that is there has room for them.
+    while !ledger.0.lock().unwrap().is_stuck {
+        attempt(&app, nth);
+        nth += 1;
+        ledger.flush(&app);
+    }
+    for nth in nth..nth + 9 {
+        attempt(&app, nth);
+    }
+    fill_disk(ledger, false);
+    ledger.flush(&app);
+    assert_eq!(attempts(&app), nth + 9);
+}
+
+#[test]
+fn what_cannot_be_written_at_the_end_is_told() {
+    let app = app();
+    let ledger = app.ledger.as_ref().unwrap();
+    attempt(&app, 0);
+    assert_eq!(ledger.close(&app), 0);
+    fill_disk(ledger, true);
+    for nth in 1..2000 {
+        attempt(&app, nth);
+    }
+    let lost = ledger.close(&app);
+    fill_disk(ledger, false);
+    assert!(lost > 1000, "{lost}");
+    assert_eq!(attempts(&app), 2000 - lost);
+}
+
 #[test]
 fn a_commit_that_fails_is_made_again_and_nothing_is_lost_or_twice() {
     let app = app();
     let ledger = app.ledger.as_ref().unwrap();
     attempt(&app, 0);
     ledger.flush(&app);
-    let limit = |pages: u32| {
-        let writing = ledger.0.lock().unwrap();
-        writing.connection.pragma_update(None, "max_page_count", pages).unwrap();
-    };
-    // The disk is full from here on, and then it is not.
-    limit(1);
+    fill_disk(ledger, true);
     for nth in 1..2000 {
         attempt(&app, nth);
         if nth % 500 == 0 {
             ledger.flush(&app);
         }
     }
-    let attempts = || {
-        let reader = app.store.as_ref().unwrap().reader().unwrap();
-        told(&reader, About::Sums, "")["rows"][0]["attempts"].clone()
-    };
-    assert!(ledger.0.lock().unwrap().is_stuck, "{} are there", attempts());
-    limit(1_000_000);
+    assert!(ledger.0.lock().unwrap().is_stuck, "{} are there", attempts(&app));
+    fill_disk(ledger, false);
     ledger.flush(&app);
-    assert_eq!(attempts(), 2000);
+    assert_eq!(attempts(&app), 2000);
     assert!(!ledger.0.lock().unwrap().is_stuck);
 }
