@@ -114,6 +114,7 @@ enum Endpoint<'a> {
     Job(&'a str),
     Model(Cow<'a, str>),
     Status,
+    Alerts,
     Records,
     Record(&'a str),
     Ledger(About),
@@ -144,6 +145,7 @@ impl Gateway {
             Endpoint::Ready if self.is_ready() => Reply::json(StatusCode::OK, &json!({"status": "ready"})),
             Endpoint::Ready => Reply::json(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "draining"})),
             Endpoint::Status => Reply::json(StatusCode::OK, &self.status(now)),
+            Endpoint::Alerts => self.list_alerts(now)?,
             Endpoint::Records => self.list_records(),
             Endpoint::Record(id) => self.tell_record(id)?,
             Endpoint::Ledger(_) if config.store.is_none() => return Err(ledger::off().into()),
@@ -334,6 +336,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/healthz" | "/health/liveliness" | "/health/liveness", _) => (Endpoint::Live, Method::GET),
         ("/readyz" | "/health/readiness", _) => (Endpoint::Ready, Method::GET),
         ("/admin/status", _) => (Endpoint::Status, Method::GET),
+        ("/admin/alerts", _) => (Endpoint::Alerts, Method::GET),
         ("/admin/requests", _) => (Endpoint::Records, Method::GET),
         ("/admin/ledger", _) => (Endpoint::Ledger(About::Sums), Method::GET),
         ("/admin/ledger/lines", _) => (Endpoint::Ledger(About::Lines), Method::GET),
@@ -389,7 +392,7 @@ fn unknown_path(path: &str) -> ApiError {
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
          /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /v1/queue/ID, GET /healthz, GET /readyz, \
-         GET /admin/status, GET /admin/requests, GET /admin/ledger, POST /admin/explain, POST /admin/breakers."
+         GET /admin/status, GET /admin/alerts, GET /admin/requests, GET /admin/ledger, POST /admin/explain, POST /admin/breakers."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }
@@ -404,6 +407,7 @@ fn authorize(
     match endpoint {
         Endpoint::Live | Endpoint::Ready => Ok(None),
         Endpoint::Status
+        | Endpoint::Alerts
         | Endpoint::Records
         | Endpoint::Record(_)
         | Endpoint::Ledger(_)

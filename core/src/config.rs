@@ -12,6 +12,7 @@ use crate::price::{Price, Tariff};
 use crate::secret::Secret;
 use crate::time::{Millis, Timestamp};
 
+mod alerts;
 mod check;
 mod defaults;
 mod document;
@@ -28,6 +29,7 @@ mod values;
 mod tests;
 
 pub use crate::dialect::{DefaultParameters, Dialect};
+pub use alerts::AlertPolicy;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use policy::{
     BreakerPolicy, BudgetPolicy, ConcurrencyPolicy, Guard, HealthPolicy, HedgeAfter, HedgePolicy, Limits, ProbeKind,
@@ -65,6 +67,8 @@ pub struct Config {
     pub breakers: Vec<Guard>,
     /// What is kept of requests that nobody could serve; `None`: nothing.
     pub queue: Option<QueuePolicy>,
+    /// What operators are called for; `None`: nothing.
+    pub alerts: Option<AlertPolicy>,
     /// What outlives the process; `None`: nothing does.
     pub store: Option<StorePolicy>,
     /// The file that prices of the operator's own are in, for the adapter to read; see [`Config::with_prices`].

@@ -30,7 +30,7 @@ mod storing;
 mod suiting;
 
 use crate::classify::Outcome;
-use crate::config::{Config, ContentFilter, TargetId};
+use crate::config::{AlertPolicy, Config, ContentFilter, TargetId};
 use crate::dialect::{Prepared, Reader, Request};
 use crate::drive::{Action, Event};
 use crate::gateway::{Gateway, Settlement};
@@ -159,7 +159,9 @@ impl Exchange {
         }
         // The first candidate is nearly always the one that is asked, unless they are yet to be ranked.
         let state = if plan.ranking.is_some() { State::Choosing } else { State::Preparing(0) };
-        let is_filed = config.server.records == 0;
+        // Whoever is called when requests fail hears of each, whether or not its record is kept.
+        let is_watched = config.alerts.as_ref().is_some_and(AlertPolicy::watches_endings);
+        let is_filed = config.server.records == 0 && !is_watched;
         let keep_alive = KeepAlive::new(config.server.keep_alive.filter(|_| request.stream), now);
         Self {
             config,

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 mod admission;
+mod alerting;
 mod caching;
 mod ejection;
 mod health;
@@ -44,6 +45,7 @@ use crate::stats::{Begun, TargetStats};
 use crate::time::{Millis, Timestamp};
 use crate::tokens::{Calibration, Estimate, Weight};
 
+use alerting::Alerting;
 pub(crate) use health::ChatProbe;
 pub(crate) use hedging::Hedging;
 use keys::vendor_headers;
@@ -84,6 +86,8 @@ pub struct Gateway {
     shadows: Vec<Shadowing>,
     /// Streams that another target brought to their end, by [`RouteId`](crate::config::RouteId).
     rescued: Vec<u64>,
+    /// None where nobody wants to be called.
+    alerting: Option<Box<Alerting>>,
     notices: VecDeque<Notice>,
     notices_lost: u64,
     draining: bool,
@@ -211,6 +215,7 @@ impl Gateway {
             hedging: vec![Hedging::default(); config.routes.len()],
             shadows: vec![Shadowing::default(); config.routes.len()],
             rescued: vec![0; config.routes.len()],
+            alerting: Alerting::new(&config),
             notices: VecDeque::new(),
             notices_lost: 0,
             draining: false,
@@ -322,6 +327,9 @@ impl Gateway {
             self.note_transition(breaker_id, transition);
         }
         self.note_attempt(now, id, settlement.outcome, waited);
+        if self.alerting.is_some() {
+            self.watch_attempt(now, id, settlement, cause);
+        }
         self.heed_key(now, id, key, settlement);
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
@@ -356,6 +364,9 @@ impl Gateway {
 
     /// Keeps the record of a request that is over.
     pub(crate) fn file(&mut self, record: Record) {
+        if self.alerting.is_some() {
+            self.watch_request(&record);
+        }
         self.records.push(record);
     }
 

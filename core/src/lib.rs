@@ -10,11 +10,12 @@
 //! answer, as far as the client's own [`hints`] allow; an [`exchange`] carries the plan out, driven by the one loop in [`mod@drive`]; each attempt is admitted and settled
 //! by the [`gateway`], which all requests share: [`breaker`], [`health`], [`concurrency`], [`limit`], [`stats`], [`tokens`], [`rank`], [`backoff`], keys and [`notice`]s. What became of
 //! an attempt is told by [`classify`], what it cost by [`price`], what the client hears by [`reply`]. [`status`] and
-//! [`explain`] show it to people; what nobody could serve waits in the [`queue`]; [`keeper`] is what many gateways know together. In [`sim`], a world with a virtual clock
+//! [`explain`] show it to people, [`alert`] calls them; what nobody could serve waits in the [`queue`]; [`keeper`] is what many gateways know together. In [`sim`], a world with a virtual clock
 //! and scripted vendors, all of it can be watched.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails says where"))]
 
+pub mod alert;
 pub mod api;
 pub mod backoff;
 pub mod breaker;

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::alert::Alert;
 use crate::breaker::Trip;
 use crate::health::Status;
 use crate::price::Picodollars;
@@ -163,6 +164,25 @@ pub enum Notice {
         /// How often it was tried.
         tries: u32,
     },
+    /// A threshold of `[alerts]` has been passed. Said once, until it is cleared.
+    AlertRaised {
+        /// Which, and of whom.
+        alert: Alert,
+    },
+    /// It has not been passed for long enough.
+    AlertCleared {
+        /// As it was raised.
+        alert: Alert,
+        /// How long it was open.
+        after_ms: Millis,
+    },
+    /// The webhook could not be told of alerts.
+    AlertsUntold {
+        /// How many it was never told of, since the start.
+        lost: u64,
+        /// How often the last message was tried.
+        tries: u32,
+    },
     /// More happened than was taken: this many notices were dropped, the oldest first.
     Lost {
         /// How many.
@@ -174,7 +194,10 @@ impl Notice {
     /// Whether it tells of trouble, as opposed to its end.
     pub fn is_warning(&self) -> bool {
         match self {
-            Self::BreakerHalfOpened { .. } | Self::BreakerClosed { .. } | Self::Hedged { .. } => false,
+            Self::BreakerHalfOpened { .. }
+            | Self::BreakerClosed { .. }
+            | Self::Hedged { .. }
+            | Self::AlertCleared { .. } => false,
             Self::HealthChanged { to, .. } => matches!(to, Status::Degraded | Status::Unhealthy),
             _ => true,
         }
@@ -226,6 +249,11 @@ impl fmt::Display for Notice {
             Self::JobGivenUp { id, why } => write!(f, "{id}: given up, {why}"),
             Self::WebhookFailed { id, tries } => {
                 write!(f, "{id}: the webhook could not be told that it is over, in {tries} tries")
+            }
+            Self::AlertRaised { alert } => write!(f, "alert raised: {alert}"),
+            Self::AlertCleared { alert, after_ms } => write!(f, "alert cleared after {after_ms}: {alert}"),
+            Self::AlertsUntold { lost, tries } => {
+                write!(f, "the webhook could not be told of alerts, in {tries} tries: {lost} in all are untold")
             }
             Self::Lost { count } => write!(f, "{count} notices were dropped, the oldest first"),
         }

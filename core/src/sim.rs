@@ -15,7 +15,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::dialect::Surface;
@@ -110,6 +111,16 @@ impl World {
     /// How many free probes have been sent on a target's behalf, and that of others of its vendor.
     pub fn probes(&self, target: &str) -> u64 {
         self.stage.borrow_mut().vendor(target).probes
+    }
+
+    /// What the operator's webhook answers from now on; none: nothing.
+    pub fn webhook_answers(&mut self, status: Option<StatusCode>) {
+        self.stage.borrow_mut().webhook.answers = status;
+    }
+
+    /// The messages that the operator's webhook has been told.
+    pub fn webhook_told(&self) -> Vec<Value> {
+        self.stage.borrow().webhook.told.clone()
     }
 
     /// A client asks. What is to be done at once is done before this returns.

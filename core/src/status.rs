@@ -21,6 +21,9 @@ pub struct Status {
     pub now_ms: Timestamp,
     /// Whether new requests are welcome.
     pub ready: bool,
+    /// Alerts that are open; absent where nothing is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alerts_open: Option<usize>,
     /// In the order of their names.
     pub targets: Vec<TargetStatus>,
     /// In the order of their names.
@@ -189,6 +192,7 @@ impl Gateway {
         Status {
             now_ms: now,
             ready: self.is_ready(),
+            alerts_open: self.open_alerts(),
             targets: (0..config.targets.len()).map(|index| self.target_status(now, TargetId(index))).collect(),
             routes: (0..config.routes.len()).map(|index| self.route_status(now, RouteId(index))).collect(),
             clients: (0..config.clients.len()).filter_map(|index| self.client_status(now, index)).collect(),

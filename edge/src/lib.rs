@@ -17,6 +17,7 @@ mod ledger;
 mod port;
 mod prober;
 mod queue;
+mod webhook;
 
 use worker::{Context, Env, event};
 

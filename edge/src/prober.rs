@@ -1,4 +1,4 @@
-//! The gateway's own doings, for as long as there is traffic.
+//! The gateway's own doings, for as long as there is traffic: probes, and what the operator is to be told.
 //!
 //! An isolate has no background: what it does, it does for a request, whose context lets it go on for a while after the
 //! answer. So whichever request finds that something is due soon sees to it, with an alarm that an earlier one replaces;
@@ -9,14 +9,16 @@ use std::time::Duration;
 use http::StatusCode;
 use js_sys::futures::JsFuture;
 use js_sys::{Array, Uint8Array};
+use tidegate_core::alert::Message;
 use tidegate_core::classify::Fault;
+use tidegate_core::gateway::Gateway;
 use tidegate_core::health::{Finding, Probe};
 use tidegate_core::time::Timestamp;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::Delay;
 
 use crate::isolate::Visit;
-use crate::{clock, js};
+use crate::{clock, js, webhook};
 
 impl Visit {
     /// Does at `at` what is due then.
@@ -36,10 +38,20 @@ impl Visit {
             gateway.handle_timeout(now);
             std::iter::from_fn(|| gateway.poll_probe()).collect()
         });
+        while let Some(message) = self.with_gateway(now, Gateway::poll_message) {
+            self.wait_until(deliver(self.clone(), message));
+        }
         for probe in probes {
             self.wait_until(perform(self.clone(), probe));
         }
     }
+}
+
+/// Posts a message, and tells the gateway what became of it.
+async fn deliver(visit: Visit, message: Message) {
+    let status = webhook::post(&message.url, &message.headers, &message.body, message.limit).await;
+    let now = clock::now();
+    visit.with_gateway(now, |gateway| gateway.handle_message(now, message.id, status));
 }
 
 /// Makes a probe and tells what came of it.

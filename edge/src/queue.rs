@@ -12,7 +12,6 @@ use js_sys::futures::{JsFuture, future_to_promise};
 use js_sys::{Array, Promise};
 use tidegate_core::api::Next;
 use tidegate_core::drive::drive;
-use tidegate_core::health::Finding;
 use tidegate_core::queue::{Delivery, Inquiry, Queue as Jobs, Submission};
 use tidegate_core::reply::Reply;
 use wasm_bindgen::JsValue;
@@ -21,8 +20,7 @@ use worker::{DurableObject, Env, Request, Response, Result, State, console_error
 use crate::drive::Drive;
 use crate::isolate::{Host, Visit};
 use crate::port::EdgePort;
-use crate::prober::finding;
-use crate::{clock, handler, isolate, js};
+use crate::{clock, handler, isolate, js, webhook};
 
 mod disk;
 
@@ -188,13 +186,9 @@ fn carry_out(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, id: String, su
 /// Tells the webhook, and the queue what became of it.
 fn deliver(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, delivery: Delivery) -> Promise {
     future_to_promise(async move {
-        let (headers, limit) = (js::pack(&delivery.headers), clock::to_js(delivery.limit.0));
-        let answer = js::probe("POST", delivery.url.expose(), &headers, &delivery.body, limit, 0.0);
-        let status = match finding(JsFuture::from(answer).await) {
-            Finding::Reply { status, .. } => Some(status),
-            _ => None,
-        };
-        with(&jobs, |jobs| jobs.delivered(clock::now(), &delivery.id, status));
+        let Delivery { id, url, headers, body, limit } = delivery;
+        let status = webhook::post(&url, &headers, &body, limit).await;
+        with(&jobs, |jobs| jobs.delivered(clock::now(), &id, status));
         Ok(JsValue::UNDEFINED)
     })
 }

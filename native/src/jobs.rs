@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::thread;
 
-use reqwest::{Method, Request, Url};
 use tidegate_core::api::Next;
 use tidegate_core::config::Config;
 use tidegate_core::drive::drive;
@@ -17,10 +16,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::app::{App, log};
-use crate::clock;
 use crate::outlet::{Answer, Driving, Outlet};
 use crate::port::NativePort;
 use crate::store::Store;
+use crate::{clock, webhook};
 
 mod disk;
 
@@ -204,24 +203,9 @@ async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
 /// Tells the webhook, and the queue what became of it.
 async fn deliver(app: Arc<App>, delivery: Delivery) {
     let Some(jobs) = &app.jobs else { return };
-    let id = delivery.id.clone();
-    let limit = tokio::time::Duration::from_millis(delivery.limit.0);
-    let status = tokio::time::timeout(limit, post(&app.messenger, delivery)).await.ok().flatten();
+    let Delivery { id, url, headers, body, limit } = delivery;
+    let status = webhook::post(&app.messenger, &url, headers, body, limit).await;
     jobs.tell(move |queue| queue.delivered(clock::now(), &id, status)).await;
-}
-
-async fn post(client: &reqwest::Client, delivery: Delivery) -> Option<http::StatusCode> {
-    let mut request = Request::new(Method::POST, Url::parse(delivery.url.expose()).ok()?);
-    *request.headers_mut() = delivery.headers;
-    *request.body_mut() = Some(delivery.body.into());
-    match client.execute(request).await {
-        Ok(response) => Some(response.status()),
-        Err(error) => {
-            // Its URL may hold a token.
-            tracing::debug!("the webhook was not told: {}", error.without_url());
-            None
-        }
-    }
 }
 
 #[cfg(test)]

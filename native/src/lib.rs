@@ -21,6 +21,7 @@ mod server;
 mod setup;
 mod spend;
 mod store;
+mod webhook;
 
 pub use app::App;
 pub use cli::Cli;

@@ -1,15 +1,18 @@
-//! The gateway's own doings: one task that wakes when it says so, and makes the probes that it asks for.
+//! The gateway's own doings: one task that wakes when it says so, makes the probes that it asks for, and posts what the
+//! operator is to be told.
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use reqwest::{Request, Url};
+use tidegate_core::alert::Message;
 use tidegate_core::classify::Fault;
+use tidegate_core::gateway::Gateway;
 use tidegate_core::health::{Finding, Probe};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::{clock, port};
+use crate::{clock, port, webhook};
 
 /// Runs until it is dropped, and its probes with it.
 pub(crate) async fn run(app: Arc<App>) {
@@ -18,8 +21,11 @@ pub(crate) async fn run(app: Arc<App>) {
         app.is_awake();
         let now = clock::now();
         app.with_gateway(|gateway| gateway.handle_timeout(now));
-        while let Some(probe) = app.with_gateway(tidegate_core::gateway::Gateway::poll_probe) {
+        while let Some(probe) = app.with_gateway(Gateway::poll_probe) {
             under_way.spawn(perform(Arc::clone(&app), probe));
+        }
+        while let Some(message) = app.with_gateway(Gateway::poll_message) {
+            under_way.spawn(deliver(Arc::clone(&app), message));
         }
         let next = app.fall_asleep();
         tokio::select! {
@@ -28,6 +34,14 @@ pub(crate) async fn run(app: Arc<App>) {
             Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
         }
     }
+}
+
+/// Posts a message, and tells the gateway what became of it.
+async fn deliver(app: Arc<App>, message: Message) {
+    let Message { id, url, headers, body, limit } = message;
+    let status = webhook::post(&app.messenger, &url, headers, body, limit).await;
+    let now = clock::now();
+    app.with_gateway(|gateway| gateway.handle_message(now, id, status));
 }
 
 /// Makes a probe and tells what came of it.

@@ -6,6 +6,7 @@ use super::document::Node;
 use super::reader::Reader;
 use super::{Config, ConfigErrors};
 
+mod alerts;
 mod cache;
 mod choices;
 mod clients;
@@ -42,7 +43,7 @@ pub(super) fn check(
 }
 
 fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
-    reader.root(document).table(&["alerts", "shared"], |root| {
+    reader.root(document).table(&["shared"], |root| {
         let (defaults, retry_share_permille) = policies::defaults(root);
         let vendors = vendors::read(root, &defaults);
         let (targets, mut breakers) = targets::read(root, &vendors);
@@ -52,6 +53,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let server = server::read(root, anonymous);
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
         let queue = queue::read(root, &routes);
+        let alerts = alerts::read(root);
         let store = store::read(root);
         let prices = prices::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
@@ -66,6 +68,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
             goes_by_tags,
             breakers,
             queue,
+            alerts,
             store,
             prices,
             names,

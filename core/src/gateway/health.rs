@@ -31,12 +31,16 @@ pub(crate) use chat::ChatProbe;
 impl Gateway {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None`: not before something else has happened.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.prober.next_at()
+        match self.alerts_due() {
+            None => self.prober.next_at(),
+            due => due.into_iter().chain(self.prober.next_at()).min(),
+        }
     }
 
     /// Does what is due. Early or repeated, it does nothing.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let now = self.advance(now);
+        self.attend_alerts(now);
         if self.prober.next_at().is_none_or(|at| now < at) {
             return;
         }

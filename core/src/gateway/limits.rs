@@ -5,6 +5,7 @@
 //! attempt, since each costs what its own target asks.
 
 use super::{Gateway, Settlement};
+use crate::alert::Cause;
 use crate::classify::{Failure, Outcome};
 use crate::concurrency::Claim;
 use crate::config::{Config, KeyId, TargetId};
@@ -189,8 +190,9 @@ impl Gateway {
         let known = &self.config.clients[client];
         let (Some(policy), Some(budget)) = (known.budget, &mut self.limits.clients[client].budget) else { return };
         if budget.warns(now, policy.soft_permille) {
-            let (client, spent, limit) = (known.name.clone(), budget.spent(now), budget.limit());
-            self.notify(Notice::BudgetNearlySpent { client, spent, limit });
+            let (name, spent, limit) = (known.name.clone(), budget.spent(now), budget.limit());
+            self.notify(Notice::BudgetNearlySpent { client: name, spent, limit });
+            self.watch_budget(now, client, policy.period, Cause::Budget { spent, limit });
         }
     }
 

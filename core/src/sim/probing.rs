@@ -1,6 +1,7 @@
-//! How a world makes the gateway's probes.
+//! How a world makes the gateway's probes, and posts what its operator is told.
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
 
 use super::referee::Asked;
 use super::stage::{Due, Stage, Turn};
@@ -9,6 +10,20 @@ use crate::dialect::Operation;
 use crate::drive::{Attempt, AttemptId};
 use crate::health::{Finding, Probe};
 use crate::time::Timestamp;
+
+/// Whoever is called when something is wrong.
+pub(super) struct Webhook {
+    /// What every message is answered with; none: there is no answer.
+    pub(super) answers: Option<StatusCode>,
+    /// What it was told; in a quiet world nobody keeps that.
+    pub(super) told: Vec<Value>,
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self { answers: Some(StatusCode::OK), told: Vec::new() }
+    }
+}
 
 impl Stage {
     /// When the gateway has something to do of its own.
@@ -25,7 +40,19 @@ impl Stage {
             self.tell_notices();
             self.probe(&probe);
         }
+        self.post_messages();
         self.tell_notices();
+    }
+
+    /// Posts what the operator's webhook is to be told.
+    fn post_messages(&mut self) {
+        while let Some(message) = self.gateway.poll_message() {
+            let body = serde_json::from_slice(&message.body).expect("our own words are JSON");
+            if self.keeps_story() {
+                self.webhook.told.push(body);
+            }
+            self.gateway.handle_message(self.now, message.id, self.webhook.answers);
+        }
     }
 
     fn probe(&mut self, probe: &Probe) {

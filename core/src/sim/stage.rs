@@ -10,6 +10,7 @@ use http::{HeaderMap, Method};
 
 use super::answer::Answer;
 use super::jobs::Jobs;
+use super::probing::Webhook;
 use super::referee::{Asked, Record, Referee};
 use super::replay::Past;
 use super::script::{Play, Script};
@@ -44,6 +45,7 @@ pub(super) struct Stage {
     pub(super) referee: Referee,
     /// In a world that is lived through again.
     pub(super) past: Option<Past>,
+    pub(super) webhook: Webhook,
     /// None in a quiet world.
     story: Option<Vec<Line>>,
 }
@@ -120,6 +122,7 @@ impl Stage {
             asked: 0,
             ended: VecDeque::new(),
             past: None,
+            webhook: Webhook::default(),
             story: None,
         }
     }
@@ -316,6 +319,9 @@ impl Stage {
                 Notice::EventsSkipped { target, count } => format!("skip {target} {count}"),
                 Notice::StreamRescued { from, to, how, .. } => format!("rescued {from} {to} {how}"),
                 Notice::BudgetNearlySpent { client, spent, .. } => format!("budget {client} {spent}"),
+                Notice::AlertRaised { alert } => format!("alert {alert}"),
+                Notice::AlertCleared { alert, .. } => format!("over {alert}"),
+                Notice::AlertsUntold { lost, .. } => format!("alerts untold {lost}"),
                 Notice::LinesLost { count } => format!("lines lost {count}"),
                 Notice::Lost { count } => format!("lost {count}"),
                 Notice::FailedOver { .. }

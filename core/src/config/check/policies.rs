@@ -228,8 +228,8 @@ fn concurrency(table: &mut Table<'_>, inherited: Option<ConcurrencyPolicy>) -> O
     read.or(inherited)
 }
 
-/// What is left of a limit: less than all of it, and more than nothing.
-fn remainder(field: &Field<'_>) -> Result<u32, Refusal> {
+/// A share that is less than all of it and more than nothing: what is left of a limit, or is borne before an alert.
+pub(super) fn remainder(field: &Field<'_>) -> Result<u32, Refusal> {
     match permille(field)? {
         left @ 1..=999 => Ok(left),
         _ => Err(Refusal::new("out of range", "Write a share between 0 and 1, such as 0.9.")),

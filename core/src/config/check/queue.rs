@@ -38,12 +38,17 @@ fn table(queue: &mut Table<'_>) -> QueuePolicy {
     }
 }
 
-fn webhook(queue: &mut Table<'_>) -> Option<Webhook> {
-    let url = queue.field("webhook").and_then(|field| {
+/// A URL that may hold a token of its own, from the environment.
+pub(super) fn url(table: &mut Table<'_>, key: &'static str) -> Option<Secret> {
+    table.field(key).and_then(|field| {
         let (_, url) = variable(&field)?;
         field.read(|_| check_url(&url))?;
         Some(Secret::new(url))
-    });
+    })
+}
+
+fn webhook(queue: &mut Table<'_>) -> Option<Webhook> {
+    let url = url(queue, "webhook");
     let field = queue.field("webhook_key");
     let key = field.as_ref().and_then(|key| secret(key, KEY_LENGTH_MIN)).map(|(_, key)| key);
     if let (None, Some(field)) = (&url, &field) {
