@@ -19,7 +19,7 @@ use crate::dialect::headers::{ANTHROPIC_VERSION, X_API_KEY};
 use crate::dialect::{Dialect, Request, Surface};
 use crate::errand::{Errand, Task, orders};
 use crate::exchange::Exchange;
-use crate::explain::Inquiry;
+use crate::explain::{Inquiry, stand_in};
 use crate::gateway::Gateway;
 use crate::hints::{self, Hints, retry_count};
 use crate::ledger::{self, About, Query};
@@ -72,7 +72,7 @@ pub struct Awaited {
     /// The largest body to read, in bytes.
     pub body_max: u64,
     config: Arc<Config>,
-    /// Index into the config's clients.
+    /// Index into the config's clients; of a dry run, the one that it stands in for.
     client: Option<usize>,
     call: Call,
     /// What a vendor of the client's own dialect is sent along.
@@ -118,6 +118,7 @@ enum Endpoint<'a> {
     Records,
     Record(&'a str),
     Ledger(About),
+    Queue,
     Body(Call),
 }
 
@@ -153,6 +154,7 @@ impl Gateway {
                 let query = Query::read(about, incoming.query, request_id.to_owned())?;
                 return Ok(Reception::Query(Box::new(query)));
             }
+            Endpoint::Queue => return queued::survey(&config, incoming.query, request_id),
             Endpoint::Job(id) => return Ok(queued::inquire(&config, incoming, client, id, request_id)),
             Endpoint::Models => {
                 let client = client.map(|index| &config.clients[index]);
@@ -166,6 +168,10 @@ impl Gateway {
             }
             Endpoint::Body(call) => {
                 let body_max = config.server.body_max;
+                let client = match call {
+                    Call::Admin(AdminCall::Explain) => stand_in(&config, incoming.query)?,
+                    _ => client,
+                };
                 let (forwarded, hints) =
                     (select(incoming.headers, FORWARDED), select(incoming.headers, hints::HEADERS));
                 let request_id = request_id.to_owned();
@@ -253,7 +259,7 @@ impl Awaited {
             AdminCall::Breakers => orders::read(&self.config, &body),
             AdminCall::Explain => {
                 let (plan, request, _) = self.plan(Surface::Chat, body)?;
-                Ok(Task::Explain(Box::new(Inquiry::new(&self.config, request, plan))))
+                Ok(Task::Explain(Box::new(Inquiry::new(&self.config, self.client, request, plan))))
             }
         }
     }
@@ -340,6 +346,7 @@ fn find<'p>(method: &Method, path: &'p str) -> Result<Endpoint<'p>, Box<ApiError
         ("/admin/requests", _) => (Endpoint::Records, Method::GET),
         ("/admin/ledger", _) => (Endpoint::Ledger(About::Sums), Method::GET),
         ("/admin/ledger/lines", _) => (Endpoint::Ledger(About::Lines), Method::GET),
+        ("/admin/queue", _) => (Endpoint::Queue, Method::GET),
         ("/admin/explain", _) => (Endpoint::Body(Call::Admin(AdminCall::Explain)), Method::POST),
         ("/admin/breakers", _) => (Endpoint::Body(Call::Admin(AdminCall::Breakers)), Method::POST),
         (_, "/models") => (Endpoint::Models, Method::GET),
@@ -392,7 +399,8 @@ fn unknown_path(path: &str) -> ApiError {
     let message = format!(
         "There is nothing at {quoted}. This is Tidegate: POST /v1/chat/completions, /v1/completions, /v1/responses, \
          /v1/embeddings, /v1/messages, /v1/messages/count_tokens, GET /v1/models, GET /v1/queue/ID, GET /healthz, GET /readyz, \
-         GET /admin/status, GET /admin/alerts, GET /admin/requests, GET /admin/ledger, POST /admin/explain, POST /admin/breakers."
+         GET /admin/status, GET /admin/alerts, GET /admin/requests, GET /admin/ledger, GET /admin/queue, POST /admin/explain, \
+         POST /admin/breakers."
     );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "unknown_url", message)
 }
@@ -411,6 +419,7 @@ fn authorize(
         | Endpoint::Records
         | Endpoint::Record(_)
         | Endpoint::Ledger(_)
+        | Endpoint::Queue
         | Endpoint::Body(Call::Admin(_)) => match &config.server.admin_key {
             Some(key) if key.matches(token) => Ok(None),
             Some(_) => Err(unauthorized("This needs the admin key as a bearer token.").into()),

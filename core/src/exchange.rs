@@ -95,6 +95,8 @@ pub struct Exchange {
     hints: Option<Box<Hints>>,
     notes: Notes,
     how: How,
+    /// Whose answer it was that the cache of its route has kept, if it was one.
+    kept_from: Option<TargetId>,
     /// Whom the route's shadow would have asked first.
     shadow: Option<TargetId>,
     /// What the client has been sent.
@@ -192,6 +194,7 @@ impl Exchange {
             hints: None,
             notes: Notes::default(),
             how: How::Answered,
+            kept_from: None,
             shadow: None,
             status: None,
             turn: 0,

@@ -1,18 +1,28 @@
-//! Why a request would go where it would go: a dry run that sends nothing and changes nothing.
+//! Why a request would go where it would go: a dry run that sends nothing and changes nothing. It may stand in for a client.
 
+use http::StatusCode;
 use serde::Serialize;
 
+use crate::api::decoded;
+use crate::concurrency::Claim;
 use crate::config::{Candidate, Config, Strategy, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
 use crate::gateway::Gateway;
 use crate::health::Status;
+use crate::limit::Need;
+use crate::reply::{ApiError, quoted};
 use crate::rng::Rng;
 use crate::route::{Plan, RankBy, Rejection, Way};
 use crate::time::Timestamp;
+use crate::tokens::Estimate;
 
 /// What would become of a request now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
+    /// The client that it stands in for.
+    pub client: Option<String>,
+    /// Why that client would be turned away, whoever could serve it.
+    pub refused: Option<Rejection>,
     /// The route that its `model` names, if it names one.
     pub route: Option<String>,
     /// How the route came to these candidates: `usual`, `condition 1` or `general, normal`.
@@ -50,6 +60,8 @@ pub struct Shadowed {
 /// What is to be explained.
 #[derive(Debug)]
 pub struct Inquiry {
+    /// Index into the config's clients.
+    client: Option<usize>,
     plan: Plan,
     /// What candidates lack for this request, of those that lack something.
     unfit: Vec<(TargetId, Rejection)>,
@@ -75,7 +87,7 @@ pub struct Considered {
 
 impl Inquiry {
     /// Looks at what each candidate lacks for the request. Needs no gateway.
-    pub fn new(config: &Config, request: Request, plan: Plan) -> Self {
+    pub fn new(config: &Config, client: Option<usize>, request: Request, plan: Plan) -> Self {
         let unfit = plan.candidates.iter().filter_map(|candidate| {
             let target = config.target(candidate.target);
             let vendor = &config.vendors[target.vendor.0];
@@ -87,8 +99,30 @@ impl Inquiry {
             Some((candidate.target, Rejection::Unsupported { what }))
         });
         let unfit = unfit.collect();
-        Self { plan, unfit, request }
+        Self { client, plan, unfit, request }
     }
+}
+
+/// The client that a dry run is to stand in for, as the query of its URL names it: an index into the config's clients.
+pub(crate) fn stand_in(config: &Config, query: &str) -> Result<Option<usize>, Box<ApiError>> {
+    let mut client = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name != "client" {
+            let message = format!("There is no `{}` to explain with. There is `client`.", quoted(name));
+            return Err(ApiError::invalid(message, None).into());
+        }
+        let wanted = decoded(value);
+        let known = config.clients.iter().position(|client| client.name == wanted);
+        client = Some(known.ok_or_else(|| unknown_client(&wanted))?);
+    }
+    Ok(client)
+}
+
+fn unknown_client(name: &str) -> ApiError {
+    let message = format!("There is no client `{}` in this gateway's configuration.", quoted(name));
+    let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", "client_not_found", message);
+    error.with_param(Some("client"))
 }
 
 impl Gateway {
@@ -107,7 +141,10 @@ impl Gateway {
         considered.sort_by_key(|(is_doubtful, _)| *is_doubtful);
         let candidates: Vec<_> = considered.into_iter().map(|(_, considered)| considered).collect();
         let name = |target: TargetId| config.target(target).name.clone();
+        let refused = inquiry.client.and_then(|client| self.turns_away(now, client, inquiry));
+        let first = candidates.iter().find(|candidate| candidate.taken && refused.is_none());
         Explanation {
+            client: inquiry.client.map(|client| config.clients[client].name.clone()),
             route: plan.route.map(|id| config.routes[id.0].name.clone()),
             way: match &plan.way {
                 Way::Usual => "usual".to_owned(),
@@ -119,7 +156,8 @@ impl Gateway {
                 .canary
                 .map(|canary| Drawn { target: name(canary.candidate.target), share_permille: canary.share_permille }),
             shadow: self.explain_shadow(now, inquiry),
-            target: candidates.iter().find(|candidate| candidate.taken).map(|candidate| candidate.target.clone()),
+            target: first.map(|candidate| candidate.target.clone()),
+            refused,
             candidates,
         }
     }
@@ -132,7 +170,7 @@ impl Gateway {
         strategy: Option<Strategy>,
         inquiry: &Inquiry,
     ) -> Vec<(bool, Considered)> {
-        let Inquiry { plan, unfit, request } = inquiry;
+        let Inquiry { plan, unfit, request, .. } = inquiry;
         let unsuited = match plan.ranking {
             Some(_) => self.unsuited(now, candidates, strategy, &plan.basis, request),
             None => Vec::new(),
@@ -144,7 +182,8 @@ impl Gateway {
             let id = candidate.target;
             let unfit = unfit.iter().find(|(target, _)| *target == id).map(|(_, why)| why.clone());
             let unsuited = unsuited.iter().find(|(unsuited, _)| *unsuited == place).map(|(_, why)| why.clone());
-            let rejected = unfit.or(unsuited).or_else(|| self.would_admit(now, candidate).err());
+            let rejected =
+                unfit.or(unsuited).or_else(|| self.would_admit_claim(now, candidate, &self.claim(id, inquiry)).err());
             let considered = Considered {
                 target: self.config().target(id).name.clone(),
                 taken: rejected.is_none(),
@@ -156,6 +195,18 @@ impl Gateway {
             (self.is_doubtful(now, candidate), considered)
         });
         considered.collect()
+    }
+
+    /// What its attempt at a target would claim, after all others.
+    fn claim(&self, id: TargetId, Inquiry { client, request, .. }: &Inquiry) -> Claim {
+        let Estimate { input, output } = self.estimate(id, request);
+        Claim { need: Need { input, output, client: *client, draw: 0 }, ..Claim::LAST }
+    }
+
+    /// What stands against the client's request, by the limits on all that it asks for.
+    fn turns_away(&self, now: Timestamp, client: usize, inquiry: &Inquiry) -> Option<Rejection> {
+        let tokens = self.claim(inquiry.plan.candidates.first()?.target, inquiry).need.tokens();
+        self.would_let_in(now, client, tokens).err()
     }
 
     fn explain_shadow(&self, now: Timestamp, Inquiry { plan, request, .. }: &Inquiry) -> Option<Shadowed> {

@@ -56,6 +56,8 @@ pub struct Record {
     /// In the order in which they ended.
     pub(crate) attempts: Vec<Attempted>,
     pub(crate) how: How,
+    /// Whose answer it was that had been kept.
+    pub(crate) kept_from: Option<TargetId>,
     /// What the client was sent; none if it was sent nothing.
     pub(crate) status: Option<u16>,
     pub(crate) ended_at: Timestamp,

@@ -66,6 +66,10 @@ pub(crate) enum Command {
     /// Asks a running gateway, or with `--file` or `--config` its database. The gateway's admin key, where it has one, is
     /// read from `TIDEGATE_ADMIN_KEY`.
     Ledger(LedgerTerms),
+    /// Say how the queue of a running gateway stands, and list its jobs, the latest first.
+    ///
+    /// The gateway's admin key, where it has one, is read from `TIDEGATE_ADMIN_KEY`.
+    Queue(QueueTerms),
     /// Check the configuration and the keys it needs, and say everything that is wrong with it.
     Check,
     /// Live through disasters in simulation, with the clients and vendors of this configuration, with Tidegate and without.
@@ -125,6 +129,32 @@ pub(crate) struct LedgerTerms {
     /// The database file, to be read without a gateway.
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     pub(crate) file: Option<PathBuf>,
+}
+
+/// `tidegate queue`.
+#[derive(Debug, Args)]
+pub(crate) struct QueueTerms {
+    /// Those alone that are `pending`, `running`, `done`, `failed` or `expired`.
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<String>,
+    /// This client's alone.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) client: Option<String>,
+    /// Those alone that asked for this as `model`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// How many jobs; absent: 100.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) limit: Option<String>,
+    /// What another page said comes next.
+    #[arg(long, value_name = "NEXT")]
+    pub(crate) before: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where the gateway is.
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
 }
 
 /// `tidegate prices`.

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::cli::{Cli, Command, Drill, LedgerTerms, Options, Prices};
+use crate::cli::{Cli, Command, Drill, LedgerTerms, Options, Prices, QueueTerms};
 use crate::drill;
 use crate::prices;
 use crate::recorder::Recorder;
@@ -44,6 +44,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Explain { id, url, json } => explain(&id, &url, json).await,
             Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
             Command::Ledger(terms) => ledger(&terms, cli.options.config).await,
+            Command::Queue(terms) => queue(&terms).await,
             Command::Check => check(cli.options),
             Command::Prices { what } => priced(cli.options, &what),
             Command::Drill(terms) => drilled(cli.options, &terms),
@@ -112,6 +113,11 @@ async fn explain(id: &str, url: &str, as_json: bool) -> Result<ExitCode, String>
 
 async fn ledger(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<ExitCode, String> {
     say(&spend::report(terms, config).await?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn queue(terms: &QueueTerms) -> Result<ExitCode, String> {
+    say(&review::queue(terms).await?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,4 +1,4 @@
-//! What was decided, looked at afterwards: one request of a running gateway, or all that a file has recorded.
+//! What was decided, looked at afterwards: one request of a running gateway or its queue, or all that a file has recorded.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -6,21 +6,49 @@ use std::path::Path;
 
 use bytes::Bytes;
 use reqwest::Url;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_core::config::{Config, assumed_secret, toml_to_json};
+use tidegate_core::queue::Overview;
 use tidegate_core::record::{Account, Recording, fingerprint};
 use tidegate_core::sim::replay;
+
+use crate::cli::QueueTerms;
 
 /// The variable with the key of a gateway's operator.
 const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
 
 /// Asks a gateway for the record of a request, and puts it in words, or in JSON.
 pub(crate) async fn explain(id: &str, url: &str, as_json: bool) -> Result<String, String> {
-    let body = ask_gateway(url, &["admin", "requests", id], "").await?;
-    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
-    let account: Account = serde_json::from_value(told.clone())
-        .map_err(|error| format!("{url} answers in a form that this version does not know: {error}"))?;
+    let (told, account): (_, Account) = ask_for(url, &["admin", "requests", id], "").await?;
     Ok(if as_json { format!("{told:#}\n") } else { account.to_string() })
+}
+
+/// Asks a gateway how its queue stands, and puts that in words, or in JSON.
+pub(crate) async fn queue(terms: &QueueTerms) -> Result<String, String> {
+    let QueueTerms { status, client, model, limit, before, .. } = terms;
+    let named = [("status", status), ("client", client), ("model", model), ("limit", limit), ("before", before)];
+    let query = query_of(&named.map(|(name, value)| (name, value.as_deref())));
+    let (told, overview): (_, Overview) = ask_for(&terms.url, &["admin", "queue"], &query).await?;
+    Ok(if terms.json { format!("{told:#}\n") } else { overview.to_string() })
+}
+
+/// What a gateway tells, as it is and as we understand it.
+async fn ask_for<T: DeserializeOwned>(url: &str, path: &[&str], query: &str) -> Result<(Value, T), String> {
+    let body = ask_gateway(url, path, query).await?;
+    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
+    let unknown = |error| format!("{url} answers in a form that this version does not know: {error}");
+    let understood = T::deserialize(&told).map_err(unknown)?;
+    Ok((told, understood))
+}
+
+/// What is asked for, as the query of a URL.
+pub(crate) fn query_of(pairs: &[(&str, Option<&str>)]) -> String {
+    // The rules for what has to be escaped are the URL's; the rest of it is thrown away.
+    let mut url = Url::parse("http://127.0.0.1").expect("it is one");
+    url.query_pairs_mut().extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    // A `+` is a space to forms alone.
+    url.query().unwrap_or_default().replace('+', "%20")
 }
 
 /// Asks a running gateway, as its operator. What it answers with an error, is one.

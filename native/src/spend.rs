@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use reqwest::Url;
 use tidegate_core::config::{Config, StoreKind, assumed_secret};
 use tidegate_core::ledger::{About, Query};
 
 use crate::cli::LedgerTerms;
-use crate::review::ask_gateway;
+use crate::review::{ask_gateway, query_of};
 use crate::store::Store;
 use crate::store::ledger::ask;
 
@@ -52,11 +51,7 @@ fn asked(terms: &LedgerTerms) -> String {
         ("before", terms.before.as_deref()),
         ("format", Some(format)),
     ];
-    // The rules for what has to be escaped are the URL's; the rest of it is thrown away.
-    let mut url = Url::parse(URL_DEFAULT).expect("it is one");
-    url.query_pairs_mut().extend_pairs(pairs.iter().filter_map(|(name, value)| Some((name, (*value)?))));
-    // A `+` is a space to forms alone.
-    url.query().unwrap_or_default().replace('+', "%20")
+    query_of(&pairs)
 }
 
 /// The database file, unless a running gateway is to be asked.

@@ -1,7 +1,7 @@
 //! Answers that are kept for whoever asks the same again.
 
 use serde_json::json;
-use tidegate_tests::http::Reply;
+use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::wait;
 use tidegate_tests::world::{GUEST_KEY, World, chat, question, streamed};
 
@@ -23,11 +23,17 @@ pub(crate) async fn asked_again(world: &World) {
     assert_eq!(again.header("x-tidegate-attempts"), "0");
     assert!(again.header("age").parse::<u64>().is_ok(), "{again}");
     assert_eq!(again.body, first.body, "usage and all");
+    let id = again.header("x-tidegate-request-id");
+    let account = world.admin(Request::get(&format!("/admin/requests/{id}"))).await.expect(200).json();
+    assert_eq!(account["ending"]["how"], "cached", "{account}");
+    assert_eq!((&account["ending"]["target"], &account["attempts"]), (&json!("a/cached-again-1"), &json!([])));
     let stream = world.send(chat(&streamed("cached-again"))).await;
     assert_eq!(told(&stream), "miss", "a stream is another answer");
     let again = world.send(chat(&streamed("cached-again"))).await;
     assert_eq!((told(&again), again.text()), ("hit".to_owned(), stream.text()));
     assert_eq!(world.a.count("cached-again-1").await, 2, "one in whole, and one streamed");
+    let ledger = world.admin(Request::get("/admin/ledger?by=model&route=cached-again")).await.expect(200).json();
+    assert_eq!(ledger["rows"][0]["attempts"], 2, "nothing is booked for what costs nothing: {ledger}");
 }
 
 pub(crate) async fn never_across_clients(world: &World) {

@@ -101,7 +101,11 @@ pub(crate) async fn key_for_one_route(world: &World) {
     }
     let models = world.send(Request::get("/v1/models").header("authorization", &guest)).await.expect(200).json();
     let ids: Vec<&str> = models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["common", "forked", "guests", "homely", "private"], "nobody learns of what they may not use");
+    assert_eq!(
+        ids,
+        ["common", "forked", "guests", "homely", "private", "settled"],
+        "nobody learns of what they may not use"
+    );
 }
 
 pub(crate) async fn health(world: &World) {

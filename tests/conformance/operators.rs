@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::http::Request;
-use tidegate_tests::world::{CLIENT_KEY, World, question};
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, World, chat, question};
 
 use crate::check::{refused, served, streamed};
 
@@ -78,6 +78,26 @@ pub(crate) async fn explain_refuses(world: &World) {
     refused(world.admin(unreadable).await, 400, "invalid_request");
 }
 
+pub(crate) async fn explain_stands_in_for_a_client(world: &World) {
+    let ask = async |client: &str, model: &str| {
+        world.admin(Request::post(&format!("/admin/explain?client={client}"), &question(model))).await
+    };
+    for (client, way, target) in [("tests", "usual", "a/forked-1"), ("guest", "condition 1", "c/forked-3")] {
+        let told = ask(client, "forked").await.expect(200).json();
+        assert_eq!((&told["client"], &told["way"], &told["target"]), (&json!(client), &json!(way), &json!(target)));
+    }
+    for (client, key) in [("tests", CLIENT_KEY), ("guest", GUEST_KEY)] {
+        let told = ask(client, "settled").await.expect(200).json();
+        let request = chat(&question("settled")).header("authorization", &format!("Bearer {key}"));
+        let served = world.send(request).await.expect(200);
+        assert_eq!(told["target"], served.header("x-tidegate-target"), "a sticky client's own: {told}");
+    }
+    let untold = ask("thrifty", "untold").await.expect(200).json();
+    assert_eq!((&untold["candidates"][0]["rejected"]["reason"], &untold["target"]), (&json!("unpriced"), &Value::Null));
+    refused(ask("guest", "plain").await, 403, "model_not_allowed");
+    refused(ask("nobody", "plain").await, 404, "client_not_found");
+}
+
 pub(crate) async fn requests_are_accounted_for(world: &World) {
     world.a.answers_times("told-1", 1, 503).await;
     let reply = world.ask("told").await;
@@ -116,6 +136,7 @@ pub(crate) async fn admin_needs_its_key(world: &World) {
         "/admin/requests/tg-0",
         "/admin/ledger",
         "/admin/ledger/lines",
+        "/admin/queue",
         "/admin/explain",
     ] {
         let request =

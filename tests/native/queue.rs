@@ -167,6 +167,31 @@ async fn the_webhook_is_told_and_told_again_if_it_does_not_answer() {
     assert!(told.body()["reply"].is_null(), "nothing of the answer");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_is_told_on_the_command_line() {
+    let kept = Kept::new("attempts = 1").await;
+    kept.vendors.a.answers("tide", 503).await;
+    let gateway = kept.start();
+    let id = queued(ask(&gateway, "me").await);
+    wait::until("the job to be a dead letter", async || {
+        (look(&gateway, &id).await["status"] == "failed").then_some(())
+    })
+    .await;
+    let url = format!("http://{}", gateway.address);
+    let told = |more: &[&str]| {
+        let mut command = tidegate(&["queue", "--url", &url]);
+        run(command.args(more).env("NO_PROXY", "*"))
+    };
+    let (well, said) = told(&["--status", "failed", "--limit", "5"]);
+    let line = format!("{id}  failed   -  default, run 1 times: it was tried as often as `queue.attempts` allows");
+    assert!(well && said.contains("1 of 10000 jobs") && said.contains(&line), "{said}");
+    let (well, said) = told(&["--json"]);
+    let told_in_json: Value = serde_json::from_str(&said).expect("JSON");
+    assert!(well && told_in_json["failed"]["attempts"] == 1, "{said}");
+    let (well, said) = told(&["--status", "lost"]);
+    assert!(!well && said.contains("`status` is one of"), "{said}");
+}
+
 /// One database, and processes that are killed on it at instants of chance. Says how many jobs were accepted.
 async fn live(lane: u64, seed: u64) -> usize {
     let kept = Kept::new("at_once = 4").await;

@@ -7,10 +7,10 @@ use http::{Method, StatusCode};
 
 use super::{Awaited, Call, FORWARDED, Incoming, Next, Reception, select, spoken};
 use crate::config::{Config, Exhausted};
-use crate::dialect::Request;
+use crate::dialect::{Dialect, Request};
 use crate::gateway::Gateway;
 use crate::hints::{self, Hints, MayQueue};
-use crate::queue::{Inquiry, Submission, Wish};
+use crate::queue::{self, About, Inquiry, Submission, Survey, Wish};
 use crate::reply::ApiError;
 use crate::route::Plan;
 use crate::time::Timestamp;
@@ -23,17 +23,23 @@ pub(super) fn inquire(
     id: &str,
     request_id: &str,
 ) -> Reception {
-    let inquiry = Inquiry {
-        client: client_name(config, client),
-        id: id.to_owned(),
-        wish: if *incoming.method == Method::DELETE { Wish::Delete } else { Wish::Look },
-        dialect: spoken(incoming),
-        request_id: request_id.to_owned(),
-    };
+    let wish = if *incoming.method == Method::DELETE { Wish::Delete } else { Wish::Look };
+    let about = About::Job { client: client_name(config, client), id: id.to_owned(), wish };
+    let inquiry = Inquiry { about, dialect: spoken(incoming), request_id: request_id.to_owned() };
     if config.queue.is_none() {
         return Reception::Reply(Box::new(inquiry.unknown()));
     }
     Reception::Queue(Box::new(inquiry))
+}
+
+/// The operator asks about all jobs.
+pub(super) fn survey(config: &Config, query: &str, request_id: &str) -> Result<Reception, Box<ApiError>> {
+    let survey = Survey::read(query)?;
+    if config.queue.is_none() {
+        return Err(queue::off().into());
+    }
+    let (about, request_id) = (About::All(survey), request_id.to_owned());
+    Ok(Reception::Queue(Box::new(Inquiry { about, dialect: Dialect::OpenAi, request_id })))
 }
 
 impl Awaited {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::*;
 use crate::reply::{REQUEST_ID, SDK_REQUEST_ID};
 
+mod operators;
+
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn secret(name: &str) -> String {
@@ -75,7 +77,8 @@ impl From {
 
     fn ask(&self, gateway: &mut Gateway, path: &str) -> Reception {
         let Self { method, peer, headers } = self;
-        gateway.receive(NOW, &Incoming { method, path, query: "", headers, peer: *peer })
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        gateway.receive(NOW, &Incoming { method, path, query, headers, peer: *peer })
     }
 
     /// The status of the reply at once, or 0 if the body is wanted.
@@ -119,6 +122,8 @@ fn paths_and_methods() {
         (Method::GET, "/v1/models", 200),
         (Method::GET, "/models", 200),
         (Method::GET, "/admin/status", 200),
+        (Method::GET, "/admin/queue", 404),
+        (Method::POST, "/admin/queue", 405),
         (Method::POST, "/v1/chat/completions", 0),
         (Method::POST, "/chat/completions", 0),
         (Method::POST, "/v1/embeddings", 0),
@@ -316,7 +321,7 @@ fn a_dry_run_says_who_would_be_asked() {
     };
     let candidates = [candidate("a/gpt-x"), candidate("b/org/llama")];
     let expected = json!({
-        "route": "default", "way": "usual", "strategy": null, "canary": null, "shadow": null, "target": "a/gpt-x",
+        "client": null, "refused": null, "route": "default", "way": "usual", "strategy": null, "canary": null, "shadow": null, "target": "a/gpt-x",
         "candidates": candidates,
     });
     assert_eq!(explained, expected);

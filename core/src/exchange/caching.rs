@@ -1,8 +1,9 @@
 //! An answer that is kept from before, where the route and the client allow it, and keeping the one that comes.
 //!
 //! Only what was sent whole is kept: an answer that its vendor finished, and for streams every byte of it, for whoever asks for
-//! a stream. Nothing is decided about a hit, so it leaves no record.
+//! a stream. A hit costs nothing, so that the ledger has no line of it; its record says whose answer it was.
 
+use bytes::Bytes;
 use http::header::{AGE, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
@@ -14,6 +15,7 @@ use crate::config::{RouteId, TargetId};
 use crate::dialect::Operation;
 use crate::gateway::Gateway;
 use crate::hints::Hints;
+use crate::record::How;
 use crate::reply::{self, Reply};
 
 /// What a request on a route with a cache has to do with it.
@@ -55,14 +57,27 @@ impl Exchange {
         self
     }
 
+    /// Takes for granted that the cache of its route holds an answer of this target: what a recorded request asked, and was
+    /// answered, is not known.
+    pub(crate) fn presume_kept(mut self, gateway: &mut Gateway, target: TargetId) -> Self {
+        let Some((route, key)) = self.plan.route.zip(Key::of(&self.request, "replay", &self.request_id)) else {
+            return self;
+        };
+        gateway.keep(route, key, Kept { target, content_type: None, body: Bytes::new(), at: self.now });
+        self.state = State::Choosing;
+        let caching = Caching { route, key, seeks: true, keeps: false, gathered: Vec::new(), bytes_max: 0 };
+        self.caching = Some(Box::new(caching));
+        self
+    }
+
     /// Answers with what is kept. `false`: nothing is, or it has been sought before.
     pub(super) fn answer_from_cache(&mut self, gateway: &mut Gateway) -> bool {
         let Some(caching) = self.caching.as_mut().filter(|caching| caching.seeks) else { return false };
         caching.seeks = false;
         let Some(kept) = gateway.kept(self.now, caching.route, caching.key) else { return false };
         self.caching = None;
-        // What was decided about it was decided when it was kept.
-        self.is_filed = true;
+        self.how = How::Cached;
+        self.kept_from = Some(kept.target);
         let mut headers = HeaderMap::new();
         self.put_headers(&mut headers, Some(kept.target));
         headers.insert(reply::CACHE, HeaderValue::from_static("hit"));

@@ -108,6 +108,7 @@ impl Exchange {
             notes: std::mem::take(&mut self.notes),
             attempts: std::mem::take(&mut self.tried),
             how,
+            kept_from: self.kept_from,
             status: self.status,
             ended_at: self.now,
         });

@@ -96,8 +96,8 @@ impl Gateway {
             How::Answered => true,
             How::Canned | How::Queued | How::Broken => false,
             How::Refused if record.status.is_some_and(|status| status >= 500) => false,
-            // The caller's fault, or its own limit; or it did not wait.
-            How::Refused | How::ClientGone => return,
+            // The caller's fault, or its own limit; or it did not wait; or nobody had to be asked.
+            How::Refused | How::ClientGone | How::Cached => return,
         };
         self.watch(self.now, Place::Route(route), Sample::of_request(is_served));
     }

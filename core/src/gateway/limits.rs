@@ -148,6 +148,11 @@ impl Gateway {
         if allowance.is_unlimited() { Ok(None) } else { allowance.take(now, tokens, lasts).map(Some) }
     }
 
+    /// Whether a client's request would be taken in. Changes nothing.
+    pub(crate) fn would_let_in(&self, now: Timestamp, client: usize, tokens: u64) -> Result<(), Rejection> {
+        self.limits.clients[client].allowance.check(self.now.max(now), tokens).map_err(at_limit)
+    }
+
     /// A client's request is over.
     pub(crate) fn let_out(&mut self, now: Timestamp, client: usize, hold: Hold, used: Use) {
         let now = self.advance(now);

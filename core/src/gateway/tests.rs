@@ -186,7 +186,7 @@ fn asking_whether_changes_nothing() {
 fn inquiry(gateway: &Gateway) -> Inquiry {
     let request = Request::read(Surface::Chat, r#"{"model":"chain","messages":[]}"#.into()).unwrap();
     let plan = route::plan(gateway.config(), route::Asker::default(), "chain", &Hints::default()).unwrap();
-    Inquiry::new(gateway.config(), request, plan)
+    Inquiry::new(gateway.config(), None, request, plan)
 }
 
 #[test]
@@ -474,7 +474,7 @@ fn an_explanation_names_each_candidate_and_its_reason() {
     let retry_in = gateway.breaker(A_M.into()).retry_in(at(1000)).unwrap();
     let told = serde_json::to_value(gateway.explanation(at(1000), &inquiry(&gateway))).unwrap();
     let expected = json!({
-        "route": "chain", "way": "usual", "strategy": null, "canary": null, "shadow": null,
+        "client": null, "refused": null, "route": "chain", "way": "usual", "strategy": null, "canary": null, "shadow": null,
         "target": "free/m",
         "candidates": [
             {

@@ -1,4 +1,4 @@
-//! What clients are told of their jobs.
+//! What clients are told of their jobs, and the operator of all of them.
 
 use http::header::{HeaderValue, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::job::{Failure, Job, State};
+use super::overview::Survey;
 use super::seal::Kind;
 use super::{Queue, Store};
 use crate::dialect::Dialect;
@@ -22,15 +23,23 @@ const OBJECT: &str = "queue.job";
 /// How long a client that asks for a job that is not over should wait before it asks again.
 const ASK_AGAIN: Millis = Millis(1000);
 
-/// A client's question about a job.
+/// A question about jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
-    pub(crate) client: Option<String>,
-    pub(crate) id: String,
-    pub(crate) wish: Wish,
+    pub(crate) about: About,
     pub(crate) dialect: Dialect,
     pub(crate) request_id: String,
+}
+
+/// Which jobs are asked about, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum About {
+    /// One, by the client that it should be of.
+    Job { client: Option<String>, id: String, wish: Wish },
+    /// All, by the operator.
+    All(Survey),
 }
 
 /// What is wanted of a job.
@@ -60,21 +69,28 @@ impl Inquiry {
 }
 
 impl<S: Store> Queue<S> {
-    /// Answers a client that asks about a job. Other clients' jobs are none that there are.
+    /// Answers whoever asks about jobs. To a client, other clients' jobs are none that there are.
     pub fn answer(&mut self, now: Timestamp, inquiry: &Inquiry) -> Reply {
         let now = self.advance(now);
-        let job = self.index.find(&inquiry.id).filter(|job| job.client == inquiry.client);
-        let Some(job) = job.cloned() else { return inquiry.unknown() };
-        let mut reply = match inquiry.wish {
-            Wish::Look => match self.kept_reply(&job) {
-                Ok(body) => account(now, &job, body.as_deref()),
-                Err(()) => return inquiry.unanswered(),
-            },
-            Wish::Delete if self.forget(&job.id) => deleted(&job),
-            Wish::Delete => return inquiry.unanswered(),
+        let answered = match &inquiry.about {
+            About::All(survey) => Some(self.overview(now, survey).reply()),
+            About::Job { client, id, wish } => {
+                let job = self.index.find(id).filter(|job| job.client == *client);
+                let Some(job) = job.cloned() else { return inquiry.unknown() };
+                self.fulfil(now, &job, *wish)
+            }
         };
+        let Some(mut reply) = answered else { return inquiry.unanswered() };
         name_request(&mut reply.headers, &inquiry.request_id);
         reply
+    }
+
+    /// Does what a client wants of its job. `None`: the store has failed.
+    fn fulfil(&mut self, now: Timestamp, job: &Job, wish: Wish) -> Option<Reply> {
+        match wish {
+            Wish::Look => self.kept_reply(job).ok().map(|body| account(now, job, body.as_deref())),
+            Wish::Delete => self.forget(&job.id).then(|| deleted(job)),
+        }
     }
 
     /// The reply that is kept of a job; none while there is none, or if it can no longer be read.

@@ -32,6 +32,11 @@ impl Index {
         self.jobs.get(id).map(|(job, _)| job)
     }
 
+    /// All of them, in no order that means anything.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().map(|(job, _)| job)
+    }
+
     pub(super) fn by_key(&self, client: &ClientName, key: &str) -> Option<&Job> {
         self.find(self.keys.get(&(client.clone(), key.to_owned()))?)
     }

@@ -75,9 +75,9 @@ pub(super) enum State {
 }
 
 /// Why a job was given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Failure {
+pub enum Failure {
     /// The request itself is at fault: trying again would not help.
     Refused,
     /// It was run as often as `queue.attempts` allows: the dead letter.
@@ -152,7 +152,7 @@ impl Job {
 }
 
 impl Failure {
-    /// For the operator's log.
+    /// For the operator.
     pub(super) fn short(self) -> &'static str {
         match self {
             Self::Refused => "it was refused",

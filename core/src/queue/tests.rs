@@ -8,6 +8,7 @@ use super::*;
 use crate::dialect::{Dialect, Surface};
 use crate::reply::Reply;
 
+mod overview;
 mod properties;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -70,8 +71,12 @@ impl Setting {
 
     fn ask(&mut self, now: Timestamp, client: &str, id: &str, wish: Wish) -> (u16, Value, HeaderMap) {
         let client = Some(client.to_owned());
-        let (id, request_id) = (id.to_owned(), "tg-1".to_owned());
-        let reply = self.queue.answer(now, &Inquiry { client, id, wish, dialect: Dialect::OpenAi, request_id });
+        self.inquire(now, About::Job { client, id: id.to_owned(), wish })
+    }
+
+    fn inquire(&mut self, now: Timestamp, about: About) -> (u16, Value, HeaderMap) {
+        let inquiry = Inquiry { about, dialect: Dialect::OpenAi, request_id: "tg-1".to_owned() };
+        let reply = self.queue.answer(now, &inquiry);
         (reply.status.as_u16(), serde_json::from_slice(&reply.body).unwrap(), reply.headers)
     }
 

@@ -130,7 +130,7 @@ pub struct Ending {
     pub how: How,
     /// The status that the client was sent.
     pub status: Option<u16>,
-    /// Who served it.
+    /// Who served it, or whose answer had been kept.
     pub target: Option<String>,
 }
 
@@ -143,6 +143,8 @@ pub enum How {
     Answered,
     /// With an error: nobody served it, or it was at fault itself.
     Refused,
+    /// With what the cache of its route had kept.
+    Cached,
     /// In the route's own words.
     Canned,
     /// It was kept for later.
@@ -238,8 +240,10 @@ fn role(before: &[&Attempted], attempt: &Attempted) -> Role {
 
 /// Whose answer the client has: the last that came to its end, or that it was reading.
 fn served(record: &Record) -> Option<TargetId> {
-    if !matches!(record.how, How::Answered | How::Broken) {
-        return None;
+    match record.how {
+        How::Answered | How::Broken => {}
+        How::Cached => return record.kept_from,
+        How::Refused | How::Canned | How::Queued | How::ClientGone => return None,
     }
     let has_spoken =
         |attempt: &&Attempted| attempt.first_token_at.is_some() || attempt.outcome == crate::classify::Outcome::Success;

@@ -89,6 +89,7 @@ impl fmt::Display for Ending {
             How::Answered => "answered",
             How::Refused => "refused",
             How::Queued => "queued: nobody could serve it, and it is kept for later",
+            How::Cached => "answered with what had been kept of an answer",
             How::Canned => "answered in the route's own words",
             How::Broken => "ended in an error: the stream broke off",
             How::ClientGone => "the client went away",

@@ -15,7 +15,7 @@ use super::port::SimPort;
 use super::script::Script;
 use super::stage::{Client, Due, Stage, Turn};
 use super::{RequestId, World};
-use crate::config::{Config, TargetId};
+use crate::config::{Config, Target, TargetId};
 use crate::dialect::{Request, Surface};
 use crate::drive::{Port as _, drive};
 use crate::exchange::Exchange;
@@ -177,6 +177,14 @@ impl World {
             exchange = exchange.for_job();
         } else if account.ending.how == How::Queued {
             exchange = exchange.or_queued(Some(Submission::again(surface, &account.model)));
+        }
+        if account.ending.how == How::Cached {
+            let named = |target: &Target| Some(&target.name) == account.ending.target.as_ref();
+            let target = stage.gateway.config().targets.iter().position(named);
+            exchange = match target {
+                Some(target) => exchange.presume_kept(&mut stage.gateway, TargetId(target)),
+                None => exchange,
+            };
         }
         for passed in &account.passed_over {
             // To go on from a beginning is asked of a target only once another has begun.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{World, ask, ask_stream, config, document, seconds};
 use crate::dialect::{Dialect, Surface};
-use crate::queue::{Inquiry, Wish};
+use crate::queue::{About, Inquiry, Wish};
 use crate::record::How;
 use crate::sim::{RequestId, Script};
 use crate::time::Millis;
@@ -50,7 +50,8 @@ fn queued(world: &World, id: RequestId) -> String {
 
 fn look(world: &World, job: &str) -> Value {
     let (id, request_id) = (job.to_owned(), "tg-1".to_owned());
-    let inquiry = Inquiry { client: None, id, wish: Wish::Look, dialect: Dialect::OpenAi, request_id };
+    let inquiry =
+        Inquiry { about: About::Job { client: None, id, wish: Wish::Look }, dialect: Dialect::OpenAi, request_id };
     let now = world.now();
     serde_json::from_slice(&world.queue().answer(now, &inquiry).body).unwrap()
 }

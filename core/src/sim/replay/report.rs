@@ -151,7 +151,7 @@ impl Totals {
     fn end(&mut self, account: &Account) -> Option<Millis> {
         self.attempts += account.attempts.len();
         self.errors += usize::from(matches!(account.ending.how, How::Refused | How::Broken));
-        matches!(account.ending.how, How::Answered | How::Canned).then_some(account.ending.at_ms)
+        matches!(account.ending.how, How::Answered | How::Cached | How::Canned).then_some(account.ending.at_ms)
     }
 
     fn pay(&mut self, attempt: &Attempt, cost: Option<Picodollars>) {

@@ -126,6 +126,27 @@ fn what_routes_go_by_is_recorded() {
 }
 
 #[test]
+fn what_was_kept_is_answered_with_again() {
+    let mut document = document();
+    document["routes"]["chain"]["cache"] = json!({"ttl": "20s"});
+    let mut hits = 0;
+    for seed in 0..8 {
+        let recording = recorded_with(seed, &document, &["chain", "chain", "hedged"]);
+        let cached = recording.requests.iter().filter(|account| account.ending.how == How::Cached);
+        hits += cached.clone().count();
+        assert!(cached.clone().all(|account| account.attempts.is_empty() && account.ending.target.is_some()));
+        let report = replay(&recording, recording.config().unwrap());
+        assert!(report.is_identical() && report.requests == 100, "seed {seed}: {report}");
+        // Where nothing is kept, they are asked like any other.
+        let mut other = document.clone();
+        other["routes"]["chain"].as_object_mut().unwrap().remove("cache");
+        let report = replay(&recording, config(&other));
+        assert_eq!(report.is_identical(), cached.count() == 0, "seed {seed}: {report}");
+    }
+    assert!(hits > 50, "{hits}");
+}
+
+#[test]
 fn what_was_queued_is_queued_again_and_its_jobs_are_run_again() {
     let mut document = document();
     document["routes"]["chain"]["exhausted"] = json!("queue");
