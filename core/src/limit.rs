@@ -159,8 +159,12 @@ impl Bucket {
         let over = self.water(reservation.amount.saturating_sub(used));
         // One that has been forgotten was settled then: as all used.
         if let Some(held) = self.held.remove(&reservation.number) {
+            let given_back = held.rest.min(over);
             self.reserved -= held.rest;
-            self.settled += held.rest.saturating_sub(over);
+            self.settled += held.rest - given_back;
+            if let Some(share) = &mut self.share {
+                share.left += given_back;
+            }
             self.account.settled += u128::from(held.amount.min(used));
             self.account.refunded += u128::from(held.amount.saturating_sub(used));
         }
@@ -178,8 +182,12 @@ impl Bucket {
         self.drain(now);
         self.account.excess += u128::from(used);
         let most = (2 * self.capacity()).saturating_sub(self.reserved);
+        let more = self.water(used);
         // What has been settled is never taken back, whatever is in the bucket.
-        self.settled = self.settled.max(most.min(self.settled + self.water(used)));
+        self.settled = self.settled.max(most.min(self.settled + more));
+        if let Some(share) = &mut self.share {
+            share.left = share.left.saturating_sub(more);
+        }
     }
 
     /// Takes in how full it is by the count of several gateways that keep the limit together, and leaves this one its share
@@ -390,6 +398,19 @@ mod tests {
         bucket.hear(at(300), 20, 1);
         assert_eq!(bucket.remaining(at(300)), 0, "it knows better what it has used itself");
         assert_eq!(bucket.used(), 81);
+    }
+
+    #[test]
+    fn what_is_given_back_is_of_the_share_again_and_what_was_not_reserved_is_taken_from_it() {
+        let mut bucket = Bucket::new(Quota { amount: 60, period: Millis(60_000) });
+        bucket.hear(at(0), 0, 3);
+        let reservation = bucket.reserve(at(0), 20, LONG).unwrap();
+        assert!(bucket.check(at(0), 1).is_err(), "all of its share");
+        bucket.settle(at(0), reservation, 5);
+        assert_eq!(bucket.check(at(0), 15), Ok(()));
+        let reservation = bucket.reserve(at(0), 5, LONG).unwrap();
+        bucket.settle(at(0), reservation, 12);
+        assert_eq!((bucket.check(at(0), 3), bucket.check(at(0), 4)), (Ok(()), Err(Millis(3000))));
     }
 
     #[test]
