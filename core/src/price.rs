@@ -148,12 +148,12 @@ impl Picodollars {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let digits = [whole, fraction].concat();
-        let shift = PLACES + exponent.parse::<i64>().ok()? - i64::try_from(fraction.len()).ok()?;
+        let shift = exponent.parse::<i64>().ok()?.saturating_add(PLACES - i64::try_from(fraction.len()).ok()?);
         if digits.is_empty() || digits.len() > 40 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
         let digits: u128 = digits.parse().ok()?;
-        let power = 10_u128.checked_pow(u32::try_from(shift.unsigned_abs()).ok()?);
+        let power = 10_u128.checked_pow(u32::try_from(shift.unsigned_abs()).unwrap_or(u32::MAX));
         let scaled = match power {
             Some(power) if shift < 0 => digits / power,
             Some(power) => digits.checked_mul(power)?,
@@ -167,6 +167,12 @@ impl Picodollars {
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+
+    /// The difference; nothing where `other` is more.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
@@ -249,10 +255,12 @@ mod tests {
             ("2E3", 2_000_000_000_000_000),
             ("0.000123450000000000019", 123_450_000),
             ("1e-400", 0),
+            ("0.10e-9223372036854775808", 0),
         ] {
             assert_eq!(Picodollars::from_usd(text), Some(Picodollars(amount)), "{text}");
         }
-        for text in ["", "-1", "null", "\"1\"", "{}", "1e400", "99999999999", ".", "1e", "NaN"] {
+        for text in ["", "-1", "null", "\"1\"", "{}", "1e400", "1e9223372036854775807", "99999999999", ".", "1e", "NaN"]
+        {
             assert_eq!(Picodollars::from_usd(text), None, "{text}");
         }
     }

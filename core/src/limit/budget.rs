@@ -113,7 +113,7 @@ impl Budget {
             && (oldest.get().1 <= now || self.held.len() >= EARMARKS_MAX)
         {
             let Some((_, (amount, _))) = self.held.pop_first() else { break };
-            self.earmarked = Picodollars(self.earmarked.0 - amount.0);
+            self.earmarked = self.earmarked.less(amount);
             self.spent = self.spent.plus(amount);
         }
         self.held.insert(self.issued, (cost, now + lasts));
@@ -134,11 +134,11 @@ impl Budget {
         self.spend_share(earmark.amount, cost);
         match self.held.remove(&earmark.number) {
             Some((amount, _)) => {
-                self.earmarked = Picodollars(self.earmarked.0 - amount.0);
+                self.earmarked = self.earmarked.less(amount);
                 self.spent = self.spent.plus(cost);
             }
             // It counts as spent already.
-            None => self.spent = Picodollars(self.spent.0.saturating_sub(earmark.amount.0)).plus(cost),
+            None => self.spent = self.spent.less(earmark.amount).plus(cost),
         }
     }
 
@@ -228,7 +228,7 @@ impl Budget {
 
     fn spend_share(&mut self, expected: Picodollars, cost: Picodollars) {
         if let Some(share) = &mut self.share {
-            share.left = Picodollars(share.left.plus(expected).0.saturating_sub(cost.0));
+            share.left = share.left.plus(expected).less(cost);
         }
     }
 }
@@ -291,6 +291,17 @@ mod tests {
         assert_eq!((budget.spent(later), budget.earmarked(later)), (cents(30), cents(1)));
         budget.settle(later, lost, Some(cents(20)));
         assert_eq!(budget.spent(later), cents(20));
+    }
+
+    #[test]
+    fn absurd_amounts_are_borne() {
+        let most = Picodollars(u64::MAX);
+        let mut budget = Budget::new(most, DAY);
+        let earmarks = [(); 2].map(|()| budget.earmark(NOON, most, LONG).unwrap());
+        for earmark in earmarks {
+            budget.settle(NOON, earmark, Some(most));
+        }
+        assert_eq!((budget.spent(NOON), budget.earmarked(NOON)), (most, Picodollars(0)));
     }
 
     #[test]
