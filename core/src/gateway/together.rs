@@ -3,6 +3,8 @@
 //!
 //! Requests at once are not among them: how many are under way elsewhere would be old news before it was heard.
 
+use std::collections::BTreeMap;
+
 use super::Gateway;
 use super::limits::{ClientState, Limiting};
 use crate::config::Config;
@@ -77,10 +79,10 @@ impl Gateway {
             return;
         }
         let told_at = self.told_at;
+        let levels: BTreeMap<&str, &Level> = levels.iter().map(|level| (level.limit.as_str(), level)).collect();
         for (limit, shared) in self.limits.shared(&self.config) {
-            let level = levels.iter().find(|level| level.limit == limit);
             // Of what the keeper does not know, nobody has told.
-            let Some(Level { used, among, grant, .. }) = level else { continue };
+            let Some(Level { used, among, grant, .. }) = levels.get(limit.as_str()) else { continue };
             match (shared, grant) {
                 (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among),
                 (Shared::Money(budget), Some(grant)) => budget.hear(now, told_at, Picodollars(*used), grant),
@@ -112,7 +114,9 @@ impl Limiting {
         for (client, state) in config.clients.iter().zip(&mut self.clients) {
             let name = format!("client/{}", client.name);
             rates(&mut shared, &name, &mut state.allowance);
-            shared.extend(state.budget.as_mut().map(|budget| (format!("{name}/money"), Shared::Money(budget))));
+            // A budget for another period is another budget: its periods have other numbers.
+            let per = client.budget.map(|policy| policy.period).unwrap_or_default();
+            shared.extend(state.budget.as_mut().map(|budget| (format!("{name}/money/{per}"), Shared::Money(budget))));
         }
         shared
     }
@@ -143,14 +147,20 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
-    /// Sixty requests a minute for the model, and a dollar a day for the client: a token of an answer costs a cent.
     fn gateways(count: u64) -> Vec<Gateway> {
-        let config = r#"
-vendors.v = { dialect = "openai", base_url = "https://v.test" }
-models."v/m" = { rpm = 60, price = { input = 0, output = 10_000 } }
-clients.c = { key = { env = "C" }, budget = { usd = 1, per = "1d" } }
-"#;
-        let config = Config::from_toml(config, "t", &|_| Some("a-key-that-is-long-enough".into())).unwrap();
+        gateways_with(count, "1d")
+    }
+
+    /// Sixty requests a minute for the model, and a dollar for the client: a token of an answer costs a cent.
+    fn gateways_with(count: u64, per: &str) -> Vec<Gateway> {
+        let config = format!(
+            r#"
+vendors.v = {{ dialect = "openai", base_url = "https://v.test" }}
+models."v/m" = {{ rpm = 60, price = {{ input = 0, output = 10_000 }} }}
+clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
+"#
+        );
+        let config = Config::from_toml(&config, "t", &|_| Some("a-key-that-is-long-enough".into())).unwrap();
         let config = Arc::new(config);
         let new = |seed| {
             let mut gateway = Gateway::new(Arc::clone(&config), seed, NOW);
@@ -260,6 +270,17 @@ clients.c = { key = { env = "C" }, budget = { usd = 1, per = "1d" } }
         assert!(admit(&mut gateways[0], gone, Some(0), 1).is_none(), "without the keeper nothing is spent");
         let mut alone = Gateway::new(Arc::clone(gateways[0].config()), 1, NOW);
         assert!(admit(&mut alone, NOW, Some(0), 100).is_some(), "nor does a gateway wait that has no others");
+    }
+
+    #[test]
+    fn a_budget_for_another_period_is_another_budget() {
+        let mut keeper = Keeper::default();
+        let noon = Timestamp(20_000 * 86_400_000 + 43_200_000);
+        for (nth, per) in [(1, "1h"), (2, "1d")] {
+            let mut gateway = gateways_with(nth, per).pop().unwrap();
+            talk(&mut keeper, &mut gateway, noon).unwrap();
+            assert!(admit(&mut gateway, noon, Some(0), 100).is_some(), "{per}");
+        }
     }
 
     proptest! {

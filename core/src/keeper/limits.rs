@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Millis, Timestamp};
 
-/// Limits remembered. A deployment has tens.
+/// Limits remembered. A deployment has tens; those of clients that are no more give way to new ones.
 const LIMITS_MAX: usize = 1024;
 
 /// Gateways remembered for each; what others have used stays counted.
@@ -88,8 +88,9 @@ pub(super) struct Limits(BTreeMap<String, Shared>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Shared {
     of: Kind,
-    /// What has been used and has not drained, in 1/1000.
-    level_milli: u64,
+    /// What has been used and has not drained: one of it is `period_ms`, and each millisecond drains `amount`. In whole
+    /// numbers, as in a bucket, or what is told of often would never drain.
+    water: u64,
     at: Timestamp,
     /// Money of gateways that are not remembered.
     forgotten: u64,
@@ -111,10 +112,10 @@ impl Limits {
     pub(super) fn take_in(&mut self, now: Timestamp, reporter: u64, is_first: bool, used: &[Used]) -> bool {
         let mut has_spent = false;
         for used in used {
-            if self.0.len() >= LIMITS_MAX && !self.0.contains_key(&used.limit) {
-                continue;
+            if !self.0.contains_key(&used.limit) && self.make_room(now) {
+                self.0.insert(used.limit.clone(), Shared::new(used.of, now));
             }
-            let shared = self.0.entry(used.limit.clone()).or_insert_with(|| Shared::new(used.of, now));
+            let Some(shared) = self.0.get_mut(&used.limit) else { continue };
             let before = shared.by.get(&reporter).map_or(0, |known| known.used);
             shared.note(now, reporter, is_first, used);
             has_spent |= matches!(used.of, Kind::Money { .. }) && used.used != before;
@@ -126,20 +127,32 @@ impl Limits {
     pub(super) fn levels(&self, now: Timestamp, reporter: Option<u64>) -> Vec<Level> {
         self.0.iter().map(|(limit, shared)| shared.level(now, limit, reporter)).collect()
     }
+
+    /// Forgets the limit that nobody has told of for longest, if there are too many. `false`: all of them are in use.
+    fn make_room(&mut self, now: Timestamp) -> bool {
+        if self.0.len() < LIMITS_MAX {
+            return true;
+        }
+        let unused = self.0.iter().filter(|(_, shared)| now.since(shared.at) >= ACTIVE);
+        let Some(oldest) = unused.min_by_key(|(_, shared)| shared.at).map(|(limit, _)| limit.clone()) else {
+            return false;
+        };
+        self.0.remove(&oldest).is_some()
+    }
 }
 
 impl Shared {
     fn new(of: Kind, now: Timestamp) -> Self {
-        Self { of, level_milli: 0, at: now, forgotten: 0, by: BTreeMap::new() }
+        Self { of, water: 0, at: now, forgotten: 0, by: BTreeMap::new() }
     }
 
     fn note(&mut self, now: Timestamp, reporter: u64, is_first: bool, told: &Used) {
         match (self.of, told.of) {
             // Whoever has not noticed that a new period has begun tells of one that is over.
             (Kind::Money { period: known, .. }, Kind::Money { period, .. }) if period < known => return,
-            // Another period, or another configuration.
-            (known, of) if known != of => *self = Self::new(of, now),
-            _ => {}
+            (known, of) if !known.counts_like(of) => *self = Self::new(of, now),
+            // The limit may be another, of which not all gateways know yet: what has been used is the same.
+            (_, of) => self.of = of,
         }
         // Of a gateway that is not known and has told before, it is not known what has drained already.
         let unknown = if is_first { 0 } else { told.used };
@@ -148,7 +161,7 @@ impl Shared {
         // Refunds come too late to be taken back where it drains.
         let is_money = matches!(self.of, Kind::Money { .. });
         let used = if is_money { told.used } else { told.used.max(last) };
-        self.level_milli = self.drained(now).saturating_add(more.saturating_mul(1000)).min(self.level_max());
+        self.water = self.water_at(now).saturating_add(self.of.water(more)).min(self.of.water_max());
         self.at = self.at.max(now);
         if self.by.len() >= REPORTERS_MAX && !self.by.contains_key(&reporter) {
             self.forget_one();
@@ -177,7 +190,7 @@ impl Shared {
         let others = || self.by.iter().filter(|(known, _)| Some(**known) != reporter);
         let active = others().filter(|(_, known)| now.since(known.at) < ACTIVE).count() as u64;
         let (used, grant) = match self.of {
-            Kind::Rate { .. } => (self.drained(now).div_ceil(1000), None),
+            Kind::Rate { period_ms, .. } => (self.water_at(now).div_ceil(period_ms.0.max(1)), None),
             Kind::Money { period, .. } => {
                 let spent = others().map(|(_, known)| known.used).fold(self.forgotten, u64::saturating_add);
                 let own = reporter.and_then(|reporter| self.by.get(&reporter));
@@ -188,19 +201,10 @@ impl Shared {
         Level { limit: limit.to_owned(), used, among: active + 1, grant }
     }
 
-    /// What is left of the level now.
-    fn drained(&self, now: Timestamp) -> u64 {
-        let Kind::Rate { amount, period_ms } = self.of else { return 0 };
-        let drained = u128::from(now.since(self.at).0) * u128::from(amount) * 1000 / u128::from(period_ms.0.max(1));
-        self.level_milli.saturating_sub(u64::try_from(drained).unwrap_or(u64::MAX))
-    }
-
-    /// Twice what may be used at once, as in a bucket.
-    fn level_max(&self) -> u64 {
-        match self.of {
-            Kind::Rate { amount, .. } => amount.saturating_mul(2000),
-            Kind::Money { .. } => 0,
-        }
+    /// What of it has not drained by now.
+    fn water_at(&self, now: Timestamp) -> u64 {
+        let Kind::Rate { amount, .. } = self.of else { return 0 };
+        self.water.saturating_sub(now.since(self.at).0.saturating_mul(amount))
     }
 
     /// Forgets the gateway that has been silent the longest; what it has spent stays spent.
@@ -210,6 +214,33 @@ impl Shared {
         };
         if let Some(known) = self.by.remove(&silent) {
             self.forgotten = self.forgotten.saturating_add(known.used);
+        }
+    }
+}
+
+impl Kind {
+    /// Whether what has been used of the one has been used of the other: of the same period, with whatever limit.
+    fn counts_like(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Rate { period_ms: one, .. }, Self::Rate { period_ms: other, .. }) => one == other,
+            (Self::Money { period: one, .. }, Self::Money { period: other, .. }) => one == other,
+            (Self::Rate { .. }, Self::Money { .. }) | (Self::Money { .. }, Self::Rate { .. }) => false,
+        }
+    }
+
+    /// So much of it; money does not drain.
+    fn water(self, used: u64) -> u64 {
+        match self {
+            Self::Rate { period_ms, .. } => used.saturating_mul(period_ms.0),
+            Self::Money { .. } => 0,
+        }
+    }
+
+    /// Twice what may be used at once, as in a bucket.
+    fn water_max(self) -> u64 {
+        match self {
+            Self::Rate { amount, .. } => self.water(amount.saturating_mul(2)),
+            Self::Money { .. } => 0,
         }
     }
 }
@@ -263,6 +294,54 @@ mod tests {
         assert_eq!(level(&limits, NOW, None).0, 0);
         limits.take_in(NOW, 1, false, &used(5010, SIXTY));
         assert_eq!(level(&limits, NOW, None).0, 10);
+    }
+
+    #[test]
+    fn it_drains_however_often_it_is_told_of() {
+        let one = Kind::Rate { amount: 1, period_ms: Millis(60_000) };
+        let mut limits = Limits::default();
+        limits.take_in(NOW, 1, true, &used(1, one));
+        for ms in (0..60_000).step_by(10) {
+            limits.take_in(NOW + Millis(ms), 2, true, &used(0, one));
+            assert_eq!(level(&limits, NOW + Millis(ms), None).0, 1);
+        }
+        assert_eq!(level(&limits, NOW + Millis(60_000), None).0, 0);
+    }
+
+    #[test]
+    fn a_limit_that_is_changed_forgets_nothing_though_some_do_not_know_of_it_yet() {
+        let hundred = Kind::Rate { amount: 100, period_ms: Millis(60_000) };
+        let (old, new) = (Kind::Money { limit: 1000, period: 7 }, Kind::Money { limit: 2000, period: 7 });
+        for (old, new) in [(SIXTY, hundred), (old, new)] {
+            let mut limits = Limits::default();
+            limits.take_in(NOW, 1, true, &used(50, old));
+            limits.take_in(NOW, 2, true, &used(5, new));
+            limits.take_in(NOW, 1, false, &used(50, old));
+            assert_eq!(level(&limits, NOW, None).0, 55);
+        }
+    }
+
+    #[test]
+    fn a_new_limit_takes_the_place_of_one_that_is_no_more() {
+        let limit = |name: String| Used { limit: name, used: 1, of: SIXTY };
+        let all: Vec<Used> = (0..LIMITS_MAX).map(|nth| limit(format!("limit/{nth}"))).collect();
+        let mut limits = Limits::default();
+        limits.take_in(NOW, 1, true, &all);
+        let later = NOW + ACTIVE;
+        limits.take_in(later, 1, false, &all[1..]);
+        limits.take_in(later, 1, false, &[limit("new".into()), limit("too many".into())]);
+        let known = |name: &str| limits.levels(later, None).iter().any(|level| level.limit == name);
+        assert_eq!(["new", "limit/0", "limit/1", "too many"].map(known), [true, false, true, false]);
+    }
+
+    #[test]
+    fn absurd_numbers_are_borne() {
+        let absurd = Kind::Rate { amount: u64::MAX, period_ms: Millis(u64::MAX) };
+        let mut limits = Limits::default();
+        for now in [NOW, Timestamp(u64::MAX)] {
+            limits.take_in(now, 1, true, &used(u64::MAX, absurd));
+            limits.levels(now, None);
+        }
     }
 
     #[test]
