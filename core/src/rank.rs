@@ -230,17 +230,10 @@ fn draw_by_tiers(places: &mut [usize], tier: impl Fn(usize) -> Tier, weight: imp
 
 /// Draws all of `places` one by one, each in proportion to its weight among those that are left.
 fn draw_by_weight(places: &mut [usize], weight: impl Fn(usize) -> u64, rng: &mut Rng) {
-    let mut left: u64 = places.iter().map(|place| weight(*place)).sum();
     for first in 0..places.len() {
-        let mut drawn = rng.below(left);
-        let nth = places[first..].iter().position(|place| {
-            let hit = drawn < weight(*place);
-            drawn = drawn.saturating_sub(weight(*place));
-            hit
-        });
-        // None where all that are left weigh nothing.
-        let nth = first + nth.unwrap_or(0);
-        left -= weight(places[nth]);
+        let left = (first..places.len()).map(|nth| (nth, weight(places[nth])));
+        // None is drawn where all that are left weigh nothing.
+        let nth = rng.draw(left).unwrap_or(first);
         places[first..=nth].rotate_right(1);
     }
 }

@@ -37,6 +37,18 @@ impl Rng {
         u64::try_from(wide >> 64).expect("the upper half of a product of two u64 is a u64")
     }
 
+    /// One of several, each as likely as its weight says; `None` where none weighs anything.
+    pub(crate) fn draw<T>(&mut self, weighted: impl Iterator<Item = (T, u64)> + Clone) -> Option<T> {
+        let mut point = self.below(weighted.clone().map(|(_, weight)| weight).sum());
+        for (one, weight) in weighted {
+            match point.checked_sub(weight) {
+                None => return Some(one),
+                Some(rest) => point = rest,
+            }
+        }
+        None
+    }
+
     /// A length from `low` to `high`, both included; `low` if they are the wrong way round.
     pub fn between(&mut self, low: Millis, high: Millis) -> Millis {
         let span = (high - low).0;
@@ -87,6 +99,17 @@ mod tests {
         assert!(seen.iter().all(|&n| (850..=1150).contains(&n)), "{seen:?}");
         assert_eq!(rng.below(0), 0);
         assert_eq!(rng.below(1), 0);
+    }
+
+    #[test]
+    fn draws_are_in_proportion_to_the_weights() {
+        let mut rng = Rng::from_seed(7);
+        let weighted = [('a', 0), ('b', 1), ('c', 0), ('d', 3)];
+        let drawn: Vec<char> = (0..10_000).filter_map(|_| rng.draw(weighted.into_iter())).collect();
+        let count = |which: char| drawn.iter().filter(|drawn| **drawn == which).count();
+        assert_eq!((count('a'), count('c'), drawn.len()), (0, 0, 10_000));
+        assert!((2400..=2600).contains(&count('b')), "{}", count('b'));
+        assert_eq!(rng.draw([('a', 0)].into_iter()), None);
     }
 
     #[test]

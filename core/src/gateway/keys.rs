@@ -55,18 +55,18 @@ impl Gateway {
     /// One of the keys that can be used, in proportion to their weights. `None`: there is none.
     fn drawn_key(&self, now: Timestamp, id: TargetId, need: &Need) -> Option<KeyId> {
         let keys = &self.config.vendor_of(id).keys;
-        let usable = || self.key_rests(now, id, need).filter(|(_, rest)| rest.is_none()).map(|(key, _)| key);
-        let weight = |key: KeyId| u64::from(keys[key.0].weight.unwrap_or(1));
-        let mut point = Rng::from_seed(need.draw).below(usable().map(weight).sum());
-        usable().find(|key| {
-            let is_here = point < weight(*key);
-            point = point.saturating_sub(weight(*key));
-            is_here
-        })
+        let usable = self.key_rests(now, id, need).filter(|(_, rest)| rest.is_none());
+        let weighted = usable.map(|(key, _)| (key, u64::from(keys[key.0].weight.unwrap_or(1))));
+        Rng::from_seed(need.draw).draw(weighted)
     }
 
     /// Each key of a target, and why it cannot be used now.
-    fn key_rests(&self, now: Timestamp, id: TargetId, need: &Need) -> impl Iterator<Item = (KeyId, Option<Rejection>)> {
+    fn key_rests(
+        &self,
+        now: Timestamp,
+        id: TargetId,
+        need: &Need,
+    ) -> impl Iterator<Item = (KeyId, Option<Rejection>)> + Clone {
         let quarantines = &self.quarantines[self.config.target(id).vendor.0];
         let gates = &self.targets[id.0].gates;
         quarantines.iter().zip(gates).enumerate().map(move |(key, (quarantine, gate))| {
