@@ -23,51 +23,51 @@ pub(super) enum Format {
     Text,
 }
 
-/// What is summed, by its name and its column. The last two are one amount of money.
-pub(super) const SUMS: [(&str, &str); 11] = [
-    ("attempts", "attempts"),
-    ("successes", "successes"),
-    ("unpriced", "unpriced"),
-    ("input_tokens", "input"),
-    ("cached_input_tokens", "cached_input"),
-    ("cache_write_tokens", "cache_write"),
-    ("cache_write_1h_tokens", "cache_write_1h"),
-    ("output_tokens", "output"),
-    ("reasoning_tokens", "reasoning"),
-    (COST, "micros"),
-    (COST, "picos"),
-];
+/// What is shown, and the column that holds it.
+type Told = (&'static str, &'static str);
 
-/// What a line tells, by its name and its column.
-pub(super) const LINES: [(&str, &str); 20] = [
-    ("at", "at"),
-    ("request_id", "request"),
-    ("attempt", "attempt"),
-    ("client", "client"),
-    ("route", "route"),
-    ("model", "target"),
-    ("key", "key"),
-    ("outcome", "outcome"),
-    ("stream", "stream"),
-    ("probe", "probe"),
+const TOKENS: [Told; 6] = [
     ("input_tokens", "input"),
     ("cached_input_tokens", "cached_input"),
     ("cache_write_tokens", "cache_write"),
     ("cache_write_1h_tokens", "cache_write_1h"),
     ("output_tokens", "output"),
     ("reasoning_tokens", "reasoning"),
-    ("first_token_ms", "first_token"),
-    ("took_ms", "took"),
-    (COST, "micros"),
-    (COST, "picos"),
 ];
 
 const COST: &str = "cost_usd";
 
+/// One amount of money: see [`usd`].
+const MONEY: [Told; 2] = [(COST, "micros"), (COST, "picos")];
+
+/// What is summed. Money comes last.
+pub(super) fn summed() -> impl Iterator<Item = Told> {
+    let counts = [("attempts", "attempts"), ("successes", "successes"), ("unpriced", "unpriced")];
+    counts.into_iter().chain(TOKENS).chain(MONEY)
+}
+
+/// What a line tells. Money comes last.
+pub(super) fn told() -> impl Iterator<Item = Told> {
+    let who = [
+        ("at", "at"),
+        ("request_id", "request"),
+        ("attempt", "attempt"),
+        ("client", "client"),
+        ("route", "route"),
+        ("model", "target"),
+        ("key", "key"),
+        ("outcome", "outcome"),
+        ("stream", "stream"),
+        ("probe", "probe"),
+    ];
+    let times = [("first_token_ms", "first_token"), ("took_ms", "took")];
+    who.into_iter().chain(TOKENS).chain(times).chain(MONEY)
+}
+
 /// Sums, by these columns.
 pub(super) fn sums(by: &[Column], rows: &[Vec<Value<'_>>], format: Format) -> Reply {
     let names = by.iter().map(|column| column.name());
-    let names: Vec<&str> = names.chain(SUMS.iter().map(|(name, _)| *name)).collect();
+    let names: Vec<&str> = names.chain(summed().map(|(name, _)| name)).collect();
     let table = Table::new(&names, rows);
     let page = json!({ "by": names[..by.len()], "rows": table.objects() });
     table.reply(format, &page)
@@ -78,9 +78,9 @@ pub(super) fn lines(rows: &[Vec<Value<'_>>], limit: usize, format: Format) -> Re
     let shown = &rows[..rows.len().min(limit)];
     let last = shown.last().filter(|_| rows.len() > limit);
     let next = last.map(|row| format!("{}.{}", row[1].as_number(), row[0].as_number()));
-    let names: Vec<&str> = LINES.iter().map(|(name, _)| *name).collect();
-    let told: Vec<Vec<Value<'_>>> = shown.iter().map(|row| row[1..].to_vec()).collect();
-    let table = Table::new(&names, &told);
+    let names: Vec<&str> = told().map(|(name, _)| name).collect();
+    let rows: Vec<Vec<Value<'_>>> = shown.iter().map(|row| row[1..].to_vec()).collect();
+    let table = Table::new(&names, &rows);
     let mut reply = table.reply(format, &json!({ "lines": table.objects(), "next": next }));
     if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
         reply.headers.insert(NEXT, next);

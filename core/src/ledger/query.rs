@@ -190,7 +190,7 @@ impl Asked {
         let (condition, mut parameters) = self.condition(time, unit);
         let by: Vec<&str> = self.by.iter().map(|column| column.sql()).collect();
         let columns = by.iter().map(|column| (*column).to_owned());
-        let sums = pages::SUMS.iter().map(|(_, column)| format!("coalesce(sum({column}), 0)"));
+        let sums = pages::summed().map(|(_, column)| format!("coalesce(sum({column}), 0)"));
         let columns: Vec<String> = columns.chain(sums).collect();
         let grouped = match by.join(", ") {
             none if none.is_empty() => String::new(),
@@ -210,7 +210,7 @@ impl Asked {
         }
         // One more, to know whether there are others.
         parameters.push(Value::number(limit as u64 + 1));
-        let columns: Vec<&str> = pages::LINES.iter().map(|(_, column)| *column).collect();
+        let columns: Vec<&str> = pages::told().map(|(_, column)| column).collect();
         let columns = columns.join(", ");
         let sql = format!("SELECT id, {columns} FROM ledger_lines{condition} ORDER BY at DESC, id DESC LIMIT ?");
         Statement { sql, parameters }

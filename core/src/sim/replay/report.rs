@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::config::Config;
+use crate::config::{Config, TargetId};
 use crate::price::{self, Picodollars};
 use crate::record::{Account, Attempt, How, Recording};
 use crate::sim::RequestId;
@@ -123,8 +123,8 @@ impl<'c> Sums<'c> {
         for (attempt, deed) in again.attempts.iter().zip(played) {
             // What ended otherwise than it did then has a cost that nobody knows.
             let usage = deed.as_ref().filter(|deed| deed.outcome == attempt.outcome).and_then(|deed| deed.usage);
-            let target = self.config.targets.iter().find(|target| target.name == attempt.target);
-            let price = target.and_then(|target| target.price.as_ref()).map(|tariff| tariff.at(then.at_ms));
+            let id = self.config.targets.iter().position(|target| target.name == attempt.target).map(TargetId);
+            let price = id.and_then(|id| self.config.price(id, then.at_ms));
             replayed.pay(attempt, usage.and_then(|usage| price::cost(price, usage)));
             let was_made = |deed: &Attempt| then.attempts.contains(deed);
             *guessed += usize::from(deed.as_ref().is_some_and(|deed| !was_made(deed)));
