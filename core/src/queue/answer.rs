@@ -18,7 +18,7 @@ use crate::time::{Millis, Timestamp};
 pub(crate) const PATH: &str = "/v1/queue/";
 
 /// What a job calls itself.
-const OBJECT: &str = "queue.job";
+pub(super) const OBJECT: &str = "queue.job";
 
 /// How long a client that asks for a job that is not over should wait before it asks again.
 const ASK_AGAIN: Millis = Millis(1000);
@@ -204,6 +204,6 @@ fn deleted(job: &Job) -> Reply {
 }
 
 /// As `OpenAI`'s API tells times.
-fn secs(at: Timestamp) -> u64 {
+pub(super) fn secs(at: Timestamp) -> u64 {
     at.0 / 1000
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::answer::{OBJECT, secs};
 use super::job::{Hook, Job};
 use super::{Queue, Store, hex};
 use crate::backoff::doubled;
@@ -47,23 +48,25 @@ impl<S: Store> Queue<S> {
     /// Has the end of a job told. It is due again a while after that, in case nothing comes of it.
     pub(super) fn deliver(&mut self, now: Timestamp, job: &Job) {
         let (Some(hook), Some(webhook)) = (job.hook, &self.policy.webhook) else {
-            return self.settle_hook(job, None);
+            self.settle_hook(job);
+            return;
         };
-        let finished_at = job.over_at().unwrap_or(now).0 / 1000;
+        if hook.tries >= TRIES_MAX {
+            if self.settle_hook(job) {
+                self.notify(Notice::WebhookFailed { id: job.id.clone(), tries: hook.tries });
+            }
+            return;
+        }
         let body = json!({
-            "object": "queue.job", "id": job.id, "status": job.status(), "model": job.model, "client": job.client,
-            "created_at": job.created_at.0 / 1000, "finished_at": finished_at,
+            "object": OBJECT, "id": job.id, "status": job.status(), "model": job.model, "client": job.client,
+            "created_at": secs(job.created_at), "finished_at": secs(job.over_at().unwrap_or(now)),
         });
         let body = Bytes::from(body.to_string());
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         headers.extend(webhook.key.as_ref().map(|key| (SIGNATURE, signature(key, &body))));
         let delivery = Delivery { id: job.id.clone(), url: webhook.url.clone(), headers, body, limit: LIMIT };
-        let tries = hook.tries + 1;
-        let next = Hook { tries, due_at: now + LIMIT + doubled(PAUSE, hook.tries, Millis(u64::MAX)) };
-        if hook.tries >= TRIES_MAX {
-            self.notify(Notice::WebhookFailed { id: job.id.clone(), tries: hook.tries });
-            return self.settle_hook(job, None);
-        }
+        let due_at = now + LIMIT + doubled(PAUSE, hook.tries, Millis(u64::MAX));
+        let next = Hook { tries: hook.tries + 1, due_at };
         // Noted before it is sent: one that takes the process with it is not sent for ever.
         if self.write(job, Job { hook: Some(next), ..job.becomes(job.state.clone()) }, None) {
             self.deliveries.push_back(delivery);
@@ -77,12 +80,13 @@ impl<S: Store> Queue<S> {
             return;
         }
         if let Some(job) = self.index.find(id).filter(|job| job.over_at().is_some()).cloned() {
-            self.settle_hook(&job, None);
+            self.settle_hook(&job);
         }
     }
 
-    fn settle_hook(&mut self, job: &Job, hook: Option<Hook>) {
-        self.write(job, Job { hook, ..job.becomes(job.state.clone()) }, None);
+    /// Nothing is to be told of a job any more. `false`: that could not be noted.
+    fn settle_hook(&mut self, job: &Job) -> bool {
+        self.write(job, Job { hook: None, ..job.becomes(job.state.clone()) }, None)
     }
 }
 
