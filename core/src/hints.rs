@@ -19,8 +19,11 @@ mod headers;
 pub use headers::NAMES as HEADERS;
 pub(crate) use headers::{idempotency_key, retry_count};
 
+/// Fallbacks that one request may name: each is planned for, and more than a route has models nobody waits for.
+const FALLBACKS_MAX: usize = 64;
+
 /// The hints of one request.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Hints {
     /// Models to ask when the one that was asked for cannot serve, in their order.
@@ -66,7 +69,7 @@ pub struct Hints {
 }
 
 /// Whether a request may be kept for later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MayQueue {
     /// It may.
@@ -78,7 +81,7 @@ pub enum MayQueue {
 }
 
 /// What candidates are ranked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// The cheapest first; those whose price is not known last.
@@ -90,7 +93,7 @@ pub enum Sort {
 }
 
 /// The most that a token may cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MaxPrice {
     /// Of the prompt.
@@ -112,6 +115,10 @@ impl Hints {
             hints.read_headers(headers)?;
         }
         hints.read_controls(controls)?;
+        if hints.fallbacks.len() > FALLBACKS_MAX {
+            let message = format!("A request may name {FALLBACKS_MAX} fallbacks.");
+            return Err(BadRequest { message, param: Some("fallbacks") });
+        }
         Ok(hints)
     }
 

@@ -206,7 +206,7 @@ impl Choices {
 pub struct Tasks(pub(super) BTreeMap<String, [Choice; Column::COUNT]>);
 
 /// A column of a route's table of tasks: what clients call a priority.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Column {
     /// An answer soon.
@@ -342,7 +342,7 @@ pub enum ContentFilter {
 
 /// `routes.NAME.parameters`: what happens to a parameter that a candidate cannot honour. Tools, images and schemas are
 /// not among them: without those the answer would be another one, so a candidate that lacks them is always passed over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Parameters {
     /// It is left out, and named in `x-tidegate-dropped`.

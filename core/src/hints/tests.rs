@@ -30,6 +30,17 @@ fn a_request_without_any_has_none() {
 }
 
 #[test]
+fn a_list_of_fallbacks_has_a_bound() {
+    let list = |count: usize| json!((0..count).map(|nth| format!("v/{nth}")).collect::<Vec<_>>());
+    assert_eq!(of_body("models", &list(FALLBACKS_MAX)).unwrap().fallbacks.len(), FALLBACKS_MAX);
+    for name in ["models", "fallbacks"] {
+        assert_eq!(of_body(name, &list(FALLBACKS_MAX + 1)).unwrap_err().param, Some("fallbacks"));
+    }
+    let header = vec!["v/m"; FALLBACKS_MAX + 1].join(",");
+    assert!(of_headers(&[("x-tidegate-fallbacks", &header)]).is_err());
+}
+
+#[test]
 fn our_own_headers() {
     let hints = of_headers(&[
         ("x-tidegate-fallbacks", "a, b/c ,"),

@@ -16,8 +16,8 @@ pub(super) struct Admission<'a> {
     now: Timestamp,
     config: &'a Config,
     gateway: &'a Gateway,
-    /// By client, API and model: until somebody may serve it, or zero.
-    known: BTreeMap<(&'a ClientName, &'a str, &'a str), Millis>,
+    /// By client, API, model and hints: until somebody may serve it, or zero.
+    known: BTreeMap<(&'a ClientName, &'a str, &'a str, Option<&'a Hints>), Millis>,
 }
 
 /// A candidate that says nothing of when it may be asked is looked at again after this time.
@@ -30,19 +30,18 @@ impl<'a> Admission<'a> {
 
     /// How long until somebody would be let through who may serve this job; zero: somebody is.
     pub(super) fn wait(&mut self, job: &'a Job) -> Millis {
-        match &job.hints {
-            Asked::Plainly => {
-                let place = (&job.client, job.api.as_str(), job.model.as_str());
-                if let Some(wait) = self.known.get(&place) {
-                    return *wait;
-                }
-                let wait = self.look(job, &Hints::default());
-                self.known.insert(place, wait);
-                wait
-            }
-            Asked::With(hints) => self.look(job, hints),
-            Asked::AtLength => Millis::ZERO,
+        let hints = match &job.hints {
+            Asked::Plainly => None,
+            Asked::With(hints) => Some(&**hints),
+            Asked::AtLength => return Millis::ZERO,
+        };
+        let place = (&job.client, job.api.as_str(), job.model.as_str(), hints);
+        if let Some(wait) = self.known.get(&place) {
+            return *wait;
         }
+        let wait = self.look(job, hints.unwrap_or(&Hints::default()));
+        self.known.insert(place, wait);
+        wait
     }
 
     fn look(&self, job: &Job, hints: &Hints) -> Millis {
