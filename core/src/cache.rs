@@ -79,6 +79,8 @@ impl Key {
         // Members in the order of their names, without white space: the same to any vendor.
         let body: serde_json::Value = serde_json::from_slice(request.body()).ok()?;
         let mut hash = Sha256::new();
+        // Of a member that is there twice, one vendor reads the first and another the last: that is another question.
+        hash.update(members(request.body()).to_be_bytes());
         for part in [request.surface.path(), asker, beside, &body.to_string()] {
             // With their lengths, so that no two lists of parts are the same bytes.
             hash.update(part.len().to_be_bytes());
@@ -92,6 +94,21 @@ impl Key {
         }
         Some(Self(hash.finalize().into()))
     }
+}
+
+/// How many members there are in all objects of a JSON text, each as often as it is there.
+fn members(json: &[u8]) -> u64 {
+    let (mut count, mut in_string, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b':' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 impl Cache {
@@ -170,6 +187,15 @@ mod tests {
             key(r#"{"model":"m","n":1,"messages":[{"role":"user","content":"é"}]}"#, "b"),
             "another client"
         );
+    }
+
+    /// Or whoever shares a cache could have the answer to one question kept for another.
+    #[test]
+    fn what_is_said_twice_is_another_question() {
+        let twice = r#"{"model":"m","messages":[{"content":"what others would ask","content":"\"a:b"}]}"#;
+        let once = r#"{"model":"m","messages":[{"content":"\"a:b"}]}"#;
+        assert_ne!(key(twice, "a"), key(once, "a"));
+        assert_eq!((members(twice.as_bytes()), members(once.as_bytes())), (4, 3));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Exchange {
         // Whatever else a client asks for may lead to another answer.
         let beside = format!("{route:?} {hints:?} {:?} {}", self.request.controls, self.request.stream);
         let Some(key) = Key::of(&self.request, &asker, &beside).filter(|_| may_be_kept) else { return self };
-        let bytes_max = usize::try_from(policy.size).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(policy.size.min(self.config.server.reply_max)).unwrap_or(usize::MAX);
         let wish = Wish::read(headers);
         let (seeks, keeps) = (wish == Wish::Any, wish != Wish::NoStore);
         if seeks {
