@@ -28,6 +28,8 @@ use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Asker, Plan};
 use crate::time::{Millis, Timestamp};
 
+pub use queued::TakenUp;
+
 /// The head of a request, as it came in.
 #[derive(Debug, Clone, Copy)]
 pub struct Incoming<'a> {

@@ -162,7 +162,7 @@ fn with<T>(jobs: &RefCell<Option<Jobs<Disk>>>, step: impl FnOnce(&mut Jobs<Disk>
 fn carry_out(jobs: Rc<RefCell<Option<Jobs<Disk>>>>, visit: Visit, id: String, submission: Submission) -> Promise {
     future_to_promise(async move {
         let now = clock::now();
-        let reply = match visit.with_gateway(now, |gateway| gateway.take_up(now, submission)) {
+        let reply = match visit.with_gateway(now, |gateway| gateway.take_up(now, submission)).read(now) {
             Next::Exchange(exchange) => {
                 let (hands, kept) = (js::Port::new(), Rc::<RefCell<Option<Reply>>>::default());
                 let mut port = EdgePort::keeping(visit.clone(), hands.clone(), Rc::clone(&kept));

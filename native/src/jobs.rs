@@ -178,7 +178,7 @@ fn attend(queue: &mut Queue<Disk>, app: &App) -> Orders {
 /// Carries a job out as the request that it is, and brings what comes of it to the queue.
 async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
     let now = clock::now();
-    let reply = match app.with_gateway(|gateway| gateway.take_up(now, submission)) {
+    let reply = match app.with_gateway(|gateway| gateway.take_up(now, submission)).read(now) {
         Next::Exchange(exchange) => {
             let outlet = Outlet::default();
             let mut port = NativePort::new(Arc::clone(&app), outlet.clone());

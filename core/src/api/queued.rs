@@ -69,12 +69,28 @@ impl Awaited {
     }
 }
 
+/// A request that was queued, about to be carried out.
+#[derive(Debug)]
+#[must_use = "it is to be read"]
+pub struct TakenUp {
+    config: Arc<Config>,
+    request_id: String,
+    submission: Submission,
+}
+
 impl Gateway {
-    /// Makes a request of what was queued. What cannot be made one any more is answered at once: its client may be gone from
-    /// the config, or its model.
-    pub fn take_up(&mut self, now: Timestamp, submission: Submission) -> Next {
-        let config = Arc::clone(self.config());
-        let request_id = self.request_id();
+    /// Takes up what was queued.
+    pub fn take_up(&mut self, now: Timestamp, submission: Submission) -> TakenUp {
+        self.note_request(now);
+        TakenUp { config: Arc::clone(self.config()), request_id: self.request_id(), submission }
+    }
+}
+
+impl TakenUp {
+    /// Reads the body and plans the request. Needs no gateway, and so holds nobody up. What cannot be made a request any more
+    /// is answered at once: its client may be gone from the config, or its model.
+    pub fn read(self, now: Timestamp) -> Next {
+        let Self { config, request_id, submission } = self;
         let client = match &submission.client {
             Some(name) => match config.clients.iter().position(|client| client.name == *name) {
                 Some(index) => Some(index),
@@ -82,7 +98,6 @@ impl Gateway {
             },
             None => None,
         };
-        self.note_request(now);
         let awaited = Awaited {
             body_max: config.server.body_max,
             config,

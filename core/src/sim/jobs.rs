@@ -63,7 +63,7 @@ impl Stage {
         jobs.queue.handle_timeout(now);
         let job = jobs.queue.pick(now, &self.gateway)?;
         let submission = jobs.queue.start(now, &job)?;
-        match self.gateway.take_up(now, submission) {
+        match self.gateway.take_up(now, submission).read(now) {
             Next::Exchange(exchange) => {
                 let id = self.next_id();
                 let mut client = Client::new(now);
