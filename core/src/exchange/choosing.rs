@@ -9,6 +9,7 @@ use super::queueing::Place;
 use super::{Exchange, Ready, State};
 use crate::backoff::delay;
 use crate::classify::{Failure, Outcome};
+use crate::concurrency::Claim;
 use crate::config::{Candidate, ContentFilter};
 use crate::drive::{Action, Attempt, AttemptId};
 use crate::gateway::Gateway;
@@ -131,9 +132,10 @@ impl Exchange {
 
     /// Asks a candidate, or has the request written for it first.
     fn ask(&mut self, gateway: &mut Gateway, index: usize) -> Result<(), Rejection> {
-        self.may_ask(gateway, index)?;
+        let claim = self.claim(gateway, index);
+        self.may_ask(gateway, index, &claim)?;
         if let Some(ready) = self.prepared.take_if(|ready| ready.candidate == index) {
-            let live = self.admit(gateway, &ready, false);
+            let live = self.admit(gateway, &ready, &claim, false);
             let begun = live.map(|live| self.begin_attempt(gateway, live, &ready));
             self.prepared = Some(ready);
             return begun;
@@ -144,7 +146,7 @@ impl Exchange {
     }
 
     /// Whether a candidate can be asked now, as far as this request and the gateway know.
-    pub(super) fn may_ask(&self, gateway: &Gateway, index: usize) -> Result<(), Rejection> {
+    pub(super) fn may_ask(&self, gateway: &Gateway, index: usize, claim: &Claim) -> Result<(), Rejection> {
         let candidate = &self.plan.candidates[index];
         if let Some((_, rejection)) = self.walk.spent.iter().find(|(spent, _)| *spent == index) {
             return Err(rejection.clone());
@@ -158,7 +160,7 @@ impl Exchange {
         {
             return Err(Rejection::Resting { retry_in_ms: self.now.until(*back_at) });
         }
-        gateway.would_admit_claim(self.now, candidate, &self.claim(gateway, index))
+        gateway.would_admit_claim(self.now, candidate, claim)
     }
 
     /// What follows a failure of the vendor: the same target once more if it may have been an accident, else the next.
@@ -208,12 +210,17 @@ impl Exchange {
     }
 
     /// Admits an attempt. A hedge's answer that its vendor's filter stopped must not win over one that may be whole.
-    pub(super) fn admit(&self, gateway: &mut Gateway, ready: &Ready, is_hedge: bool) -> Result<Live, Rejection> {
+    pub(super) fn admit(
+        &self,
+        gateway: &mut Gateway,
+        ready: &Ready,
+        claim: &Claim,
+        is_hedge: bool,
+    ) -> Result<Live, Rejection> {
         let candidate = &self.plan.candidates[ready.candidate];
         let timeouts = candidate.timeouts;
         let begins_in = if self.request.stream { timeouts.head.max(timeouts.first_token) } else { timeouts.answer };
-        let claim = self.claim(gateway, ready.candidate);
-        let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN, &claim)?;
+        let permit = gateway.admit(self.now, candidate, begins_in + LEASE_MARGIN, claim)?;
         let terms = Terms {
             stream: self.request.stream,
             reader: Arc::clone(&ready.reader),

@@ -117,7 +117,8 @@ impl Exchange {
             return;
         }
         for index in self.walk.next..self.plan.candidates.len() {
-            if let Err(rejection) = self.may_ask(gateway, index) {
+            let claim = self.claim(gateway, index);
+            if let Err(rejection) = self.may_ask(gateway, index, &claim) {
                 self.pass_over(index, rejection);
                 continue;
             }
@@ -125,7 +126,7 @@ impl Exchange {
                 self.hedge = Hedge::Preparing(index);
                 return;
             };
-            match self.admit(gateway, &ready, true) {
+            match self.admit(gateway, &ready, &claim, true) {
                 Ok(live) => self.begin_hedge(gateway, route, live, ready),
                 Err(rejection) => self.pass_over(index, rejection),
             }

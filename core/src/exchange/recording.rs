@@ -20,8 +20,9 @@ impl Exchange {
     #[must_use]
     pub(crate) fn asked_by(mut self, client: Option<usize>, hints: Hints) -> Self {
         self.client = client;
-        if self.plan.ranking.is_some() && self.plan.candidates.iter().any(|of| self.weighs_tokens(of.target)) {
-            // Here, where the gateway is not held: it ranks them before the request is written for any.
+        let is_asked_first = matches!(self.state, State::Choosing);
+        if is_asked_first && self.plan.candidates.iter().any(|of| self.weighs_tokens(of.target)) {
+            // Here, where the gateway is not held: it is asked before the request is written for anybody.
             self.request.weight();
         }
         self.hints = (hints != Hints::default() && hints.text_bytes() <= HINT_BYTES_MAX).then(|| Box::new(hints));

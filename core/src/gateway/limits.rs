@@ -93,18 +93,18 @@ impl Gateway {
     pub(super) fn take_room(&mut self, now: Timestamp, id: TargetId, key: KeyId, claim: &Claim) -> Option<Box<Held>> {
         const CHECKED: &str = "all limits have just said that there is room";
         let need = &claim.need;
-        let cost = self.expected_cost(id, need);
+        let payer = need.client.filter(|client| self.limits.clients[*client].budget.is_some());
+        let cost = payer.and_then(|_| self.expected_cost(id, need));
         let Limiting { keys, targets, clients } = &mut self.limits;
         let of_key = &mut keys[self.config.target(id).vendor.0][key.0];
         let of_target = &mut targets[id.0];
-        let budget = need.client.and_then(|client| Some((client, clients[client].budget.as_mut()?)));
-        if of_key.is_unlimited() && of_target.is_unlimited() && budget.is_none() {
+        if payer.is_none() && of_key.is_unlimited() && of_target.is_unlimited() {
             return None;
         }
         let (tokens, lasts) = (need.tokens(), claim.lasts);
-        let earmark = budget.map(|(client, budget)| {
-            let cost = cost.expect("what has no price was refused");
-            (client, budget.earmark(now, cost, lasts).expect(CHECKED))
+        let earmark = payer.zip(cost).and_then(|(client, cost)| {
+            let budget = clients[client].budget.as_mut()?;
+            Some((client, budget.earmark(now, cost, lasts).expect(CHECKED)))
         });
         let key = of_key.take(now, tokens, lasts).expect(CHECKED);
         let target = of_target.take(now, tokens, lasts).expect(CHECKED);

@@ -51,20 +51,20 @@ impl Gateway {
 
     /// Counts what a route's shadow would have done where `live` was asked.
     pub(crate) fn note_shadow(&mut self, route: RouteId, live: TargetId, shadow: Option<TargetId>, request: &Request) {
-        let costs = shadow.map(|shadow| self.likely_costs([live, shadow].into_iter(), Some(request)));
+        let Some(shadow) = shadow else {
+            let nobody = &mut self.shadows[route.0].nobody;
+            *nobody = nobody.saturating_add(1);
+            return;
+        };
+        let costs = self.likely_costs([live, shadow].into_iter(), Some(request));
         let counted = &mut self.shadows[route.0];
-        match (shadow, costs) {
-            (Some(shadow), Some(costs)) => {
-                let count = if shadow == live { &mut counted.same } else { &mut counted.different };
-                *count = count.saturating_add(1);
-                if let [Some(of_live), Some(of_shadow)] = costs[..] {
-                    counted.live_cost = counted.live_cost.plus(of_live);
-                    counted.shadow_cost = counted.shadow_cost.plus(of_shadow);
-                } else {
-                    counted.unpriced = counted.unpriced.saturating_add(1);
-                }
-            }
-            _ => counted.nobody = counted.nobody.saturating_add(1),
+        let count = if shadow == live { &mut counted.same } else { &mut counted.different };
+        *count = count.saturating_add(1);
+        if let [Some(of_live), Some(of_shadow)] = costs[..] {
+            counted.live_cost = counted.live_cost.plus(of_live);
+            counted.shadow_cost = counted.shadow_cost.plus(of_shadow);
+        } else {
+            counted.unpriced = counted.unpriced.saturating_add(1);
         }
     }
 

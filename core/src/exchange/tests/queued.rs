@@ -7,7 +7,7 @@ use super::{World, ask, ask_stream, config, document, seconds};
 use crate::dialect::{Dialect, Surface};
 use crate::queue::{About, Inquiry, Wish};
 use crate::record::How;
-use crate::sim::{RequestId, Script};
+use crate::sim::{Answer, RequestId, Script};
 use crate::time::Millis;
 
 /// A world whose `chain` queues, and whose breakers open at the second failure, for a second.
@@ -37,9 +37,15 @@ fn up(world: &mut World) {
     }
 }
 
-/// The id of the job that a request has become.
-fn queued(world: &World, id: RequestId) -> String {
-    let answer = world.answer(id);
+/// What a request is answered, as soon as it is.
+fn answered(world: &mut World, id: RequestId) -> Answer {
+    world.run();
+    world.answer(id)
+}
+
+/// The id of the job that a request becomes.
+fn queued(world: &mut World, id: RequestId) -> String {
+    let answer = answered(world, id);
     let told = answer.json();
     assert_eq!((answer.status.unwrap().as_u16(), &told["status"]), (202, &json!("queued")), "{told}");
     let job = told["id"].as_str().unwrap();
@@ -68,8 +74,7 @@ fn a_request_that_nobody_serves_is_stored_and_answered_when_they_heal() {
     let mut world = world();
     down(&mut world);
     let id = ask(&mut world, "chain");
-    world.run();
-    let job = queued(&world, id);
+    let job = queued(&mut world, id);
     assert_eq!(look(&world, &job)["status"], "pending");
     world.run_for(seconds(30));
     let told = look(&world, &job);
@@ -106,8 +111,7 @@ fn b7_queue_when_all_are_down() {
     let mut jobs = Vec::new();
     for _ in 0..20 {
         let id = ask(&mut world, "chain");
-        world.run();
-        jobs.push(queued(&world, id));
+        jobs.push(queued(&mut world, id));
         world.run_for(Millis(300));
     }
     let first: Vec<_> = world
@@ -133,8 +137,7 @@ fn a_streamed_request_is_answered_in_whole() {
     let mut world = world();
     down(&mut world);
     let id = ask_stream(&mut world, "chain");
-    world.run();
-    let job = queued(&world, id);
+    let job = queued(&mut world, id);
     let said = world.answer(id).json()["message"].as_str().unwrap().to_owned();
     assert!(said.ends_with("It will be whole, not a stream."), "{said}");
     up(&mut world);
@@ -151,8 +154,7 @@ fn a_stream_that_has_begun_is_not_queued() {
         world.usually(target, Script::hang());
     }
     let id = ask_stream(&mut world, "chain");
-    world.run();
-    let answer = world.answer(id);
+    let answer = answered(&mut world, id);
     assert!(answer.stream_summary().unwrap().contains("error=upstream_timeout"));
     assert!(world.queue().poll_timeout().is_none(), "nothing is stored of it");
 }
@@ -175,14 +177,12 @@ fn clients_may_allow_it_and_forbid_it() {
     ] {
         world.run_for(seconds(10));
         let id = ask_with(&mut world, model, &[("x-tidegate-queue", header)]);
-        world.run();
-        let told = world.answer(id).status.unwrap().as_u16();
+        let told = answered(&mut world, id).status.unwrap().as_u16();
         let failed = [502, 503].contains(&status) && [502, 503].contains(&told);
         assert!(told == status || failed, "{model} {header}: {told}");
     }
     let id = ask(&mut world, "plain");
-    world.run();
-    assert_ne!(world.answer(id).status.unwrap().as_u16(), 202, "unless it is asked for");
+    assert_ne!(answered(&mut world, id).status.unwrap().as_u16(), 202, "unless it is asked for");
 }
 
 #[test]
@@ -192,11 +192,9 @@ fn what_is_the_callers_fault_is_not_queued() {
         world.usually(target, Script::status(400));
     }
     let id = ask(&mut world, "chain");
-    world.run();
-    assert_eq!(world.answer(id).status.unwrap().as_u16(), 400);
+    assert_eq!(answered(&mut world, id).status.unwrap().as_u16(), 400);
     let id = ask_with(&mut world, "chain", &[("idempotency-key", &"k".repeat(256))]);
-    world.run();
-    assert_eq!(world.answer(id).json()["error"]["param"], "idempotency-key");
+    assert_eq!(answered(&mut world, id).json()["error"]["param"], "idempotency-key");
 }
 
 #[test]
@@ -204,11 +202,9 @@ fn what_cannot_be_stored_is_refused_plainly() {
     let mut world = world_with(|document| document["queue"]["jobs_max"] = json!(1));
     down(&mut world);
     let first = ask(&mut world, "chain");
-    world.run();
-    queued(&world, first);
+    queued(&mut world, first);
     let second = ask(&mut world, "chain");
-    world.run();
-    let answer = world.answer(second);
+    let answer = answered(&mut world, second);
     assert!(answer.status.unwrap().is_server_error() && !answer.header("retry-after").is_empty());
     assert_eq!(world.story().iter().filter(|line| line.contains("not stored")).count(), 1);
 }
@@ -219,8 +215,7 @@ fn a_job_goes_back_rather_than_to_extremes() {
     let mut world = world_with(|document| document["routes"]["chain"]["exhausted"] = json!("panic"));
     down(&mut world);
     let id = ask_with(&mut world, "chain", &[("x-tidegate-queue", "allow")]);
-    world.run();
-    let job = queued(&world, id);
+    let job = queued(&mut world, id);
     world.take_story();
     world.run_for(seconds(20));
     let story = world.take_story();
@@ -233,8 +228,7 @@ fn its_record_says_that_it_was_queued() {
     let mut world = world();
     down(&mut world);
     let id = ask(&mut world, "chain");
-    world.run();
-    let name = world.answer(id).header("x-tidegate-request-id").to_owned();
+    let name = answered(&mut world, id).header("x-tidegate-request-id").to_owned();
     let gateway = world.gateway();
     let account = gateway.records().find(&name).unwrap().account(gateway.config());
     assert_eq!((account.ending.how, account.ending.status), (How::Queued, Some(202)));
