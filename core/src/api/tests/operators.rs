@@ -18,7 +18,7 @@ fn with_clients() -> Gateway {
         document["clients"] = json!({
             "all": {"key": {"env": "ALL"}},
             "led": {"key": {"env": "LED"}, "routes": ["default"]},
-            "poor-man": {"key": {"env": "POOR"}, "rpm": 1, "budget": {"usd": 0.000001, "per": "1d"}},
+            "poor-man": {"key": {"env": "POOR"}, "rpm": 1, "budget": {"usd": 0.001, "per": "1d"}},
         });
         document["models"]["a/gpt-x"] = json!({"price": {"input": 1, "output": 1000}});
         document["routes"]["default"]["when"] = json!([{"client": "led", "models": ["b/org/llama"]}]);
