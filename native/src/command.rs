@@ -117,7 +117,7 @@ async fn ledger(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<ExitCode
 }
 
 async fn queue(terms: &QueueTerms) -> Result<ExitCode, String> {
-    say(&review::queue(terms).await?);
+    say(&review::queue(terms).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
