@@ -111,6 +111,13 @@ pub struct Entry {
     pub cleared_at: Option<Timestamp>,
 }
 
+impl Alert {
+    /// Whether it is about the same thing: at any moment there is one of them.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.subject == other.subject && self.cause.kind() == other.cause.kind()
+    }
+}
+
 impl Subject {
     /// What kind of thing it is, and its name.
     pub fn parts(&self) -> (&'static str, &str) {

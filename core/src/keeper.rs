@@ -19,10 +19,13 @@ use crate::breaker::{ORDER_MAX, Order, Snapshot, State};
 use crate::ledger;
 use crate::time::{Millis, Timestamp};
 
+mod alerts;
 mod limits;
 
+pub use alerts::{Aged, Held, Standing, Told};
 pub use limits::{Grant, Kind, Level, Used};
 
+use alerts::Alerts;
 use limits::Limits;
 
 /// Version of the stored form; a store of another version is not read.
@@ -57,6 +60,9 @@ pub struct Report {
     /// What it has used of limits that are kept together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub used: Vec<Used>,
+    /// How its alerts stand, if it watches for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Standing>,
 }
 
 impl Lines {
@@ -112,6 +118,9 @@ pub struct View {
     /// How limits stand that are kept together.
     #[serde(default)]
     pub limits: Vec<Level>,
+    /// How all gateways' alerts stand; `None`: there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alerts: Option<Told>,
 }
 
 /// An order that an operator has given to some gateway.
@@ -148,6 +157,8 @@ pub struct Keeper {
     orders: BTreeMap<String, Given>,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    alerts: Alerts,
     /// The last sequence number of each reporter, the latest to speak last.
     reporters: VecDeque<(u64, u64)>,
 }
@@ -188,6 +199,7 @@ impl Default for Keeper {
             targets: BTreeMap::new(),
             orders: BTreeMap::new(),
             limits: Limits::default(),
+            alerts: Alerts::default(),
             reporters: VecDeque::new(),
         }
     }
@@ -223,8 +235,10 @@ impl Keeper {
             }
         }
         let has_spent = self.limits.take_in(now, report.reporter, report.sequence == 1, &report.used);
+        let is_alarmed =
+            report.alerts.as_ref().is_some_and(|standing| self.alerts.take_in(now, report.reporter, standing));
         // What has been used in a minute is forgotten in a minute: not worth writing down each second.
-        has_spent || !report.changes.is_empty()
+        has_spent || is_alarmed || !report.changes.is_empty()
     }
 
     /// What is known now, for whoever asks.
@@ -244,7 +258,12 @@ impl Keeper {
         let orders = self.orders.iter().filter_map(|(target, given)| {
             Some(Ordered { target: target.clone(), number: given.at.0, order: given.rest(now)? })
         });
-        View { open: open.collect(), orders: orders.collect(), limits: self.limits.levels(now, reporter) }
+        View {
+            open: open.collect(),
+            orders: orders.collect(),
+            limits: self.limits.levels(now, reporter),
+            alerts: self.alerts.told(now, reporter),
+        }
     }
 
     /// Keeps an order for those who have not heard it. It takes the place of all that was known.
@@ -300,6 +319,7 @@ mod tests {
             changes: vec![Change { target: "a/m".into(), breaker, order: None }],
             lines: None,
             used: Vec::new(),
+            alerts: None,
         }
     }
 

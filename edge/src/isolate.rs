@@ -109,7 +109,7 @@ impl Isolate {
         let targets = (0..config.targets.len()).map(TargetId);
         let urls = targets.map(|target| Operation::ALL.map(|operation| config.url(target, operation))).collect();
         let mut gateway = Gateway::new(Arc::clone(&config), seed(), clock::now());
-        gateway.share_limits();
+        gateway.share();
         Some(Self {
             config,
             gateway: RefCell::new(gateway),

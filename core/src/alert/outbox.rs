@@ -95,6 +95,12 @@ impl Outbox {
         self.waiting.push_back(entry);
     }
 
+    /// Forgets what it was to tell: somebody else does.
+    pub(crate) fn clear(&mut self) {
+        self.told.clear();
+        self.waiting.clear();
+    }
+
     /// Whether there is nothing to tell.
     pub(crate) fn is_empty(&self) -> bool {
         self.told.is_empty() && self.waiting.is_empty()

@@ -4,6 +4,8 @@
 //! [`handle_timeout`](Gateway::handle_timeout), post every message that [`poll_message`](Gateway::poll_message) yields, and
 //! tell [`handle_message`](Gateway::handle_message) what came of each.
 
+mod together;
+
 use std::cmp::Reverse;
 
 use http::StatusCode;
@@ -19,6 +21,7 @@ use crate::notice::Notice;
 use crate::record::{How, Record};
 use crate::reply::{ApiError, Reply};
 use crate::time::{Millis, Timestamp};
+use together::Sharing;
 
 /// Alerts that a page shows of each kind: those that are open, and the latest.
 const SHOWN_MAX: usize = 50;
@@ -29,13 +32,15 @@ pub(super) struct Alerting {
     alerts: Alerts,
     /// None where there is no webhook.
     outbox: Option<Outbox>,
+    /// None where this gateway is the only one.
+    sharing: Option<Sharing>,
 }
 
 impl Alerting {
     pub(super) fn new(config: &Config) -> Option<Box<Self>> {
         let policy = config.alerts.as_ref()?;
         let outbox = policy.webhook.clone().map(Outbox::new);
-        Some(Box::new(Self { alerts: Alerts::new(config, policy), outbox }))
+        Some(Box::new(Self { alerts: Alerts::new(config, policy), outbox, sharing: None }))
     }
 }
 
@@ -43,7 +48,11 @@ impl Gateway {
     /// The message that is to be posted to the operator's webhook now, if there is one.
     pub fn poll_message(&mut self) -> Option<Message> {
         let now = self.now;
-        self.alerting.as_mut()?.outbox.as_mut()?.poll(now)
+        let Alerting { outbox: Some(outbox), sharing, .. } = self.alerting.as_deref_mut()? else { return None };
+        if let Some(sharing) = sharing {
+            sharing.mind_lease(now, outbox);
+        }
+        outbox.poll(now)
     }
 
     /// Takes in what became of a message: the status that it was answered with, if any came.
@@ -57,13 +66,13 @@ impl Gateway {
 
     /// `GET /admin/alerts`.
     pub(crate) fn list_alerts(&self, now: Timestamp) -> Result<Reply, Box<ApiError>> {
-        let Some(Alerting { alerts, outbox }) = self.alerting.as_deref() else { return Err(off().into()) };
+        let Some(Alerting { outbox, .. }) = self.alerting.as_deref() else { return Err(off().into()) };
         let latest = |mut entries: Vec<&Entry>| -> Vec<Value> {
             entries.sort_by_key(|entry| Reverse(entry.raised_at));
             entries.into_iter().take(SHOWN_MAX).map(Entry::told).collect()
         };
-        let open: Vec<&Entry> = alerts.open().map(|(entry, _)| entry).collect();
-        let all = open.iter().copied().chain(alerts.over().rev()).collect();
+        let (open, over) = self.shown_alerts();
+        let all = open.iter().copied().chain(over).collect();
         let webhook = outbox.as_ref().map(|outbox| {
             let (waiting, lost) = outbox.counts();
             json!({ "waiting": waiting, "lost": lost })
@@ -74,7 +83,14 @@ impl Gateway {
 
     /// How many alerts are open; `None`: nothing is watched.
     pub(crate) fn open_alerts(&self) -> Option<usize> {
-        self.alerting.as_ref().map(|alerting| alerting.alerts.open().count())
+        self.alerting.as_ref().map(|_| self.shown_alerts().0.len())
+    }
+
+    /// Those that are open and those that are over: of all gateways together, as far as this one has heard.
+    fn shown_alerts(&self) -> (Vec<&Entry>, Vec<&Entry>) {
+        let Some(Alerting { alerts, sharing, .. }) = self.alerting.as_deref() else { return Default::default() };
+        let heard = sharing.as_ref().and_then(Sharing::heard);
+        heard.unwrap_or_else(|| (alerts.open().map(|(entry, _)| entry).collect(), alerts.over().rev().collect()))
     }
 
     // === What is watched ===
@@ -122,7 +138,7 @@ impl Gateway {
     // === Timers ===
 
     pub(super) fn alerts_due(&self) -> Option<Timestamp> {
-        let Alerting { alerts, outbox } = self.alerting.as_deref()?;
+        let Alerting { alerts, outbox, .. } = self.alerting.as_deref()?;
         alerts.due_at().into_iter().chain(outbox.as_ref().and_then(Outbox::due_at)).min()
     }
 
@@ -157,8 +173,10 @@ impl Gateway {
                 None => Notice::AlertRaised { alert },
                 Some(at) => Notice::AlertCleared { alert, after_ms: at.since(entry.raised_at) },
             });
-            if let Some(outbox) = self.alerting.as_mut().and_then(|alerting| alerting.outbox.as_mut()) {
-                outbox.push(entry);
+            match self.alerting.as_deref_mut() {
+                Some(Alerting { sharing: Some(sharing), .. }) => sharing.note_news(),
+                Some(Alerting { outbox: Some(outbox), .. }) => outbox.push(entry),
+                _ => {}
             }
         }
     }

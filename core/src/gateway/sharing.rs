@@ -6,7 +6,7 @@
 use super::Gateway;
 use crate::breaker::{Order, Reported, State, Transition};
 use crate::config::{BreakerId, TargetId};
-use crate::keeper::{Change, Lines, Ordered, Report, Used, View};
+use crate::keeper::{Change, Lines, Ordered, Report, Standing, Used, View};
 use crate::time::{Millis, Timestamp};
 
 /// A gateway with traffic hears of what others found, and of orders, at least this often; half of it at the earliest, so that
@@ -35,26 +35,34 @@ impl Gateway {
     /// kept together and it is time to hear of them again.
     pub fn poll_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
+        let is_due = now >= self.view_due;
         let lines = self.due_lines(now, |ledger| ledger.is_due(now));
         let used = self.due_used(now);
-        self.report(now, lines, used)
+        let alerts = self.due_alerts(now, is_due);
+        self.report(now, lines, used, alerts)
     }
 
     /// The same with all lines that wait, as far as one report carries them: before the ledger is asked for.
     pub fn poll_lines(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let lines = self.due_lines(now, |_| true);
-        self.report(now, lines, None)
+        self.report(now, lines, None, None)
     }
 
     /// The same for who may not come back to ask again: with lines that only wait for others.
     pub fn poll_last_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let lines = self.due_lines(now, |ledger| !ledger.is_offered());
-        self.report(now, lines, None)
+        self.report(now, lines, None, None)
     }
 
-    pub(super) fn report(&mut self, now: Timestamp, lines: Option<Lines>, used: Option<Vec<Used>>) -> Option<Report> {
+    pub(super) fn report(
+        &mut self,
+        now: Timestamp,
+        lines: Option<Lines>,
+        used: Option<Vec<Used>>,
+        alerts: Option<Standing>,
+    ) -> Option<Report> {
         let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
         let changes = unreported.map(|(guard, state)| {
             state.unreported = false;
@@ -66,11 +74,18 @@ impl Gateway {
             Change { target: guard.name.clone(), breaker, order }
         });
         let changes: Vec<Change> = changes.collect();
-        if changes.is_empty() && lines.is_none() && used.is_none() {
+        if changes.is_empty() && lines.is_none() && used.is_none() && alerts.is_none() {
             return None;
         }
         self.reports += 1;
-        Some(Report { reporter: self.reporter, sequence: self.reports, changes, lines, used: used.unwrap_or_default() })
+        Some(Report {
+            reporter: self.reporter,
+            sequence: self.reports,
+            changes,
+            lines,
+            used: used.unwrap_or_default(),
+            alerts,
+        })
     }
 
     /// Whether to ask the keeper what it knows: it was not heard of for a while. Says so once each time.
@@ -89,6 +104,7 @@ impl Gateway {
         self.hear_again(now);
         self.handle_orders(now, &view.orders);
         self.hear_limits(now, &view.limits);
+        self.hear_alerts(now, view.alerts.as_ref());
         let config = self.config.clone();
         for (index, guard) in config.breakers.iter().enumerate() {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };

@@ -20,9 +20,10 @@ enum Shared<'l> {
 }
 
 impl Gateway {
-    /// Has limits kept together with other gateways, which are heard of through the keeper. Until then no budget is spent: a
-    /// limit that is exceeded for a moment is made up for, and money that is spent is gone.
-    pub fn share_limits(&mut self) {
+    /// Has limits and alerts kept together with other gateways, which are heard of through the keeper. Until then no budget is
+    /// spent: a limit that is exceeded for a moment is made up for, and money that is spent is gone.
+    pub fn share(&mut self) {
+        self.share_alerts();
         let shared = self.limits.shared(&self.config);
         self.shares_limits = !shared.is_empty();
         for (_, limit) in shared {
@@ -45,7 +46,8 @@ impl Gateway {
     pub fn poll_first_report(&mut self, now: Timestamp) -> Option<Report> {
         let now = self.advance(now);
         let used = self.shares_limits.then(|| self.all_used(now));
-        self.report(now, None, used)
+        let alerts = self.due_alerts(now, true);
+        self.report(now, None, used, alerts)
     }
 
     /// Whether a client has a budget and nothing is known of what the others have left of it: it is worth a moment to hear.
@@ -164,7 +166,7 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
         let config = Arc::new(config);
         let new = |seed| {
             let mut gateway = Gateway::new(Arc::clone(&config), seed, NOW);
-            gateway.share_limits();
+            gateway.share();
             gateway
         };
         (1..=count).map(new).collect()
