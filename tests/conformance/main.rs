@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a scenario that fails says where")]
 
+mod alerts;
 mod answers;
 mod apis;
 mod breakers;
@@ -106,6 +107,7 @@ fn table() -> Vec<Scenario> {
             clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up operators_see_all_jobs
             what_is_too_large_is_not_queued the_webhook_is_told_once jobs_survive_a_restart;
         operators: status explain explain_refuses explain_stands_in_for_a_client requests_are_accounted_for admin_needs_its_key;
+        alerts: an_alert_is_raised_told_once_and_cleared;
         ledger: sums_are_exact what_the_ledger_cannot_be_asked;
     }
 }

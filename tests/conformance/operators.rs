@@ -132,6 +132,7 @@ pub(crate) async fn requests_are_accounted_for(world: &World) {
 pub(crate) async fn admin_needs_its_key(world: &World) {
     for path in [
         "/admin/status",
+        "/admin/alerts",
         "/admin/requests",
         "/admin/requests/tg-0",
         "/admin/ledger",

@@ -65,6 +65,26 @@ pub(crate) async fn b2_task_and_priority_say_who_is_asked(preset: &Preset) {
     preset.order(DEEPSEEK, "reset").await;
 }
 
+pub(crate) async fn b4_three_failures_in_a_row_are_an_alert(preset: &Preset) {
+    let open = async || {
+        let page = preset.send(Request::get("/admin/alerts")).await.expect(200).json();
+        let mut alerts = page["open"].as_array().unwrap().iter();
+        alerts.find(|alert| alert["name"] == SONNET && alert["kind"] == "failures").cloned()
+    };
+    let anthropic = preset.vendor("anthropic");
+    anthropic.answers("claude-sonnet-4-20250514", 503).await;
+    let ask = async || preset.send(chat(&question(SONNET)).header("x-tidegate-max-attempts", "1")).await;
+    for _ in 0..2 {
+        let _ = ask().await.expect(502);
+    }
+    assert!(open().await.is_none());
+    let _ = ask().await.expect(502);
+    let alert = wait::until("the alert", open).await;
+    assert_eq!(alert["text"], format!("target {SONNET}: 3 failures in a row"), "{alert}");
+    anthropic.heal("claude-sonnet-4-20250514").await;
+    preset.order(SONNET, "reset").await;
+}
+
 pub(crate) async fn b5_a_429_is_waited_for_and_whoever_is_at_its_limit_is_skipped(preset: &Preset) {
     let openai = preset.vendor("openai");
     let before = openai.count("gpt-4.1").await;

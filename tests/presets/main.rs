@@ -33,6 +33,7 @@ fn systems() -> Vec<(&'static str, Vec<Story>)> {
         (
             "systems/disaster-recovery.toml",
             stories!(disaster_recovery: b1_a_reply_says_who_what_it_took_and_what_it_cost b2_task_and_priority_say_who_is_asked
+                b4_three_failures_in_a_row_are_an_alert
                 b7_when_all_are_down_nothing_is_lost b5_a_429_is_waited_for_and_whoever_is_at_its_limit_is_skipped),
         ),
         (

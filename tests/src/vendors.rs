@@ -162,7 +162,16 @@ impl Vendor {
 
     /// The last requests for `model`, oldest first.
     pub async fn requests(&self, model: &str) -> Vec<Seen> {
-        let mut reply = self.ask(Request::get(&format!("/requests?model={model}"))).await.json();
+        self.seen(&format!("model={model}")).await
+    }
+
+    /// The last requests to `path`, oldest first.
+    pub async fn path_requests(&self, path: &str) -> Vec<Seen> {
+        self.seen(&format!("path={path}")).await
+    }
+
+    async fn seen(&self, which: &str) -> Vec<Seen> {
+        let mut reply = self.ask(Request::get(&format!("/requests?{which}"))).await.json();
         match reply["requests"].take() {
             Value::Array(requests) => requests.into_iter().map(Seen).collect(),
             other => panic!("not a list: {other}"),

@@ -30,6 +30,8 @@ pub const ADMIN_KEY: &str = "admin-key-for-this-test";
 
 /// Where vendor `c` is told of jobs that are over. Its answer is a fault of this path, since vendors have no such thing.
 pub const WEBHOOK: &str = "/webhook";
+/// Where the slow vendor is told of alerts.
+pub const ALERTS: &str = "/alerts";
 
 /// The keys that the gateway has for its vendors. The last four characters tell which one a vendor was sent.
 const VENDOR_KEYS: [(&str, &str); 9] = [
@@ -67,6 +69,7 @@ impl World {
     /// Starts all of it with a config of `tests/data`.
     pub async fn start(runtime: Runtime, config: &str) -> Self {
         let vendors = Vendors::start().await;
+        vendors.slow.path_answers(ALERTS, 200).await;
         let setup = Setup { config: data(config), ..setup(runtime, &vendors, Scratch::new()) };
         let gateway = Gateway::start(&setup);
         let [a, b, c, slow] = [&vendors.a, &vendors.b, &vendors.c, &vendors.slow].map(Vendor::clone);
@@ -154,7 +157,9 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
     });
     // The last resort is also told of each job that is over.
     let webhook = ("QUEUE_WEBHOOK".to_owned(), format!("{}{WEBHOOK}", vendors.c.base_url_in(Dialect::Anthropic)));
-    Setup { runtime, config: data(CONFORMANCE), variables: fixed.chain(addresses).chain([webhook]).collect(), storage }
+    let alerts = ("ALERTS_WEBHOOK".to_owned(), format!("{}{ALERTS}", vendors.slow.base_url_in(Dialect::Anthropic)));
+    let variables = fixed.chain(addresses).chain([webhook, alerts]).collect();
+    Setup { runtime, config: data(CONFORMANCE), variables, storage }
 }
 
 /// A file of `tests/data`.

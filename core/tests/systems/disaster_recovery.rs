@@ -1,7 +1,9 @@
 //! B: several models behind one name, by task and priority, and what happens when they fail.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HOST;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
+use tidegate_core::api::{Incoming, Reception};
 use tidegate_core::config::{Limits, TargetId};
 use tidegate_core::dialect::{Dialect, Surface};
 use tidegate_core::price::Picodollars;
@@ -212,6 +214,88 @@ fn b4_the_summary_has_totals_rates_mean_and_p95() {
     assert_eq!((&attempts["attempts"], &attempts["successes"]), (&json!(1000), &json!(1000)));
     let (mean, p95) = (status["total"]["mean_ms"].as_u64().unwrap(), status["total"]["p95_ms"].as_u64().unwrap());
     assert!((1000..=1200).contains(&mean) && (1600..=2000).contains(&p95), "{mean} and {p95}");
+}
+
+/// `GET /admin/alerts`: those of one list.
+fn alerts(world: &World, which: &str) -> Vec<String> {
+    let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+    let incoming = Incoming { method: &Method::GET, path: "/admin/alerts", query: "", headers: &headers, peer: None };
+    let now = world.now();
+    let Reception::Reply(page) = world.gateway().receive(now, &incoming) else { panic!("a page") };
+    let page: Value = serde_json::from_slice(&page.body).unwrap();
+    page[which].as_array().unwrap().iter().map(|alert| alert["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// So many answers in whole, that take so long each.
+fn answers(world: &mut World, name: &str, count: u32, ms: u64) {
+    world.usually(name, good(ms));
+    (0..count).for_each(|_| {
+        answer(world, name);
+    });
+}
+
+#[test]
+fn b4_answers_that_take_longer_than_5000_ms_are_an_alert() {
+    let mut world = world(PRESET);
+    answers(&mut world, GPT, 40, 5000);
+    answers(&mut world, MINI, 40, 50);
+    answers(&mut world, MINI, 2, 5001);
+    assert_eq!(alerts(&world, "open"), [""; 0], "5000 is not above 5000, and one in twenty is no more than that");
+    answers(&mut world, MINI, 1, 5001);
+    assert_eq!(alerts(&world, "open"), [format!("target {MINI}: 3 of 43 answers took longer than 5s")]);
+    answers(&mut world, MINI, 20, 5001);
+    assert_eq!(alerts(&world, "last").len(), 1, "said once");
+    let stream = |world: &mut World| ask_once(world, SONNET_4);
+    world.usually(SONNET_4, good(5001));
+    (0..20).for_each(|_| stream(&mut world));
+    assert_eq!(alerts(&world, "last")[0], format!("target {SONNET_4}: 20 of 20 first tokens took longer than 5s"));
+}
+
+#[test]
+fn b4_more_than_5_percent_of_failures_are_an_alert() {
+    let mut world = world(PRESET);
+    let ask_that = |world: &mut World, script: Script| {
+        world.script(GPT, [script]);
+        ask_once(world, GPT);
+    };
+    (0..100).for_each(|_| ask_that(&mut world, good(50)));
+    for _ in 0..5 {
+        ask_that(&mut world, down());
+        ask_that(&mut world, good(50));
+    }
+    assert_eq!(alerts(&world, "open"), [""; 0], "5 of 110");
+    ask_that(&mut world, down());
+    assert_eq!(alerts(&world, "open"), [format!("target {GPT}: 6 of 111 failed, more than 5.0 %")]);
+}
+
+#[test]
+fn b4_three_failures_in_a_row_are_an_alert_until_all_is_well() {
+    let mut world = world(PRESET);
+    world.script(DEEPSEEK, [down(), down(), good(50), down(), down(), down()]);
+    for nth in 1..=6 {
+        assert_eq!(alerts(&world, "open"), [""; 0], "before the {nth}th");
+        ask_once(&mut world, DEEPSEEK);
+    }
+    assert_eq!(alerts(&world, "open"), [format!("target {DEEPSEEK}: 3 failures in a row")]);
+    world.run_for(seconds(299));
+    assert_eq!(alerts(&world, "open").len(), 1);
+    world.run_for(seconds(1));
+    assert_eq!(alerts(&world, "open"), [""; 0], "five minutes later nothing speaks for it any more");
+}
+
+#[test]
+fn b4_the_last_five_alerts_are_shown_the_newest_first() {
+    let mut world = world(PRESET);
+    let order = [GPT, MINI, SONNET_4, SONNET_3, GEMINI, DEEPSEEK];
+    for name in order {
+        world.usually(name, down());
+        (0..3).for_each(|_| ask_once(&mut world, name));
+        world.run_for(seconds(1));
+    }
+    let expected = order.iter().rev().map(|name| format!("target {name}: 3 failures in a row"));
+    assert_eq!(alerts(&world, "last")[..5], expected.take(5).collect::<Vec<_>>());
+    world.run_for(seconds(600));
+    assert_eq!((alerts(&world, "open").len(), alerts(&world, "last").len()), (0, 6), "those that are over, too");
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! Alerts as an operator hears of them: once each, and once more when they are over.
+
+use serde_json::Value;
+use tidegate_tests::http::Request;
+use tidegate_tests::wait;
+use tidegate_tests::world::{ALERTS, World};
+
+use crate::check::served;
+
+const TARGET: &str = "a/alarmed-1";
+
+pub(crate) async fn an_alert_is_raised_told_once_and_cleared(world: &World) {
+    world.a.answers("alarmed-1", 503).await;
+    for _ in 0..2 {
+        served(world.ask("alarmed").await, "b/alarmed-2", 2);
+    }
+    assert!(on_the_page(world, "last").await.is_none(), "two in a row are not three");
+    served(world.ask("alarmed").await, "b/alarmed-2", 2);
+    let open = wait::until("the alert to be shown", async || on_the_page(world, "open").await).await;
+    assert_eq!(
+        (&open["kind"], &open["subject"], &open["state"]),
+        (&"failures".into(), &"target".into(), &"raised".into())
+    );
+    assert_eq!(open["text"], "target a/alarmed-1: 3 failures in a row");
+    served(world.ask("alarmed").await, "b/alarmed-2", 2);
+    wait::until("the webhook to be told", async || (told(world).await == ["raised"]).then_some(())).await;
+
+    world.a.heal("alarmed-1").await;
+    served(world.ask("alarmed").await, TARGET, 1);
+    wait::until("the alert to be over", async || {
+        let last = on_the_page(world, "last").await?;
+        (last["state"] == "cleared").then_some(())
+    })
+    .await;
+    assert!(on_the_page(world, "open").await.is_none());
+    wait::until("the webhook to be told that it is over", async || {
+        // At the edge it is the next request after it that sees to it.
+        let _ = on_the_page(world, "open").await;
+        (told(world).await == ["raised", "cleared"]).then_some(())
+    })
+    .await;
+    let status = world.admin(Request::get("/admin/status")).await.expect(200).json();
+    assert!(status["alerts_open"].is_u64(), "{status}");
+}
+
+/// The latest alert about the target, among those that are open or the last of all.
+async fn on_the_page(world: &World, which: &str) -> Option<Value> {
+    let page = world.admin(Request::get("/admin/alerts")).await.expect(200).json();
+    page[which].as_array().unwrap().iter().find(|alert| alert["name"] == TARGET).cloned()
+}
+
+/// What the webhook was told about the target.
+async fn told(world: &World) -> Vec<String> {
+    let messages = world.slow.path_requests(ALERTS).await;
+    let mut told = Vec::new();
+    for message in &messages {
+        let text = message.body()["text"].as_str().expect("a text, as chat services take it");
+        let alerts = message.body()["alerts"].as_array().expect("a list");
+        for alert in alerts.iter().filter(|alert| alert["name"] == TARGET) {
+            assert!(text.contains(alert["text"].as_str().unwrap()), "{text}");
+            told.push(alert["state"].as_str().unwrap().to_owned());
+        }
+    }
+    told
+}
