@@ -3,6 +3,7 @@
 //! It goes by what can be seen from outside (notices, attempts sent and ended), and trusts no breaker's own account.
 
 use super::RequestId;
+use crate::alert::Alert;
 use crate::breaker::{ORDER_MAX, Trip};
 use crate::config::{BreakerPolicy, Config, Guard, TargetId};
 use crate::drive::AttemptId;
@@ -26,6 +27,8 @@ pub(super) struct Referee {
     pub(super) hedged: u32,
     /// Streams that another vendor went on with.
     pub(super) rescued: u32,
+    /// Alerts that are open.
+    alarms: Vec<Alert>,
 }
 
 struct Watch {
@@ -89,6 +92,7 @@ impl Referee {
             hastened: 0,
             hedged: 0,
             rescued: 0,
+            alarms: Vec::new(),
         }
     }
 
@@ -96,6 +100,7 @@ impl Referee {
     pub(super) fn notice(&mut self, now: Timestamp, notice: &Notice) {
         self.hedged += u32::from(matches!(notice, Notice::Hedged { .. }));
         self.rescued += u32::from(matches!(notice, Notice::StreamRescued { .. }));
+        self.alarm(notice);
         let (target, light) = match notice {
             Notice::BreakerOpened { target, open_ms, .. } => (target, Light::Red { until: now + *open_ms }),
             Notice::BreakerHalfOpened { target } => (target, Light::Amber(Vec::new())),
@@ -114,6 +119,21 @@ impl Referee {
             self.opened[watch.target.0].get_or_insert(self.sent[watch.target.0]);
         }
         watch.light = light;
+    }
+
+    /// Alerts are raised and cleared in turn.
+    fn alarm(&mut self, notice: &Notice) {
+        match notice {
+            Notice::AlertRaised { alert } => {
+                assert!(!self.alarms.iter().any(|open| open.is_like(alert)), "{alert} is open already");
+                self.alarms.push(alert.clone());
+            }
+            Notice::AlertCleared { alert, .. } => {
+                let place = self.alarms.iter().position(|open| open == alert);
+                self.alarms.swap_remove(place.unwrap_or_else(|| panic!("{alert} was not open")));
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn sent(&mut self, now: Timestamp, target: TargetId, asked: Asked) {

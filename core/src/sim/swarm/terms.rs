@@ -46,6 +46,10 @@ fn document(rng: &mut Rng) -> Value {
             "timeouts": timeouts(rng), "retry": retry(rng), "breaker": breaker(rng), "health": health(rng),
         },
         "vendors": vendors, "models": models, "routes": routes, "store": {"kind": "memory"},
+        "alerts": {
+            "first_token": "500ms", "answer": "1s", "error_rate": 0.3, "failures": 3, "window": "5s", "min_requests": 5,
+            "clear_after": "2s",
+        },
     })
 }
 
