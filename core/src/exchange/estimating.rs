@@ -5,11 +5,22 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::Exchange;
+use crate::config::TargetId;
 use crate::dialect::Operation;
 use crate::gateway::Gateway;
 use crate::reply::{self, Reply};
 
 impl Exchange {
+    /// Reads the prompt where no vendor counts: here, where the gateway is not held, since all of a long one takes time.
+    pub(super) fn read_to_estimate(&self) {
+        let operation = self.request.operation();
+        let counts = |id: TargetId| self.config.url(id, operation).is_some();
+        let is_ours = operation == Operation::CountTokens && !self.plan.candidates.iter().any(|of| counts(of.target));
+        if is_ours && self.request.chat().is_ok() {
+            self.request.weight();
+        }
+    }
+
     /// Answers with the estimate for the candidate that would be asked first. `false`: no count was asked for, or of nothing
     /// that any vendor could read.
     pub(super) fn say_estimate(&mut self, gateway: &Gateway) -> bool {

@@ -25,6 +25,7 @@ impl Exchange {
             // Here, where the gateway is not held: it is asked before the request is written for anybody.
             self.request.weight();
         }
+        self.read_to_estimate();
         self.hints = (hints != Hints::default() && hints.text_bytes() <= HINT_BYTES_MAX).then(|| Box::new(hints));
         self
     }
