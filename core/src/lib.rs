@@ -41,7 +41,7 @@ pub mod notice;
 pub mod price;
 pub mod queue;
 pub mod quota;
-pub mod rank;
+mod rank;
 pub mod record;
 pub mod reply;
 pub mod rng;

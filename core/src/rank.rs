@@ -15,26 +15,26 @@ use crate::time::Millis;
 
 /// What is known of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub(crate) struct Standing {
     /// Whether it may be asked, and how gladly.
-    pub tier: Tier,
+    pub(crate) tier: Tier,
     /// What an answer is expected to take.
-    pub expected: Millis,
+    pub(crate) expected: Millis,
     /// The same, fading the longer others are preferred.
-    pub faded: Millis,
+    pub(crate) faded: Millis,
     /// Attempts under way.
-    pub pending: u32,
+    pub(crate) pending: u32,
     /// Its weight on the route.
-    pub weight: u32,
+    pub(crate) weight: u32,
     /// What the request is expected to cost there; `None` where that is not known.
-    pub cost: Option<Picodollars>,
+    pub(crate) cost: Option<Picodollars>,
     /// Whether the request's task is among its strengths.
-    pub strong: bool,
+    pub(crate) strong: bool,
 }
 
 /// Kinds of candidates, in the order in which they are asked whatever they take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tier {
+pub(crate) enum Tier {
     /// Its breaker is half-open and has a place for a probe: unless it is asked first, it never closes.
     Probe,
     /// It can be asked, and nothing speaks against it.
@@ -50,13 +50,13 @@ pub enum Tier {
 }
 
 /// How many requests a candidate that has never been measured holds at once, while others can be asked.
-pub const TRIAL_MAX: u32 = 3;
+pub(crate) const TRIAL_MAX: u32 = 3;
 
 /// What is assumed where nothing at all is known.
 const ASSUMED: Millis = Millis::from_secs(1);
 
 /// The order in which the candidates are asked, as their places in `standings`.
-pub fn order(standings: &[Standing], strategy: Strategy, score: &ScorePolicy, rng: &mut Rng) -> Vec<usize> {
+pub(crate) fn order(standings: &[Standing], strategy: Strategy, score: &ScorePolicy, rng: &mut Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..standings.len()).collect();
     match strategy {
         Strategy::Ordered => {}
@@ -79,7 +79,7 @@ pub fn order(standings: &[Standing], strategy: Strategy, score: &ScorePolicy, rn
 
 /// The order in which a conversation asks the candidates, by its number and theirs: each has its own, so that one that is
 /// left sends its conversations to the others, and no other conversation moves. By weights, over all conversations.
-pub fn stay(standings: &[Standing], names: &[u64], stick: u64) -> Vec<usize> {
+pub(crate) fn stay(standings: &[Standing], names: &[u64], stick: u64) -> Vec<usize> {
     // Whoever of several clocks rings first, each at a random time with a mean of 1/weight: the weights are their shares.
     const MEAN: u64 = 1 << 40;
     let ring = |place: usize| {
@@ -92,7 +92,7 @@ pub fn stay(standings: &[Standing], names: &[u64], stick: u64) -> Vec<usize> {
 }
 
 /// The order in which candidates are favoured, without a draw: what a page shows.
-pub fn favour(standings: &[Standing], strategy: Strategy, score: &ScorePolicy) -> Vec<usize> {
+pub(crate) fn favour(standings: &[Standing], strategy: Strategy, score: &ScorePolicy) -> Vec<usize> {
     let mut order: Vec<usize> = (0..standings.len()).collect();
     match strategy {
         Strategy::Ordered => order.sort_by_key(|place| standings[*place].tier >= Tier::Unwell),
@@ -118,7 +118,7 @@ pub fn favour(standings: &[Standing], strategy: Strategy, score: &ScorePolicy) -
 
 /// What each candidate scores: its parts go up to 1000 each, times their weights. Against the best of all candidates, so that
 /// what is best for one request is measured by what there is, and a price that is not known scores nothing.
-pub fn scores(standings: &[Standing], policy: &ScorePolicy) -> Vec<u64> {
+pub(crate) fn scores(standings: &[Standing], policy: &ScorePolicy) -> Vec<u64> {
     let cheapest = standings.iter().filter_map(|standing| standing.cost).min().unwrap_or_default();
     let quickest = standings.iter().map(|standing| standing.faded).min().unwrap_or_default();
     let score = |standing: &Standing| {
@@ -139,24 +139,24 @@ fn share_of_best(best: u64, own: u64) -> u64 {
 
 /// What is known of a candidate's speed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
+pub(crate) struct Known {
     /// As measured.
-    pub measured: Option<Millis>,
+    pub(crate) measured: Option<Millis>,
     /// As the config has it: `typical_first_token`.
-    pub typical: Option<Millis>,
+    pub(crate) typical: Option<Millis>,
 }
 
 /// What is assumed of a candidate, going by what is known of the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Assumption {
+pub(crate) struct Assumption {
     /// What it takes, until it has been measured.
-    pub typical: Millis,
+    pub(crate) typical: Millis,
     /// How far its estimate may fade: a little below the others, so that it wins some day.
-    pub floor: Millis,
+    pub(crate) floor: Millis,
 }
 
 /// What is assumed of each of the candidates.
-pub fn assume(known: &[Known]) -> Vec<Assumption> {
+pub(crate) fn assume(known: &[Known]) -> Vec<Assumption> {
     let mut sorted: Vec<Millis> = known.iter().filter_map(Known::value).collect();
     sorted.sort_unstable();
     let assume = |known: &Known| {
