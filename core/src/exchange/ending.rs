@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::allowing::{over_budget, unpriced};
+use super::allowing::over_budget;
 use super::live::{Ended, Live};
 use super::{Exchange, Refusal, Said, State};
 use crate::classify::Outcome;
@@ -11,7 +11,7 @@ use crate::config::TargetId;
 use crate::gateway::Gateway;
 use crate::notice::Notice;
 use crate::record::How;
-use crate::reply::{ApiError, Tried, quoted};
+use crate::reply::{ApiError, Tried};
 use crate::route::Rejection;
 use crate::time::Millis;
 
@@ -113,60 +113,40 @@ impl Exchange {
     /// The error that says why nobody served.
     fn failure(&self, gateway: &Gateway) -> ApiError {
         let mut error = if self.tried.is_empty() { self.nobody_was_asked() } else { self.everybody_failed() };
-        // A request that nobody can serve is as little use later.
-        error.retry_in = (error.status != StatusCode::BAD_REQUEST).then(|| self.soonest(gateway));
+        // A request that suits nobody suits nobody later.
+        let is_final = matches!(error.status, StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN);
+        error.retry_in = (!is_final).then(|| self.soonest(gateway));
         error.attempts = self.report();
         error
     }
 
     fn nobody_was_asked(&self) -> ApiError {
-        let rejections = &self.walk.rejections;
-        let all = |is: fn(&Rejection) -> bool| rejections.iter().all(|(_, rejection)| is(rejection));
-        let model = &self.request.model;
+        let (model, rejections) = (&self.request.model, &self.walk.rejections);
         if rejections.is_empty() {
             let message = format!("The time for this request ran out before a target of `{model}` could be asked.");
             return ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout", message);
         }
+        // Whoever does not suit the request has no say in what it is to wait for.
+        let suited = || rejections.iter().map(|(_, why)| why).filter(|why| !why.is_unsuited());
+        let all = |is: fn(&Rejection) -> bool| suited().all(is);
+        if suited().next().is_none() {
+            return self.nobody_suits();
+        }
         if all(Rejection::is_throttling) {
             return throttled();
         }
-        if all(|rejection| matches!(rejection, Rejection::Unpriced)) {
-            return unpriced(model);
-        }
-        if all(|rejection| matches!(rejection, Rejection::OverBudget { .. } | Rejection::Unpriced)) {
+        if all(|rejection| matches!(rejection, Rejection::OverBudget { .. })) {
             return over_budget();
         }
-        if rejections.iter().any(|(_, rejection)| matches!(rejection, Rejection::Busy { .. })) {
+        if suited().any(|rejection| matches!(rejection, Rejection::Busy { .. })) {
             return overloaded(model);
         }
         if all(|rejection| matches!(rejection, Rejection::NoCredential { .. })) {
             return credentials();
         }
-        if let Some(unsupported) = self.nobody_can(rejections) {
-            return unsupported;
-        }
-        if let Some(unsuited) = self.nobody_suits(rejections) {
-            return unsuited;
-        }
         let message =
             format!("No target of `{model}` can be used right now: each one is shut off after failures, or throttled.");
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "circuit_open", message)
-    }
-
-    /// The caller's fault, if every candidate lacks something that the request asks for: waiting will not help.
-    fn nobody_can(&self, rejections: &[(usize, Rejection)]) -> Option<ApiError> {
-        let lacking = rejections.iter().map(|(index, rejection)| match rejection {
-            Rejection::Unsupported { what } => Some((*index, what)),
-            _ => None,
-        });
-        let lacking: Vec<_> = lacking.collect::<Option<_>>()?;
-        let told = lacking.iter().map(|(index, what)| {
-            format!("{} has no `{}`", self.config.target(self.plan.candidates[*index].target).name, quoted(what))
-        });
-        let told: Vec<_> = told.collect();
-        let model = &self.request.model;
-        let message = format!("No target of `{model}` can serve this request as it is: {}.", told.join(", "));
-        Some(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", "unsupported_parameter", message))
     }
 
     /// What all attempts have in common speaks for them; otherwise the last one does.
@@ -189,9 +169,12 @@ impl Exchange {
         ApiError::new(StatusCode::BAD_GATEWAY, "server_error", "upstream_error", message)
     }
 
-    /// When a candidate may be used again: what the client's `Retry-After` says.
+    /// When a candidate that suits the request may be used again: what the client's `Retry-After` says.
     fn soonest(&self, gateway: &Gateway) -> Millis {
-        let waits = self.plan.candidates.iter().enumerate().map(|(index, candidate)| {
+        let rejected = || self.walk.rejections.iter().chain(&self.walk.spent);
+        let suits = |index: usize| rejected().all(|(known, why)| *known != index || !why.is_unsuited());
+        let suited = self.plan.candidates.iter().enumerate().filter(|(index, _)| suits(*index));
+        let waits = suited.map(|(index, candidate)| {
             let rejection = gateway.would_admit_claim(self.now, candidate, &self.claim(gateway, index)).err();
             rejection.and_then(|why| why.retry_in()).unwrap_or(Millis::ZERO)
         });

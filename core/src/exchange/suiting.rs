@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::Exchange;
+use super::allowing::unpriced;
 use crate::config::{Candidate, TargetId};
 use crate::gateway::Gateway;
 use crate::reply::{ApiError, quoted};
@@ -45,21 +46,31 @@ impl Exchange {
         gateway.note_shadow(route, live, self.shadow, &self.request);
     }
 
-    /// The caller's own doing, if what the request allows leaves nobody: waiting will not help.
-    pub(super) fn nobody_suits(&self, rejections: &[(usize, Rejection)]) -> Option<ApiError> {
+    /// The error where no candidate suits the request.
+    pub(super) fn nobody_suits(&self) -> ApiError {
+        let (rejections, model) = (&self.walk.rejections, quoted(&self.request.model));
+        let all = |is: fn(&Rejection) -> bool| rejections.iter().all(|(_, rejection)| is(rejection));
+        if all(|rejection| matches!(rejection, Rejection::Unpriced)) {
+            return unpriced(&model);
+        }
         let told = rejections.iter().map(|(index, rejection)| {
             let why = match rejection {
+                Rejection::ContextTooSmall => "has too small a context".to_owned(),
                 Rejection::TooDear => "costs more than it may, or nobody knows what".to_owned(),
                 Rejection::TooSlow { expected_ms } => format!("is expected to take {expected_ms}"),
+                Rejection::Unpriced => "has no price, and the client has a budget".to_owned(),
                 Rejection::Unsupported { what } => format!("has no `{}`", quoted(what)),
-                Rejection::ContextTooSmall => "has too small a context".to_owned(),
-                _ => return None,
+                _ => "is not wanted".to_owned(),
             };
-            Some(format!("{} {why}", self.config.target(self.plan.candidates[*index].target).name))
+            format!("{} {why}", self.config.target(self.plan.candidates[*index].target).name)
         });
-        let told: Vec<_> = told.collect::<Option<_>>()?;
-        let model = quoted(&self.request.model);
-        let message = format!("What the request asks for leaves no target of `{model}`: {}.", told.join(", "));
-        Some(ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", "no_target_left", message))
+        let told: Vec<_> = told.collect();
+        let told = told.join(", ");
+        let (code, message) = if all(|rejection| matches!(rejection, Rejection::Unsupported { .. })) {
+            ("unsupported_parameter", format!("No target of `{model}` can serve this request as it is: {told}."))
+        } else {
+            ("no_target_left", format!("What the request asks for leaves no target of `{model}`: {told}."))
+        };
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_request_error", code, message)
     }
 }

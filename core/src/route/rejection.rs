@@ -78,6 +78,28 @@ impl Rejection {
         matches!(self, Self::RateLimited { .. } | Self::AtLimit { .. })
     }
 
+    /// Whether the candidate does not suit the request: coming back does not mend that.
+    pub fn is_unsuited(&self) -> bool {
+        match self {
+            Self::ContextTooSmall
+            | Self::NotWanted
+            | Self::TooDear
+            | Self::TooSlow { .. }
+            | Self::Unpriced
+            | Self::Unsupported { .. } => true,
+            Self::BreakerOpen { .. }
+            | Self::Resting { .. }
+            | Self::Busy { .. }
+            | Self::RateLimited { .. }
+            | Self::AtLimit { .. }
+            | Self::OverBudget { .. }
+            | Self::NoCredential { .. }
+            | Self::Filtered
+            | Self::Silent
+            | Self::NoRescue => false,
+        }
+    }
+
     /// When the candidate may be asked again; `None` where this request never may.
     pub fn retry_in(&self) -> Option<Millis> {
         match self {

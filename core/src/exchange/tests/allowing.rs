@@ -1,10 +1,17 @@
 //! Limits on what is used: keys that are skipped, targets that are left alone, and clients that are told to wait.
 
+use std::sync::Arc;
+
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::*;
+use crate::dialect::Request;
+use crate::exchange::Exchange;
+use crate::hints::Hints;
+use crate::route::{Asker, plan};
 use crate::sim::Answer;
+use crate::time::Timestamp;
 
 const OK: Option<StatusCode> = Some(StatusCode::OK);
 const REFUSED: Option<StatusCode> = Some(StatusCode::TOO_MANY_REQUESTS);
@@ -181,6 +188,30 @@ fn keys_with_weights_are_drawn_by_them() {
     assert_eq!(world.seen("a/m"), again.seen("a/m"), "the same seed, the same keys");
 }
 
+/// Coming back does not mend that a target does not suit a request: it has no say in whether and when to come back.
+#[test]
+fn whoever_is_turned_away_is_told_of_those_that_would_suit() {
+    let mut world = world_with(|document| {
+        document["models"]["a/m"]["rpm"] = json!(1);
+        document["models"]["b/m"] = json!({});
+    });
+    let mut ask = || {
+        let cap = (HeaderName::from_static("x-tidegate-max-cost"), HeaderValue::from_static("1"));
+        let body = r#"{"model":"chain","messages":[]}"#.to_owned();
+        let id = world.ask_with(Surface::Chat, HeaderMap::from_iter([cap]), body);
+        world.run();
+        world.answer(id)
+    };
+    assert_eq!(ask().status, OK);
+    let refused = ask();
+    assert_eq!(
+        (refused.status, code(&refused)),
+        (REFUSED, "rate_limit_exceeded".into()),
+        "and not the one without a price"
+    );
+    assert_eq!(refused.header("retry-after"), "60");
+}
+
 // === Clients ===
 
 #[test]
@@ -258,6 +289,27 @@ fn anthropics_clients_are_told_in_their_own_headers() {
     assert!(refused.header("anthropic-ratelimit-requests-reset").ends_with('Z'));
 }
 
+/// To read all of a long conversation takes time.
+#[test]
+fn what_is_to_be_weighed_is_weighed_before_the_gateway_is_asked() {
+    let mut document = document();
+    document["clients"] = json!({"team": {"key": {"env": "TEAM"}, "tpm": 1000}});
+    document["routes"]["kept"] = json!({"models": ["a/m"], "cache": {}});
+    let config = Arc::new(config(&document));
+    let is_weighed = |surface: Surface, model: &str, client: Option<usize>| {
+        let body = json!({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+        let request = Request::read(surface, body.to_string().into()).unwrap();
+        let (asker, hints) = (Asker { client, kind: surface.into() }, Hints::default());
+        let plan = plan(&config, asker, model, &hints).unwrap();
+        let exchange = Exchange::new(Arc::clone(&config), Timestamp(0), "tg-1".to_owned(), request, plan);
+        let exchange = exchange.cached(client, &hints, &HeaderMap::new()).asked_by(client, hints);
+        exchange.request.weighed().is_some()
+    };
+    assert!(is_weighed(Surface::Chat, "kept", Some(0)), "its limits are asked before it is written for anybody");
+    assert!(!is_weighed(Surface::Chat, "kept", None), "nobody asks");
+    assert!(is_weighed(Surface::CountTokens, "chain", None), "the answer is our own estimate");
+}
+
 // === Budgets ===
 
 /// Two dollars a million: an answer of a thousand and five hundred tokens costs two tenths of a cent.
@@ -319,6 +371,16 @@ fn where_the_dear_one_does_not_fit_the_cheap_one_serves_and_where_nobody_has_a_p
     world.run();
     let refused = world.answer(id);
     assert_eq!((refused.status, code(&refused)), (Some(StatusCode::FORBIDDEN), "model_not_priced".into()));
+    assert_eq!(refused.header("retry-after"), "", "waiting does not help");
+}
+
+#[test]
+fn whoever_has_spent_its_budget_is_told_of_the_next_whatever_others_have_no_price() {
+    let mut world = world_with_budget(|document| document["models"]["b/m"] = json!({}));
+    let answers: Vec<Answer> = (0..6).map(|_| team(&mut world)).collect();
+    let refused = answers.last().unwrap();
+    assert_eq!((refused.status, code(refused)), (REFUSED, "insufficient_quota".into()));
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() > 60, "{}", refused.header("retry-after"));
 }
 
 #[test]
