@@ -53,6 +53,9 @@ pub use submission::Submission;
 /// How long a request that is to be stored waits for that, before its client is told that nobody could serve it.
 pub const STORE_MAX: Millis = Millis(10_000);
 
+/// When a worker tries again after its alarm has failed: rarely, since what ails it is the storage or the configuration.
+pub const ALARM_REST: Millis = Millis::from_secs(30);
+
 /// How long a store that has failed is left alone.
 const STORE_REST: Millis = Millis(1000);
 

@@ -48,6 +48,9 @@ extern "C" {
     #[wasm_bindgen(js_name = askQueue)]
     pub(crate) fn ask_queue(namespace: &JsValue, path: &str, told: &[u8]) -> Promise;
 
+    #[wasm_bindgen(catch, js_name = atOnce)]
+    pub(crate) fn at_once(state: &JsValue, write: &mut dyn FnMut() -> Result<(), JsValue>) -> Result<(), JsValue>;
+
     #[wasm_bindgen]
     pub(crate) fn random() -> Vec<u8>;
 

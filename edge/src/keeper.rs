@@ -6,12 +6,13 @@ use tidegate_core::keeper::{Keeper as Merged, Report};
 use tidegate_core::time::Timestamp;
 use worker::{DurableObject, Env, Method, Request, Response, Result, SqlStorage, State, console_error, durable_object};
 
-use crate::clock;
 use crate::ledger::{self, Question};
+use crate::{clock, js};
 
 /// Merges what isolates report, and answers with what they should know.
 #[durable_object(fetch)]
 pub struct Keeper {
+    state: State,
     sql: SqlStorage,
     merged: RefCell<Merged>,
 }
@@ -26,7 +27,7 @@ impl DurableObject for Keeper {
         if let Err(error) = ledger::open(&sql) {
             console_error!("the ledger cannot be opened: {error}");
         }
-        Self { sql, merged: RefCell::new(merged.unwrap_or_default()) }
+        Self { state, sql, merged: RefCell::new(merged.unwrap_or_default()) }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -57,7 +58,11 @@ impl Keeper {
             self.sql.exec("INSERT OR REPLACE INTO keeper (id, state) VALUES (0, ?)", vec![merged.to_json().into()])?;
         }
         match &report.lines {
-            Some(lines) => ledger::store(&self.sql, now, report.reporter, lines),
+            // A line without its number would be billed again when it is told again.
+            Some(lines) => {
+                let mut store = || Ok(ledger::store(&self.sql, now, report.reporter, lines)?);
+                Ok(js::at_once(self.state.as_raw(), &mut store)?)
+            }
             None => Ok(()),
         }
     }

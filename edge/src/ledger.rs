@@ -75,7 +75,7 @@ pub(crate) fn open(sql: &SqlStorage) -> Result<()> {
     Ok(())
 }
 
-/// Stores lines of a reporter, each once, however often it is told. Without an await in between, all of it or nothing.
+/// Stores lines of a reporter, each once, however often it is told; to be done in one transaction.
 pub(crate) fn store(sql: &SqlStorage, now: Timestamp, reporter: u64, lines: &Lines) -> Result<()> {
     let number = |number: u64| SqlStorageValue::Integer(i64::try_from(number).unwrap_or(i64::MAX));
     let reporter = || SqlStorageValue::String(reporter.to_string());

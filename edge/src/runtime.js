@@ -64,6 +64,11 @@ export function askQueue(namespace, path, told) {
   return queue.fetch(`https://queue${path}`, { method: "POST", body: told.slice() });
 }
 
+/** Has a Durable Object store all that `write` writes, or nothing if that fails. */
+export function atOnce(state, write) {
+  state.storage.transactionSync(write);
+}
+
 /** As many random bytes as the core asks for. */
 export function random() {
   return crypto.getRandomValues(new Uint8Array(32));
@@ -105,6 +110,7 @@ export class Port {
   /** The exchange itself; gone once it is over. */
   #drive;
   #answer;
+  #fail;
   #controller;
   /** The attempts under way, by slot. */
   #attempts = [];
@@ -125,9 +131,10 @@ export class Port {
 
   /** The same for an exchange that no client waits for. */
   run(drive) {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.#drive = drive;
       this.#answer = resolve;
+      this.#fail = reject;
       this.#step();
     });
   }
@@ -187,7 +194,7 @@ export class Port {
         attempt.response = response;
         this.#tell(attempt, HEAD);
       },
-      (error) => this.#fail(attempt, error),
+      (error) => this.#broken(attempt, error),
     );
   }
 
@@ -245,7 +252,12 @@ export class Port {
     try {
       over = this.#drive === undefined || this.#drive.step();
     } catch (error) {
+      // A bug, of which whoever waits must hear: it is over, and cannot even be freed.
+      this.#drive = undefined;
+      this.close();
       this.#controller?.error(error);
+      this.#controller = undefined;
+      this.#fail(error);
       throw error;
     }
     if (!over) return;
@@ -270,14 +282,14 @@ export class Port {
     const { response } = attempt;
     if (attempt.over || response.body === null) {
       attempt.told = END;
-    } else if (attempt.reader === undefined && isSmall(response.headers)) {
+    } else if (attempt.reader === undefined && isSmall(response.headers) && !isPacked(response.headers)) {
       response.arrayBuffer().then(
         (body) => {
           attempt.over = true;
           attempt.piece = new Uint8Array(body);
           this.#tell(attempt, PIECE);
         },
-        (error) => this.#fail(attempt, error),
+        (error) => this.#broken(attempt, error),
       );
     } else {
       attempt.reader ??= response.body.getReader();
@@ -287,12 +299,12 @@ export class Port {
           attempt.piece = value;
           this.#tell(attempt, done ? END : PIECE);
         },
-        (error) => this.#fail(attempt, error),
+        (error) => this.#broken(attempt, error),
       );
     }
   }
 
-  #fail(attempt, error) {
+  #broken(attempt, error) {
     attempt.over = true;
     // The runtime words a refused connection, a reset and a body cut short alike, so that they cannot be told apart here.
     if (attempt === this.#attempts[attempt.slot]) console.debug(`an attempt failed: ${error}`);
@@ -353,6 +365,11 @@ async function gather(body, bytesMax, progress) {
 function isSmall(headers) {
   const length = headers.get("content-length");
   return length !== null && Number(length) <= AT_ONE_GO_BYTES;
+}
+
+/** Whether a body is larger than it is announced to be. */
+function isPacked(headers) {
+  return headers.get("content-encoding") !== null;
 }
 
 function pick(headers, names) {

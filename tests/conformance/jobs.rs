@@ -173,6 +173,19 @@ pub(crate) async fn operators_see_all_jobs(world: &World) {
     refused(survey("&status=lost").await, 400, "invalid_request");
 }
 
+pub(crate) async fn a_job_that_takes_long_holds_up_no_other(world: &World) {
+    world.a.answers_times("tarry-1", 1, 503).await;
+    world.a.fault("tarry-1", json!({"kind": "hang"})).await;
+    let slow = queued(world.ask("tarry").await);
+    wait::until("it to be carried out", async || (world.a.count("tarry-1").await == 2).then_some(())).await;
+    world.a.answers("brisk-1", 503).await;
+    let quick = queued(world.ask("brisk").await);
+    world.a.heal("brisk-1").await;
+    assert_eq!(over(&world.gateway, &quick).await["status"], "done");
+    assert_eq!(look(&world.gateway, &slow).await.expect(200).json()["status"], "running");
+    world.a.heal("tarry-1").await;
+}
+
 pub(crate) async fn what_is_too_large_is_not_queued(world: &World) {
     world.a.answers("bulky-1", 503).await;
     let mut body = question("bulky");
