@@ -55,6 +55,9 @@ pub fn read_headers() -> impl Iterator<Item = &'static str> {
 /// connections end; trying again at once would only spin.
 pub const ACCEPT_PAUSE: Millis = Millis(100);
 
+/// How long a command waits for the gateway that it asks: longer than the ledger's store may be held up.
+pub const COMMAND_WAIT: Millis = Millis::from_secs(15);
+
 /// What to do with a request whose head has come.
 #[derive(Debug)]
 pub enum Reception {

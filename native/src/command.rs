@@ -26,7 +26,7 @@ use crate::setup::{self, Setup};
 use crate::spend;
 use crate::store::ledger::Writer;
 
-/// The file that `check` reads when none is named.
+/// The file that is read when none is named, but for `serve`.
 const CONFIG_DEFAULT: &str = "tidegate.toml";
 
 /// Runs the command line. Exits with 0 when all went well, 1 when it could not be done or was cut off.
@@ -128,7 +128,7 @@ fn replay(file: &Path, config: Option<&Path>, as_json: bool) -> Result<ExitCode,
 }
 
 fn check(options: Options) -> Result<ExitCode, String> {
-    let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
+    let file = named_or_default(options.config)?;
     let config = setup::from_file(&file)?;
     config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
     config.check_durability()?;
@@ -140,18 +140,24 @@ fn check(options: Options) -> Result<ExitCode, String> {
 fn priced(options: Options, what: &Prices) -> Result<ExitCode, String> {
     say(&match what {
         Prices::Show { model } => prices::show(model),
-        Prices::Diff => {
-            let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
-            prices::diff(&setup::from_file(&file)?)
-        }
+        Prices::Diff => prices::diff(&setup::from_file(&named_or_default(options.config)?)?),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn drilled(options: Options, terms: &Drill) -> Result<ExitCode, String> {
-    let file = options.config.unwrap_or_else(|| PathBuf::from(CONFIG_DEFAULT));
-    say(&drill::run(&file, terms)?)?;
+    let told = if terms.claims { drill::claims(terms) } else { drill::run(&named_or_default(options.config)?, terms) };
+    say(&told?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration that a command is about.
+fn named_or_default(config: Option<PathBuf>) -> Result<PathBuf, String> {
+    match config {
+        Some(file) => Ok(file),
+        None if Path::new(CONFIG_DEFAULT).exists() => Ok(CONFIG_DEFAULT.into()),
+        None => Err(format!("there is no {CONFIG_DEFAULT} here. Name a configuration with --config FILE.")),
+    }
 }
 
 async fn sandbox(vendors: &[String]) -> Result<ExitCode, String> {
@@ -176,10 +182,15 @@ fn vendor_spec(text: &str) -> Result<VendorSpec, String> {
     let (name, port) = match text.split_once(':') {
         None => (text, None),
         Some((name, port)) => {
-            let port = port.parse().map_err(|_| format!("--vendor {text}: `{port}` is not a port"))?;
+            let port = port
+                .parse()
+                .map_err(|_| format!("--vendor {text}: `{port}` is not a port. Write NAME or NAME:PORT."))?;
             (name, Some(port))
         }
     };
+    if name.is_empty() {
+        return Err(format!("--vendor {text}: it has no name. Write NAME or NAME:PORT."));
+    }
     Ok(VendorSpec { name: name.to_owned(), profile: Profile::instant(), port })
 }
 

@@ -13,17 +13,14 @@ use tidegate_core::sim::drill::{self, CLAIMS_ABOUT, Claim, Day, OUTAGES, Report,
 use tidegate_core::time::Millis;
 
 use crate::cli::Drill;
+use crate::setup::text_of;
 
 /// The configuration whose author made the claims.
 const CLAIMED: &str = include_str!("../../presets/systems/circuit-breaker.toml");
 
 /// Runs what was asked for, and says what came of it.
 pub(crate) fn run(file: &Path, asked: &Drill) -> Result<String, String> {
-    if asked.claims {
-        return claims(asked);
-    }
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(file)?;
     let config = Config::from_toml(&text, &name, &assumed_secret).map_err(|errors| errors.to_string())?;
     let first = || config.routes.first().map_or_else(|| &config.targets[0].name, |route| &route.name).clone();
     let terms = Terms {
@@ -52,7 +49,8 @@ pub(crate) fn run(file: &Path, asked: &Drill) -> Result<String, String> {
     Ok(if asked.json { in_json(&reports) } else { table(&name, &reports) })
 }
 
-fn claims(asked: &Drill) -> Result<String, String> {
+/// Puts claims to the test, with the configuration of who made them.
+pub(crate) fn claims(asked: &Drill) -> Result<String, String> {
     let config = Config::from_toml(CLAIMED, "claims", &assumed_secret).map_err(|errors| errors.to_string())?;
     let bar = bar(1);
     let (days, claims) = drill::claims(&config, asked.seed, &mut |done| bar.set_position(done.into()))?;

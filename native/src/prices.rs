@@ -6,6 +6,8 @@ use std::path::Path;
 use tidegate_core::config::{Config, PricedBy};
 use tidegate_core::price::table::{self, Listed};
 
+use crate::setup::text_of;
+
 /// More would be no answer to a question about one model.
 const SHOWN_MAX: usize = 40;
 
@@ -58,9 +60,7 @@ fn one_line(tariff: &str) -> String {
 /// The configuration with the prices of the file that it names, which is looked for beside its own.
 pub(crate) fn with_file(config: Config, beside: &Path) -> Result<Config, String> {
     let Some(named) = config.prices.clone() else { return Ok(config) };
-    let path = beside.parent().unwrap_or(Path::new(".")).join(named);
-    let name = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(&beside.parent().unwrap_or(Path::new(".")).join(named))?;
     config.with_prices(&text, &name).map_err(|errors| errors.to_string())
 }
 

@@ -3,17 +3,21 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tidegate_core::api::COMMAND_WAIT;
 use tidegate_core::config::{Config, assumed_secret, toml_to_json};
 use tidegate_core::queue::Overview;
 use tidegate_core::record::{Account, Recording, fingerprint};
+use tidegate_core::reply::REQUEST_ID;
 use tidegate_core::sim::replay;
 
 use crate::cli::QueueTerms;
+use crate::setup::text_of;
 
 /// The variable with the key of a gateway's operator.
 const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
@@ -36,8 +40,8 @@ pub(crate) async fn queue(terms: &QueueTerms) -> Result<String, String> {
 /// What a gateway tells, as it is and as we understand it.
 async fn ask_for<T: DeserializeOwned>(url: &str, path: &[&str], query: &str) -> Result<(Value, T), String> {
     let body = ask_gateway(url, path, query).await?;
-    let told: Value = serde_json::from_slice(&body).map_err(|_| format!("what answers at {url} is no Tidegate"))?;
     let unknown = |error| format!("{url} answers in a form that this version does not know: {error}");
+    let told: Value = serde_json::from_slice(&body).map_err(unknown)?;
     let understood = T::deserialize(&told).map_err(unknown)?;
     Ok((told, understood))
 }
@@ -56,12 +60,18 @@ pub(crate) async fn ask_gateway(url: &str, path: &[&str], query: &str) -> Result
     let mut at = Url::parse(url).map_err(|error| format!("--url {url}: {error}"))?;
     at.path_segments_mut().map_err(|()| format!("--url {url}: not a URL of a server"))?.pop_if_empty().extend(path);
     at.set_query((!query.is_empty()).then_some(query));
-    let mut request = reqwest::Client::new().get(at);
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(COMMAND_WAIT.0)).build();
+    let mut request = client.map_err(|error| format!("the HTTP client cannot be made: {error}"))?.get(at);
     if let Ok(key) = std::env::var(ADMIN_KEY) {
         request = request.bearer_auth(key);
     }
     let failed = |error: reqwest::Error| format!("no answer from {url}: {}", causes(&error));
-    let body = request.send().await.map_err(failed)?.bytes().await.map_err(failed)?;
+    let response = request.send().await.map_err(failed)?;
+    let is_ours = response.headers().contains_key(REQUEST_ID);
+    let body = response.bytes().await.map_err(failed)?;
+    if !is_ours {
+        return Err(format!("what answers at {url} is no Tidegate"));
+    }
     let told: Option<Value> = serde_json::from_slice(&body).ok();
     match told.as_ref().and_then(|told| told["error"]["message"].as_str()) {
         Some(message) => Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)")),
@@ -82,8 +92,7 @@ fn causes(error: &dyn Error) -> String {
 
 /// Lives through the recordings in a file again. Also says whether all is as it was, where it should be.
 pub(crate) fn review(file: &Path, config: Option<&Path>, as_json: bool) -> Result<(String, bool), String> {
-    let name = file.display();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(file)?;
     let other = config.map(other_config).transpose()?;
     let (mut told, mut is_well) = (String::new(), true);
     for recording in Recording::read_all(&text).map_err(|damaged| format!("{name}, {damaged}"))? {
@@ -108,7 +117,6 @@ pub(crate) fn review(file: &Path, config: Option<&Path>, as_json: bool) -> Resul
 
 /// Another configuration, without its secrets.
 fn other_config(file: &Path) -> Result<String, String> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(file)?;
     toml_to_json(&text, &name).map_err(|errors| errors.to_string())
 }

@@ -147,10 +147,18 @@ pub(crate) fn from_file(file: &Path) -> Result<Config, String> {
 }
 
 fn read(file: &Path) -> Result<(Config, String), String> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(file)?;
     let config = Config::from_toml(&text, &name, &environment).map_err(|errors| errors.to_string())?;
     Ok((prices::with_file(config, file)?, text))
+}
+
+/// The name of a file and the text in it.
+pub(crate) fn text_of(file: &Path) -> Result<(String, String), String> {
+    let name = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok((name, text)),
+        Err(error) => Err(format!("{name} cannot be read: {error}")),
+    }
 }
 
 /// A variable of the environment; an empty one is as good as none.

@@ -7,6 +7,7 @@ use tidegate_core::ledger::{About, Query};
 
 use crate::cli::LedgerTerms;
 use crate::review::{ask_gateway, query_of};
+use crate::setup::text_of;
 use crate::store::Store;
 use crate::store::ledger::ask;
 
@@ -60,8 +61,7 @@ fn file(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<Option<PathBuf>,
         return Ok(terms.file.clone());
     }
     let Some(file) = config else { return Ok(None) };
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(&file).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let (name, text) = text_of(&file)?;
     let config = Config::from_toml(&text, &name, &assumed_secret).map_err(|errors| errors.to_string())?;
     match config.store {
         Some(store) if store.kind == StoreKind::Sqlite => Ok(Some(store.path.into())),

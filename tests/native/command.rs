@@ -64,6 +64,23 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn where_there_is_no_configuration_it_is_said_how_to_name_one() {
+    let scratch = Scratch::new();
+    for command in [&["check"][..], &["drill"], &["prices", "diff"]] {
+        let (well, said) = run(tidegate(command).current_dir(scratch.path()));
+        assert!(!well && said.contains("there is no tidegate.toml here") && said.contains("--config FILE"), "{said}");
+    }
+}
+
+#[test]
+fn a_sandboxs_vendor_needs_a_name_and_a_port_may_be_a_port() {
+    for (vendor, wrong) in [(":9001", "it has no name"), ("a:90001", "`90001` is not a port"), ("a:b", "`b` is not")] {
+        let (well, said) = run(&mut tidegate(&["sandbox", "--vendor", vendor]));
+        assert!(!well && said.contains(wrong) && said.contains("NAME:PORT"), "{said}");
+    }
+}
+
+#[test]
 fn an_open_door_is_refused() {
     let scratch = Scratch::new();
     let file = write(&scratch, CONFIG);

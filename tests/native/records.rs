@@ -1,7 +1,10 @@
 //! What was decided, looked at afterwards: `tidegate explain`, `--record` and `tidegate replay`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use serde_json::{Value, json};
 use tidegate_tests::gateway::Scratch;
@@ -103,6 +106,38 @@ fn nobody_there_is_said_plainly() {
     assert!(!well && said.contains("no answer from http://127.0.0.1:9: "), "{said}");
     let (well, said) = run(&mut tidegate(&["replay", "no-such.jsonl"]));
     assert!(!well && said.contains("no-such.jsonl cannot be read"), "{said}");
+}
+
+/// What a server that answers with `page` is taken for, or one that says nothing at all.
+fn taken_for(page: Option<&str>) -> (bool, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let page = page.map(|page| format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len()));
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it is asked");
+        let mut asked = [0; 4096];
+        let _ = stream.read(&mut asked);
+        // Without a page it waits until whoever has asked gives up.
+        let _ = match page {
+            Some(page) => stream.write_all(page.as_bytes()).map(|()| 0),
+            None => stream.read(&mut asked),
+        };
+    });
+    let told = run(tidegate(&["ledger", "--url", &url]).env("NO_PROXY", "*"));
+    server.join().expect("it does not panic");
+    told
+}
+
+#[test]
+fn what_is_no_gateway_is_not_believed() {
+    let (well, said) = taken_for(Some("<html>Welcome to nginx!</html>"));
+    assert!(!well && said.contains("is no Tidegate") && !said.contains("html"), "{said}");
+}
+
+#[test]
+fn a_gateway_that_says_nothing_is_not_waited_for_for_ever() {
+    let (well, said) = taken_for(None);
+    assert!(!well && said.contains("no answer from http://127.0.0.1:") && said.contains("timed out"), "{said}");
 }
 
 #[tokio::test]
