@@ -15,29 +15,30 @@ use tidegate_core::time::Millis;
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, about, long_about = None)]
 pub struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, env = "TIDEGATE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) options: Options,
+    pub(crate) serving: Serving,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
+/// `tidegate serve`, and `tidegate` alone.
 #[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// The configuration file.
-    #[arg(long, global = true, env = "TIDEGATE_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+pub(crate) struct Serving {
     /// Where to listen, instead of what the configuration says.
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
     /// Write what is decided about each request to the end of this file, for `tidegate replay`. Never what is said.
-    #[arg(long, global = true, env = "TIDEGATE_RECORD", value_name = "FILE")]
+    #[arg(long, env = "TIDEGATE_RECORD", value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve (the default).
-    Serve,
+    Serve(Serving),
     /// Say what a running gateway decided about a request, and why.
     ///
     /// The gateway's admin key, where it has one, is read from `TIDEGATE_ADMIN_KEY`.
@@ -71,7 +72,11 @@ pub(crate) enum Command {
     /// The gateway's admin key, where it has one, is read from `TIDEGATE_ADMIN_KEY`.
     Queue(QueueTerms),
     /// Check the configuration and the keys it needs, and say everything that is wrong with it.
-    Check,
+    Check {
+        /// Where it would listen, instead of what the configuration says.
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<String>,
+    },
     /// Live through disasters in simulation, with the clients and vendors of this configuration, with Tidegate and without.
     Drill(Drill),
     /// Say what models cost.
@@ -85,6 +90,13 @@ pub(crate) enum Command {
         #[arg(long = "vendor", value_name = "NAME[:PORT]")]
         vendors: Vec<String>,
     },
+}
+
+impl Serving {
+    /// What is said behind the command, and else what is said before it.
+    pub(crate) fn or(self, before: Self) -> Self {
+        Self { listen: self.listen.or(before.listen), record: self.record.or(before.record) }
+    }
 }
 
 /// `tidegate ledger`.

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
-use crate::cli::{Cli, Command, Drill, LedgerTerms, Options, Prices, QueueTerms};
+use crate::cli::{Cli, Command, Drill, LedgerTerms, Prices, QueueTerms, Serving};
 use crate::drill;
 use crate::prices;
 use crate::recorder::Recorder;
@@ -39,19 +39,27 @@ pub fn run(cli: Cli) -> ExitCode {
         Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
     };
     let result = runtime.block_on(async {
-        match cli.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve(cli.options).await,
-            Command::Explain { id, url, json } => explain(&id, &url, json).await,
-            Command::Replay { file, json } => replay(&file, cli.options.config.as_deref(), json),
-            Command::Ledger(terms) => ledger(&terms, cli.options.config).await,
-            Command::Queue(terms) => queue(&terms).await,
-            Command::Check => check(cli.options),
-            Command::Prices { what } => priced(cli.options, &what),
-            Command::Drill(terms) => drilled(cli.options, &terms),
-            Command::Sandbox { vendors } => sandbox(&vendors).await,
+        let Cli { config, serving, command } = cli;
+        match command {
+            None => serve(config.as_deref(), serving).await,
+            Some(command) => carry_out(command, config, serving).await,
         }
     });
     result.unwrap_or_else(|message| failed(&message))
+}
+
+async fn carry_out(command: Command, config: Option<PathBuf>, serving: Serving) -> Result<ExitCode, String> {
+    match command {
+        Command::Serve(own) => serve(config.as_deref(), own.or(serving)).await,
+        Command::Explain { id, url, json } => explain(&id, &url, json).await,
+        Command::Replay { file, json } => replay(&file, config.as_deref(), json),
+        Command::Ledger(terms) => ledger(&terms, config).await,
+        Command::Queue(terms) => queue(&terms).await,
+        Command::Check { listen } => check(config, listen.as_deref()),
+        Command::Prices { what } => priced(config, &what),
+        Command::Drill(terms) => drilled(config, &terms),
+        Command::Sandbox { vendors } => sandbox(&vendors).await,
+    }
 }
 
 /// Logs to standard error, what `RUST_LOG` says, and else all but what is for debugging.
@@ -71,12 +79,12 @@ fn start_logging() -> Result<(), String> {
     Ok(())
 }
 
-async fn serve(options: Options) -> Result<ExitCode, String> {
-    let Setup { mut config, source, sandbox, remarks } = setup::set_up(options.config.as_deref()).await?;
-    if options.record.is_some() {
+async fn serve(file: Option<&Path>, serving: Serving) -> Result<ExitCode, String> {
+    let Setup { mut config, source, sandbox, remarks } = setup::set_up(file).await?;
+    if serving.record.is_some() {
         config.keep_records_for_writing();
     }
-    let listen = options.listen.unwrap_or_else(|| config.server.listen.clone());
+    let listen = serving.listen.unwrap_or_else(|| config.server.listen.clone());
     config.check_exposure(&listen)?;
     config.check_durability()?;
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
@@ -86,7 +94,7 @@ async fn serve(options: Options) -> Result<ExitCode, String> {
     let seed = RandomState::new().hash_one(address);
     let app = Arc::new(App::new(config, seed)?);
     let ledger = Writer::start(&app)?;
-    let recorder = options.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
+    let recorder = serving.record.map(|file| record(&file, &source, seed, &app)).transpose()?;
     // That nobody takes the greeting in is no reason not to serve.
     say(&greeting(&app, &address.to_string(), &remarks)).unwrap_or_else(|why| warn!("{why}"));
     let told_to_stop = async || {
@@ -127,26 +135,26 @@ fn replay(file: &Path, config: Option<&Path>, as_json: bool) -> Result<ExitCode,
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(options: Options) -> Result<ExitCode, String> {
-    let file = named_or_default(options.config)?;
+fn check(config: Option<PathBuf>, listen: Option<&str>) -> Result<ExitCode, String> {
+    let file = named_or_default(config)?;
     let config = setup::from_file(&file)?;
-    config.check_exposure(options.listen.as_deref().unwrap_or(&config.server.listen))?;
+    config.check_exposure(listen.unwrap_or(&config.server.listen))?;
     config.check_durability()?;
     let (targets, routes) = (config.targets.len(), config.routes.len());
     say(&format!("{}: fine. {targets} targets, {routes} routes.\n", file.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn priced(options: Options, what: &Prices) -> Result<ExitCode, String> {
+fn priced(config: Option<PathBuf>, what: &Prices) -> Result<ExitCode, String> {
     say(&match what {
         Prices::Show { model } => prices::show(model),
-        Prices::Diff => prices::diff(&setup::from_file(&named_or_default(options.config)?)?),
+        Prices::Diff => prices::diff(&setup::from_file(&named_or_default(config)?)?),
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn drilled(options: Options, terms: &Drill) -> Result<ExitCode, String> {
-    let told = if terms.claims { drill::claims(terms) } else { drill::run(&named_or_default(options.config)?, terms) };
+fn drilled(config: Option<PathBuf>, terms: &Drill) -> Result<ExitCode, String> {
+    let told = if terms.claims { drill::claims(terms) } else { drill::run(&named_or_default(config)?, terms) };
     say(&told?)?;
     Ok(ExitCode::SUCCESS)
 }

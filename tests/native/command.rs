@@ -81,6 +81,16 @@ fn a_sandboxs_vendor_needs_a_name_and_a_port_may_be_a_port() {
 }
 
 #[test]
+fn what_a_command_has_no_use_for_is_refused() {
+    for command in [&["explain", "tg-1"][..], &["ledger"], &["drill"], &["sandbox"], &["prices", "show", "gpt"]] {
+        for option in ["--listen", "--record"] {
+            let (well, said) = run(tidegate(command).args([option, "127.0.0.1:0"]));
+            assert!(!well && said.contains(&format!("unexpected argument '{option}'")), "{said}");
+        }
+    }
+}
+
+#[test]
 fn an_open_door_is_refused() {
     let scratch = Scratch::new();
     let file = write(&scratch, CONFIG);
