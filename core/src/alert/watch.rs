@@ -77,7 +77,7 @@ pub(crate) struct Sample {
 pub(crate) struct Took {
     /// Whether that is until the first token of a stream, or until the end of an answer in whole.
     is_stream: bool,
-    took: Millis,
+    length: Millis,
     /// Whether it was given up then, and would have taken longer.
     at_least: bool,
 }
@@ -92,7 +92,7 @@ impl Sample {
             (Outcome::Neutral, None) => Some((took, true)),
             _ => None,
         };
-        let took = timed.filter(|_| !is_probe).map(|(took, at_least)| Took { is_stream: stream, took, at_least });
+        let took = timed.filter(|_| !is_probe).map(|(length, at_least)| Took { is_stream: stream, length, at_least });
         Self { verdict: outcome.verdict(false), took }
     }
 
@@ -222,9 +222,9 @@ impl Watch {
         if let Some(failed) = failed {
             count(&mut tally.attempts, &mut tally.failed, failed);
         }
-        let Some(Took { is_stream, took, at_least }) = sample.took else { return };
+        let Some(Took { is_stream, length, at_least }) = sample.took else { return };
         let limit = if is_stream { policy.first_token } else { policy.answer };
-        let is_slow = limit.is_some_and(|limit| took > limit);
+        let is_slow = limit.is_some_and(|limit| length > limit);
         // Of one that was given up in time it is not known how long it would have taken.
         if is_slow || !at_least {
             if is_stream {

@@ -151,10 +151,8 @@ impl Gateway {
     }
 
     fn clear_alerts(&mut self, now: Timestamp) {
-        if !self.alerting.as_ref().is_some_and(|alerting| alerting.alerts.due_at().is_some_and(|at| at <= now)) {
-            return;
-        }
-        let Some(mut alerting) = self.alerting.take() else { return };
+        let is_due = |alerting: &mut Box<Alerting>| alerting.alerts.due_at().is_some_and(|at| at <= now);
+        let Some(mut alerting) = self.alerting.take_if(is_due) else { return };
         let cleared = alerting.alerts.clear(now, |id| self.is_down(now, id));
         self.alerting = Some(alerting);
         self.tell_alerts(cleared);

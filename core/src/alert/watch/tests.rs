@@ -53,7 +53,7 @@ impl Watching {
     }
 
     fn answers(&mut self, count: u32, ms: u64, is_stream: bool) -> Vec<String> {
-        let took = Some(Took { is_stream, took: Millis(ms), at_least: false });
+        let took = Some(Took { is_stream, length: Millis(ms), at_least: false });
         (0..count).flat_map(|_| self.note(Verdict::Success, took)).collect()
     }
 
@@ -238,7 +238,7 @@ proptest! {
                 prop_assert!(quiet >= Millis(5000), "{entry:?} cleared after {quiet}");
             }
             pasts[nth].push((now, verdict, ms));
-            let took = (verdict == Verdict::Success).then_some(Took { is_stream: false, took: Millis(ms), at_least: false });
+            let took = (verdict == Verdict::Success).then_some(Took { is_stream: false, length: Millis(ms), at_least: false });
             let raised = watching.alerts.note(now, &watching.config, places[nth], Sample { verdict, took });
             let mut expected = Vec::new();
             for kind in [Kind::Answer, Kind::ErrorRate, Kind::Failures] {

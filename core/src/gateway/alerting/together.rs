@@ -55,7 +55,9 @@ impl Sharing {
         self.taken = self.taken.max(told.until);
         // Where there is no webhook, nobody waits for them.
         if let Some(outbox) = outbox {
-            news.iter().for_each(|aged| outbox.push(aged.entry(now)));
+            for aged in news {
+                outbox.push(aged.entry(now));
+            }
         }
     }
 
@@ -169,8 +171,8 @@ webhook = { env = "HOOK" }
             let Some(Message { id, body, .. }) = gateway.poll_message() else { return false };
             if status.is_some() {
                 let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-                let states = body["alerts"].as_array().unwrap().iter().map(|alert| alert["state"].as_str().unwrap());
-                self.posted.extend(states.map(|state| (nth, state.to_owned())));
+                let told = body["alerts"].as_array().unwrap().iter().map(|alert| alert["state"].as_str().unwrap());
+                self.posted.extend(told.map(|state| (nth, state.to_owned())));
             }
             gateway.handle_message(self.now, id, status);
             true
