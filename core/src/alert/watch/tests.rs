@@ -1,3 +1,5 @@
+//! A watch by itself: its thresholds one by one, and then all of them against a recount of what has happened.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Alerts in a world: from the attempts that raise them to the page and the webhook.
+
 use serde_json::{Value, json};
 
 use crate::api::{Incoming, Reception};
