@@ -2,9 +2,9 @@
 //!
 //! Load generator, gateway and an instant vendor share one CPU, so that nothing depends on where the scheduler puts them;
 //! direct, pass-through and Tidegate, which passes on, translates, and keeps a ledger, take turns within each round, so that
-//! whatever drifts drifts for all; and the figures are medians over rounds. CPU time per request is that of the gateway process alone, from the kernel's own
-//! accounting: as a ratio to the pass-through in the same round it repeats within a few percent, where throughput and the
-//! 99th percentile do not.
+//! whatever drifts drifts for all; and the figures are medians over rounds. CPU time per request is that of the gateway
+//! process alone, from the kernel's own accounting: as a ratio to the pass-through in the same round it repeats within a
+//! few percent, where throughput and the 99th percentile do not.
 
 mod report;
 

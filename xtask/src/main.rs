@@ -1,4 +1,4 @@
-//! The project's machinery: `cargo xtask setup | test | fuzz | edge | bench`.
+//! The project's machinery: `cargo xtask setup | test | fuzz | edge | bench | prices`.
 //!
 //! Nothing but rustup, node with npm, and python3 is assumed, and nothing is installed globally: tools, npm packages and
 //! the Python environment go into the project's cache (see [`place`]), once, and only when missing.
@@ -58,17 +58,26 @@ fn dispatch() -> anyhow::Result<ExitCode> {
     };
     match command.to_str() {
         Some("setup") => {
-            if let Some(extra) = args.next()? {
-                return Err(extra.unexpected().into());
-            }
+            no_more(args)?;
             setup::everything()?;
         }
         Some("test") => return test::main(args),
         Some("fuzz") => return fuzz::main(args),
         Some("edge") => edge::main(args)?,
-        Some("prices") => prices::main()?,
+        Some("prices") => {
+            no_more(args)?;
+            prices::main()?;
+        }
         Some("bench") => bench::main(args)?,
         _ => anyhow::bail!("no such command: {}\n\n{USAGE}", command.display()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An argument that says nothing to a command is a mistake.
+fn no_more(mut args: lexopt::Parser) -> anyhow::Result<()> {
+    match args.next()? {
+        Some(extra) => Err(extra.unexpected().into()),
+        None => Ok(()),
+    }
 }
