@@ -76,8 +76,8 @@ pub struct Gateway {
     limits: Limiting,
     /// Whether other gateways keep them too.
     shares_limits: bool,
-    /// When they were told of this one's use.
-    told_at: Timestamp,
+    /// When they were told of this one's use, by the numbers of the reports.
+    told_at: VecDeque<(u64, Timestamp)>,
     retries: RetryBudget,
     caches: Vec<Option<Cache>>,
     /// By [`RouteId`](crate::config::RouteId).
@@ -209,7 +209,7 @@ impl Gateway {
             headers: config.vendors.iter().map(vendor_headers).collect(),
             limits: Limiting::new(&config),
             shares_limits: false,
-            told_at: Timestamp(0),
+            told_at: VecDeque::new(),
             retries: RetryBudget::new(config.retry_share_permille),
             caches: caching::caches(&config),
             hedging: vec![Hedging::default(); config.routes.len()],

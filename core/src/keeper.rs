@@ -234,7 +234,7 @@ impl Keeper {
                 (None, State::HalfOpen) => {}
             }
         }
-        let has_spent = self.limits.take_in(now, report.reporter, report.sequence == 1, &report.used);
+        let has_spent = self.limits.take_in(now, report.reporter, report.sequence, &report.used);
         let is_alarmed =
             report.alerts.as_ref().is_some_and(|standing| self.alerts.take_in(now, report.reporter, standing));
         // What has been used in a minute is forgotten in a minute: not worth writing down each second.

@@ -13,6 +13,9 @@ use crate::limit::{Allowance, Bucket, Budget, Dimension};
 use crate::price::Picodollars;
 use crate::time::Timestamp;
 
+/// Reports whose answers are awaited, at most: those of some seconds in which many requests are let in and settled.
+const UNANSWERED_MAX: usize = 1024;
+
 /// A limit that is kept together.
 enum Shared<'l> {
     Rate(&'l mut Bucket),
@@ -57,7 +60,10 @@ impl Gateway {
 
     fn all_used(&mut self, now: Timestamp) -> Vec<Used> {
         self.hear_again(now);
-        self.told_at = now;
+        if self.told_at.len() == UNANSWERED_MAX {
+            self.told_at.pop_front();
+        }
+        self.told_at.push_back((self.reports + 1, now));
         for client in &mut self.limits.clients {
             client.told = client.budget.as_ref().map(|budget| budget.told(now));
         }
@@ -80,14 +86,19 @@ impl Gateway {
         if !self.shares_limits {
             return;
         }
-        let told_at = self.told_at;
         let levels: BTreeMap<&str, &Level> = levels.iter().map(|level| (level.limit.as_str(), level)).collect();
         for (limit, shared) in self.limits.shared(&self.config) {
             // Of what the keeper does not know, nobody has told.
             let Some(Level { used, among, grant, .. }) = levels.get(limit.as_str()) else { continue };
             match (shared, grant) {
                 (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among),
-                (Shared::Money(budget), Some(grant)) => budget.hear(now, told_at, Picodollars(*used), grant),
+                (Shared::Money(budget), Some(grant)) => {
+                    // What answers none of them was set aside for nobody, or too long ago.
+                    let place = self.told_at.binary_search_by_key(&grant.sequence, |(sequence, _)| *sequence);
+                    if let Ok(place) = place {
+                        budget.hear(now, self.told_at[place].1, Picodollars(*used), grant);
+                    }
+                }
                 (Shared::Money(_), None) => {}
             }
         }
@@ -142,7 +153,7 @@ mod tests {
     use crate::config::TargetId;
     use crate::gateway::tests::settlement;
     use crate::gateway::{Permit, Settlement};
-    use crate::keeper::{Keeper, Report};
+    use crate::keeper::{Keeper, Report, View};
     use crate::limit::Need;
     use crate::price::Usage;
     use crate::time::Millis;
@@ -275,6 +286,29 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
     }
 
     #[test]
+    fn an_answer_that_another_has_overtaken_sets_nothing_aside() {
+        let mut gateways = gateways_with(2, "1d");
+        let mut keeper = Keeper::default();
+        // Its reports reach the keeper one after the other, and the answer to the first comes last.
+        let mut tell = |gateway: &mut Gateway| {
+            let report = gateway.poll_first_report(NOW).unwrap();
+            keeper.handle_report(NOW, &report);
+            keeper.view_for(NOW, Some(report.reporter))
+        };
+        let late = tell(&mut gateways[0]);
+        let other = tell(&mut gateways[1]);
+        gateways[1].handle_view(NOW, &other);
+        let latest = tell(&mut gateways[0]);
+        gateways[0].handle_view(NOW, &latest);
+        gateways[0].handle_view(NOW, &late);
+        let other = tell(&mut gateways[1]);
+        gateways[1].handle_view(NOW, &other);
+        assert!(admit(&mut gateways[1], NOW, Some(0), 25).is_some(), "half of the other half");
+        assert!(admit(&mut gateways[0], NOW, Some(0), 51).is_none(), "alone it might have had all");
+        assert!(admit(&mut gateways[0], NOW, Some(0), 50).is_some());
+    }
+
+    #[test]
     fn a_budget_for_another_period_is_another_budget() {
         let mut keeper = Keeper::default();
         let noon = Timestamp(20_000 * 86_400_000 + 43_200_000);
@@ -290,12 +324,13 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
         /// as long as requests cost no more than was expected and what was spent is told before the share runs out.
         #[test]
         fn a_budget_is_kept_by_all_together(
-            events in prop::collection::vec((0_usize..3, 0_u64..1500, 1_u64..30, 0_u64..30, 0_u8..6), 1..200),
+            events in prop::collection::vec((0_usize..3, 0_u64..1500, 1_u64..30, 0_u64..30, 0_u8..8), 1..200),
         ) {
             let mut gateways = gateways(3);
             let mut keeper = Keeper::default();
             let mut now = NOW;
             let mut out: Vec<(usize, Permit, u64)> = Vec::new();
+            let mut late: Vec<(usize, View)> = Vec::new();
             let mut spent = 0;
             for (nth, wait, expected, cost, what) in events {
                 now = now + Millis(wait);
@@ -308,6 +343,14 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
                     }
                     // A report whose answer is lost.
                     2 => drop(gateways[nth].poll_report(now).map(|report| keeper.handle_report(now, &report))),
+                    3 => late.extend(gateways[nth].poll_report(now).map(|report| {
+                        keeper.handle_report(now, &report);
+                        (nth, keeper.view_for(now, Some(report.reporter)))
+                    })),
+                    4 if !late.is_empty() => {
+                        let (of, view) = late.swap_remove(nth % late.len());
+                        gateways[of].handle_view(now, &view);
+                    }
                     _ => {
                         talk(&mut keeper, &mut gateways[nth], now);
                         let permit = admit(&mut gateways[nth], now, Some(0), expected);

@@ -78,6 +78,9 @@ pub struct Grant {
     pub share: u64,
     /// What the gateway had told of its own use by then: what it has used since is of this share.
     pub told: u64,
+    /// The number of the report in which it told that: answers may overtake each other.
+    #[serde(default)]
+    pub sequence: u64,
 }
 
 /// All of them.
@@ -90,6 +93,7 @@ struct Shared {
     of: Kind,
     /// What has been used and has not drained: one of it is `period_ms`, and each millisecond drains `amount`. In whole
     /// numbers, as in a bucket, or what is told of often would never drain.
+    #[serde(default)]
     water: u64,
     at: Timestamp,
     /// Money of gateways that are not remembered.
@@ -105,11 +109,14 @@ struct Known {
     at: Timestamp,
     /// Money that is set aside for it, as long as it is heard of.
     share: u64,
+    /// The number of the report in which it was heard of last.
+    #[serde(default)]
+    sequence: u64,
 }
 
 impl Limits {
     /// Takes in what a gateway has used. Says whether it has spent anything, which has to be stored.
-    pub(super) fn take_in(&mut self, now: Timestamp, reporter: u64, is_first: bool, used: &[Used]) -> bool {
+    pub(super) fn take_in(&mut self, now: Timestamp, reporter: u64, sequence: u64, used: &[Used]) -> bool {
         let mut has_spent = false;
         for used in used {
             if !self.0.contains_key(&used.limit) && self.make_room(now) {
@@ -117,7 +124,7 @@ impl Limits {
             }
             let Some(shared) = self.0.get_mut(&used.limit) else { continue };
             let before = shared.by.get(&reporter).map_or(0, |known| known.used);
-            shared.note(now, reporter, is_first, used);
+            shared.note(now, reporter, sequence, used);
             has_spent |= matches!(used.of, Kind::Money { .. }) && used.used != before;
         }
         has_spent
@@ -146,7 +153,7 @@ impl Shared {
         Self { of, water: 0, at: now, forgotten: 0, by: BTreeMap::new() }
     }
 
-    fn note(&mut self, now: Timestamp, reporter: u64, is_first: bool, told: &Used) {
+    fn note(&mut self, now: Timestamp, reporter: u64, sequence: u64, told: &Used) {
         match (self.of, told.of) {
             // Whoever has not noticed that a new period has begun tells of one that is over.
             (Kind::Money { period: known, .. }, Kind::Money { period, .. }) if period < known => return,
@@ -155,7 +162,7 @@ impl Shared {
             (_, of) => self.of = of,
         }
         // Of a gateway that is not known and has told before, it is not known what has drained already.
-        let unknown = if is_first { 0 } else { told.used };
+        let unknown = if sequence == 1 { 0 } else { told.used };
         let last = self.by.get(&reporter).map_or(unknown, |known| known.used);
         let more = told.used.saturating_sub(last);
         // Refunds come too late to be taken back where it drains.
@@ -168,9 +175,9 @@ impl Shared {
         }
         let at = self.by.get(&reporter).map_or(now, |known| known.at);
         let at = if more > 0 || is_money { now } else { at };
-        self.by.insert(reporter, Known { used, at, share: 0 });
+        self.by.insert(reporter, Known { used, at, share: 0, sequence });
         let share = self.share(now, reporter);
-        self.by.insert(reporter, Known { used, at, share });
+        self.by.insert(reporter, Known { used, at, share, sequence });
     }
 
     /// What can be set aside for a gateway: its part of what has neither been spent nor been set aside for another. What a
@@ -194,8 +201,8 @@ impl Shared {
             Kind::Money { period, .. } => {
                 let spent = others().map(|(_, known)| known.used).fold(self.forgotten, u64::saturating_add);
                 let own = reporter.and_then(|reporter| self.by.get(&reporter));
-                let (share, told) = own.map_or((0, 0), |own| (own.share, own.used));
-                (spent, Some(Grant { period, share, told }))
+                let (share, told, sequence) = own.map_or((0, 0, 0), |own| (own.share, own.used, own.sequence));
+                (spent, Some(Grant { period, share, told, sequence }))
             }
         };
         Level { limit: limit.to_owned(), used, among: active + 1, grant }
@@ -264,12 +271,12 @@ mod tests {
     #[test]
     fn what_all_have_used_adds_up_and_drains() {
         let mut limits = Limits::default();
-        assert!(!limits.take_in(NOW, 1, true, &used(20, SIXTY)), "nothing worth storing");
-        limits.take_in(NOW, 2, true, &used(30, SIXTY));
+        assert!(!limits.take_in(NOW, 1, 1, &used(20, SIXTY)), "nothing worth storing");
+        limits.take_in(NOW, 2, 1, &used(30, SIXTY));
         assert_eq!(level(&limits, NOW, Some(1)), (50, 2));
         assert_eq!(level(&limits, NOW, None), (50, 3), "a newcomer makes one more");
         assert_eq!(level(&limits, NOW + Millis(20_000), Some(1)), (30, 1), "the other has been silent");
-        limits.take_in(NOW + Millis(20_000), 2, true, &used(35, SIXTY));
+        limits.take_in(NOW + Millis(20_000), 2, 1, &used(35, SIXTY));
         assert_eq!(level(&limits, NOW + Millis(20_000), Some(1)), (35, 2), "only what is new");
     }
 
@@ -277,22 +284,22 @@ mod tests {
     fn what_is_repeated_or_was_lost_counts_once() {
         let mut limits = Limits::default();
         for told in [20, 20, 10, 20] {
-            limits.take_in(NOW, 1, true, &used(told, SIXTY));
+            limits.take_in(NOW, 1, 1, &used(told, SIXTY));
         }
         assert_eq!(level(&limits, NOW, Some(2)).0, 20);
         // The report that would have said 30 is lost.
-        limits.take_in(NOW, 1, true, &used(40, SIXTY));
+        limits.take_in(NOW, 1, 1, &used(40, SIXTY));
         assert_eq!(level(&limits, NOW, Some(2)).0, 40);
-        limits.take_in(NOW, 1, true, &used(u64::MAX, SIXTY));
+        limits.take_in(NOW, 1, 1, &used(u64::MAX, SIXTY));
         assert_eq!(level(&limits, NOW, Some(2)).0, 120, "room again after two periods, whatever is told");
     }
 
     #[test]
     fn a_keeper_that_has_forgotten_begins_to_count_anew() {
         let mut limits = Limits::default();
-        limits.take_in(NOW, 1, false, &used(5000, SIXTY));
+        limits.take_in(NOW, 1, 2, &used(5000, SIXTY));
         assert_eq!(level(&limits, NOW, None).0, 0);
-        limits.take_in(NOW, 1, false, &used(5010, SIXTY));
+        limits.take_in(NOW, 1, 2, &used(5010, SIXTY));
         assert_eq!(level(&limits, NOW, None).0, 10);
     }
 
@@ -300,9 +307,9 @@ mod tests {
     fn it_drains_however_often_it_is_told_of() {
         let one = Kind::Rate { amount: 1, period_ms: Millis(60_000) };
         let mut limits = Limits::default();
-        limits.take_in(NOW, 1, true, &used(1, one));
+        limits.take_in(NOW, 1, 1, &used(1, one));
         for ms in (0..60_000).step_by(10) {
-            limits.take_in(NOW + Millis(ms), 2, true, &used(0, one));
+            limits.take_in(NOW + Millis(ms), 2, 1, &used(0, one));
             assert_eq!(level(&limits, NOW + Millis(ms), None).0, 1);
         }
         assert_eq!(level(&limits, NOW + Millis(60_000), None).0, 0);
@@ -314,9 +321,9 @@ mod tests {
         let (old, new) = (Kind::Money { limit: 1000, period: 7 }, Kind::Money { limit: 2000, period: 7 });
         for (old, new) in [(SIXTY, hundred), (old, new)] {
             let mut limits = Limits::default();
-            limits.take_in(NOW, 1, true, &used(50, old));
-            limits.take_in(NOW, 2, true, &used(5, new));
-            limits.take_in(NOW, 1, false, &used(50, old));
+            limits.take_in(NOW, 1, 1, &used(50, old));
+            limits.take_in(NOW, 2, 1, &used(5, new));
+            limits.take_in(NOW, 1, 2, &used(50, old));
             assert_eq!(level(&limits, NOW, None).0, 55);
         }
     }
@@ -326,10 +333,10 @@ mod tests {
         let limit = |name: String| Used { limit: name, used: 1, of: SIXTY };
         let all: Vec<Used> = (0..LIMITS_MAX).map(|nth| limit(format!("limit/{nth}"))).collect();
         let mut limits = Limits::default();
-        limits.take_in(NOW, 1, true, &all);
+        limits.take_in(NOW, 1, 1, &all);
         let later = NOW + ACTIVE;
-        limits.take_in(later, 1, false, &all[1..]);
-        limits.take_in(later, 1, false, &[limit("new".into()), limit("too many".into())]);
+        limits.take_in(later, 1, 2, &all[1..]);
+        limits.take_in(later, 1, 2, &[limit("new".into()), limit("too many".into())]);
         let known = |name: &str| limits.levels(later, None).iter().any(|level| level.limit == name);
         assert_eq!(["new", "limit/0", "limit/1", "too many"].map(known), [true, false, true, false]);
     }
@@ -339,7 +346,7 @@ mod tests {
         let absurd = Kind::Rate { amount: u64::MAX, period_ms: Millis(u64::MAX) };
         let mut limits = Limits::default();
         for now in [NOW, Timestamp(u64::MAX)] {
-            limits.take_in(now, 1, true, &used(u64::MAX, absurd));
+            limits.take_in(now, 1, 1, &used(u64::MAX, absurd));
             limits.levels(now, None);
         }
     }
@@ -348,13 +355,13 @@ mod tests {
     fn money_is_what_the_others_have_spent_in_this_period() {
         let (today, tomorrow) = (Kind::Money { limit: 1000, period: 7 }, Kind::Money { limit: 1000, period: 8 });
         let mut limits = Limits::default();
-        assert!(limits.take_in(NOW, 1, true, &used(100, today)));
-        limits.take_in(NOW, 2, true, &used(50, today));
+        assert!(limits.take_in(NOW, 1, 1, &used(100, today)));
+        limits.take_in(NOW, 2, 1, &used(50, today));
         assert_eq!((level(&limits, NOW, Some(1)).0, level(&limits, NOW, None).0), (50, 150));
-        limits.take_in(NOW, 1, true, &used(80, today));
+        limits.take_in(NOW, 1, 1, &used(80, today));
         assert_eq!(level(&limits, NOW, None).0, 130, "what was set aside and not needed is there again");
-        limits.take_in(NOW, 2, true, &used(5, tomorrow));
-        limits.take_in(NOW, 1, true, &used(200, today));
+        limits.take_in(NOW, 2, 1, &used(5, tomorrow));
+        limits.take_in(NOW, 1, 1, &used(200, today));
         assert_eq!(level(&limits, NOW, None), (5, 2), "a new period, and late news of the old one");
     }
 
@@ -363,18 +370,18 @@ mod tests {
         let today = Kind::Money { limit: 1000, period: 7 };
         let mut limits = Limits::default();
         let share = |limits: &Limits, now, reporter| limits.levels(now, Some(reporter))[0].grant.unwrap().share;
-        limits.take_in(NOW, 1, true, &used(0, today));
+        limits.take_in(NOW, 1, 1, &used(0, today));
         assert_eq!(share(&limits, NOW, 1), 1000, "alone");
-        limits.take_in(NOW, 2, true, &used(0, today));
+        limits.take_in(NOW, 2, 1, &used(0, today));
         assert_eq!(share(&limits, NOW, 2), 0, "not yet");
-        limits.take_in(NOW, 1, false, &used(200, today));
+        limits.take_in(NOW, 1, 2, &used(200, today));
         assert_eq!(share(&limits, NOW, 1), 400, "half of the rest, for there is another");
-        limits.take_in(NOW, 2, false, &used(0, today));
+        limits.take_in(NOW, 2, 2, &used(0, today));
         assert_eq!(share(&limits, NOW, 2), 200);
         let later = NOW + ACTIVE;
-        limits.take_in(later, 2, false, &used(0, today));
+        limits.take_in(later, 2, 2, &used(0, today));
         assert_eq!(share(&limits, later, 2), 800, "whoever is silent has had its time");
-        assert_eq!(limits.levels(later, None)[0].grant, Some(Grant { period: 7, share: 0, told: 0 }));
+        assert_eq!(limits.levels(later, None)[0].grant, Some(Grant { period: 7, share: 0, told: 0, sequence: 0 }));
     }
 
     #[test]
@@ -382,12 +389,12 @@ mod tests {
         let mut limits = Limits::default();
         let today = Kind::Money { limit: 5000, period: 7 };
         for reporter in 0..1000 {
-            limits.take_in(NOW + Millis(reporter), reporter, true, &used(1, today));
+            limits.take_in(NOW + Millis(reporter), reporter, 1, &used(1, today));
             let other = Used { limit: format!("client/{reporter}-{}", "x".repeat(3)), used: 1, of: SIXTY };
-            limits.take_in(NOW, reporter, true, &[other.clone(), other]);
+            limits.take_in(NOW, reporter, 1, &[other.clone(), other]);
         }
         for more in 0..1000 {
-            limits.take_in(NOW, 1, true, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY }]);
+            limits.take_in(NOW, 1, 1, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY }]);
         }
         assert_eq!(limits.0.len(), LIMITS_MAX);
         let spent = limits.levels(NOW, None).into_iter().find(|level| level.limit == "client/team/requests").unwrap();

@@ -37,6 +37,8 @@ pub struct Budget {
     issued: u64,
     /// What this gateway may spend of it, where several keep it together.
     share: Option<Share>,
+    /// The number of the report after which that was set aside.
+    heard: u64,
     /// Whether the soft limit of this period has been told of.
     warned: bool,
 }
@@ -80,6 +82,7 @@ impl Budget {
             earmarked: Picodollars(0),
             issued: 0,
             share: None,
+            heard: 0,
             warned: false,
         }
     }
@@ -155,14 +158,19 @@ impl Budget {
         self.share = Some(Share { left: Picodollars(0), until: Timestamp(0) });
     }
 
-    /// Takes in what other gateways have spent, and what has been set aside for this one when it last told of itself. The
-    /// answer to what was told in one period is of no use in the next.
+    /// Takes in what other gateways have spent, and what has been set aside for this one when it told of itself. The answer to
+    /// what was told in one period is of no use in the next, nor is one that the answer to a later report has overtaken:
+    /// what was set aside then may be another's by now.
     pub fn hear(&mut self, now: Timestamp, told_at: Timestamp, spent: Picodollars, grant: &Grant) {
         self.turn(now);
+        if grant.sequence < self.heard {
+            return;
+        }
+        self.heard = grant.sequence;
         let (period, own) = self.told(now);
         let is_of_now = grant.period == period;
         self.elsewhere = if is_of_now { spent } else { Picodollars(0) };
-        // What has been spent since it told is of this share: answers come late, and in any order.
+        // What has been spent since it told is of this share.
         let left = grant.share.saturating_sub(own.saturating_sub(grant.told));
         self.share = Some(Share { left: Picodollars(if is_of_now { left } else { 0 }), until: told_at + SHARE_LASTS });
     }
@@ -223,7 +231,7 @@ impl Budget {
     /// As it is when a period begins. What was set aside for this gateway was the old one's.
     fn anew(&self, began: Timestamp) -> Self {
         let share = self.share.map(|share| Share { left: Picodollars(0), ..share });
-        Self { began, issued: self.issued, share, ..Self::new(self.limit, self.period) }
+        Self { began, issued: self.issued, share, heard: self.heard, ..Self::new(self.limit, self.period) }
     }
 
     fn spend_share(&mut self, expected: Picodollars, cost: Picodollars) {
@@ -322,7 +330,7 @@ mod tests {
         assert_eq!(budget.check(NOON, cents(1)), refused(false));
         assert!(budget.check(NOON, cents(0)).is_ok());
         let today = NOON.0 / DAY.0;
-        let grant = |period, share, told| Grant { period, share: cents(share).0, told: cents(told).0 };
+        let grant = |period, share, told| Grant { period, share: cents(share).0, told: cents(told).0, sequence: 1 };
         budget.hear(NOON, NOON, cents(40), &grant(today, 30, 0));
         let one = budget.earmark(NOON, cents(30), LONG).unwrap();
         assert_eq!(budget.check(NOON, cents(1)), refused(true));
