@@ -186,3 +186,44 @@ impl fmt::Display for Alert {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::Notice;
+
+    #[test]
+    fn each_cause_is_told_in_words() {
+        let limit_ms = Millis(5000);
+        let dollars = |usd: u64| Picodollars(usd * 1_000_000_000_000);
+        for (cause, kind, words) in [
+            (
+                Cause::FirstToken { slow: 2, of: 30, limit_ms },
+                "first_token",
+                "2 of 30 first tokens took longer than 5s",
+            ),
+            (Cause::Answer { slow: 2, of: 30, limit_ms }, "answer", "2 of 30 answers took longer than 5s"),
+            (
+                Cause::ErrorRate { failed: 3, of: 50, limit_permille: 55 },
+                "error_rate",
+                "3 of 50 failed, more than 5.5 %",
+            ),
+            (Cause::Failures { in_a_row: 3 }, "failures", "3 failures in a row"),
+            (Cause::Budget { spent: dollars(40), limit: dollars(50) }, "budget", "has spent $40 of its $50"),
+        ] {
+            let alert = Alert { subject: Subject::Route("r".into()), cause };
+            let entry = Entry { alert: alert.clone(), raised_at: Timestamp(7), cleared_at: None };
+            let told = entry.told();
+            assert_eq!((&told["kind"], &told["subject"], &told["name"]), (&json!(kind), &json!("route"), &json!("r")));
+            assert_eq!((&told["text"], &told["state"]), (&json!(format!("route r: {words}")), &json!("raised")));
+            let raised = Notice::AlertRaised { alert: alert.clone() };
+            assert_eq!((raised.to_string(), raised.is_warning()), (format!("alert raised: route r: {words}"), true));
+            let cleared = Notice::AlertCleared { alert, after_ms: Millis(60_000) };
+            let words = format!("alert cleared after 1m: route r: {words}");
+            assert_eq!((cleared.to_string(), cleared.is_warning()), (words, false));
+        }
+        let untold = Notice::AlertsUntold { lost: 7, tries: 5 };
+        let words = "the webhook could not be told of alerts, in 5 tries: 7 in all are untold";
+        assert_eq!((untold.to_string().as_str(), untold.is_warning()), (words, true));
+    }
+}

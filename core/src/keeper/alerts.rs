@@ -172,12 +172,16 @@ impl Alerts {
 
     /// Takes in how far a gateway has posted, and sees to it that somebody posts the rest.
     fn settle(&mut self, now: Timestamp, reporter: u64, posted: u64) {
-        let lease = self.poster.filter(|(_, until)| *until > now);
-        if lease.is_some_and(|(poster, _)| poster == reporter) {
+        let mut lease = self.poster.filter(|(_, until)| *until > now);
+        if let Some((_, until)) = lease.as_mut().filter(|(poster, _)| *poster == reporter) {
             let done = usize::try_from(posted.saturating_sub(self.posted)).unwrap_or(usize::MAX);
             let done = done.min(self.unposted.len());
             self.unposted.drain(..done);
             self.posted += done as u64;
+            // Whoever gets on with it may go on.
+            if done > 0 {
+                *until = now + LEASE;
+            }
         }
         self.poster = match lease {
             _ if self.unposted.is_empty() => None,
@@ -262,6 +266,17 @@ mod tests {
         assert_eq!(given(&alerts, later, 2), (vec![("m".into(), false), ("m".into(), true)], 2));
         alerts.take_in(Timestamp(later), 1, &standing(&[], 2));
         assert_eq!(given(&alerts, later, 2).0.len(), 2, "what comes of a lease that is over changes nothing");
+    }
+
+    #[test]
+    fn whoever_gets_on_with_posting_goes_on_with_it() {
+        let mut alerts = Alerts::default();
+        let later = 1000 + LEASE.0 - 1;
+        alerts.take_in(Timestamp(1000), 1, &standing(&["m", "n"], 0));
+        alerts.take_in(Timestamp(later), 1, &standing(&["m", "n"], 1));
+        alerts.take_in(Timestamp(later + 1), 2, &standing(&["m", "n"], 0));
+        assert_eq!(given(&alerts, later + 1, 1).0, [("n".into(), false)]);
+        assert_eq!(given(&alerts, later + 1, 2).0, []);
     }
 
     #[test]

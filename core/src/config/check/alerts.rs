@@ -24,3 +24,45 @@ pub(super) fn read(root: &mut Table<'_>) -> Option<AlertPolicy> {
         webhook: url(alerts, "webhook"),
     })
 }
+
+#[cfg(all(test, feature = "toml"))]
+mod tests {
+    use crate::config::Config;
+
+    fn load(alerts: &str) -> Result<Config, String> {
+        let vendor = "vendors.v = { dialect = \"openai\", base_url = \"https://v.test\" }\nmodels.\"v/m\" = {}\n";
+        let secrets = |name: &str| (name == "HOOK").then(|| "https://hooks.test/token".to_owned());
+        let text = format!("{vendor}{alerts}");
+        Config::from_toml(&text, "t", &secrets).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_threshold_that_is_absent_is_not_watched() {
+        assert_eq!(load("").unwrap().alerts, None);
+        let policy = load("alerts = {}").unwrap().alerts.unwrap();
+        assert!(!policy.watches_endings() && policy.first_token.is_none() && policy.answer.is_none());
+        for (watched, expected) in [("error_rate = 0.05", true), ("failures = 3", true), ("answer = \"5s\"", false)] {
+            let policy = load(&format!("alerts.{watched}")).unwrap().alerts.unwrap();
+            assert_eq!(policy.watches_endings(), expected, "{watched}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_be_passed_or_always_is_refused_and_no_url_stands_in_the_file() {
+        for (wrong, problem) in [
+            ("error_rate = 0", "alerts.error_rate: out of range"),
+            ("error_rate = 1", "alerts.error_rate: out of range"),
+            ("failures = 0", "alerts.failures: out of range"),
+            ("min_requests = 0", "alerts.min_requests: out of range"),
+            ("clear_after = \"0s\"", "alerts.clear_after: out of range"),
+            ("window = \"2d\"", "alerts.window: out of range"),
+            ("webhook = { env = \"NONE\" }", "the environment variable NONE is not set"),
+            ("webhook = \"https://hooks.test/token\"", "alerts.webhook: must be a table"),
+        ] {
+            let errors = load(&format!("alerts.{wrong}")).unwrap_err();
+            assert!(errors.contains(problem) && !errors.contains("token"), "{wrong}: {errors}");
+        }
+        let config = load("alerts.webhook = { env = \"HOOK\" }").unwrap();
+        assert!(config.alerts.as_ref().unwrap().webhook.is_some() && !format!("{config:?}").contains("hooks.test"));
+    }
+}

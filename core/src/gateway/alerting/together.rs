@@ -63,10 +63,10 @@ impl Sharing {
 
     /// What the keeper is to be told, if it is to be told now.
     fn standing(&mut self, now: Timestamp, is_due: bool, alerts: &Alerts, outbox: Option<&Outbox>) -> Option<Standing> {
-        if self.posted != self.taken && outbox.is_none_or(Outbox::is_empty) {
-            self.posted = self.taken;
-            self.is_news = true;
-        }
+        // All that waits here has been taken over, and goes in its turn.
+        let pending = outbox.map_or(0, |outbox| outbox.counts().0 as u64);
+        self.is_news |= self.posted != self.taken - pending;
+        self.posted = self.taken - pending;
         if !is_due && !self.is_news {
             return None;
         }
