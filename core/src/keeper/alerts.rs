@@ -146,7 +146,7 @@ impl Alerts {
             }
         } else if self.open.len() < OPEN_MAX {
             let entry = Entry { alert: held.alert.clone(), raised_at: now, cleared_at: None };
-            self.tell(entry.clone());
+            self.tell(now, entry.clone());
             self.open.push(Open { entry, holders: vec![(reporter, until)] });
         }
     }
@@ -156,13 +156,17 @@ impl Alerts {
         let cleared = self.open.extract_if(.., |open| open.holders.is_empty());
         let cleared: Vec<Entry> = cleared.map(|open| Entry { cleared_at: Some(now), ..open.entry }).collect();
         for entry in cleared {
-            self.tell(entry.clone());
+            self.tell(now, entry.clone());
             self.over.push_back(entry);
         }
         self.over.drain(..self.over.len().saturating_sub(SHOWN_MAX));
     }
 
-    fn tell(&mut self, entry: Entry) {
+    fn tell(&mut self, now: Timestamp, entry: Entry) {
+        // Higher than any before, even by a keeper that has lost what it had stored.
+        if self.unposted.is_empty() {
+            self.posted = self.posted.max(now.0);
+        }
         if self.unposted.len() == UNPOSTED_MAX {
             self.unposted.pop_front();
             self.posted += 1;
@@ -237,14 +241,14 @@ mod tests {
         let mut alerts = Alerts::default();
         assert!(alerts.take_in(Timestamp(1000), 1, &standing(&["m"], 0)));
         assert!(!alerts.take_in(Timestamp(1000), 2, &standing(&["m"], 0)), "another has it as well");
-        assert_eq!(given(&alerts, 1000, 1), (vec![("m".into(), false)], 1));
-        assert_eq!(given(&alerts, 1000, 2), (vec![], 1), "nobody else posts it");
-        assert!(alerts.take_in(Timestamp(2000), 1, &standing(&["m"], 1)));
-        assert_eq!(given(&alerts, 2000, 1), (vec![], 1), "once");
-        alerts.take_in(Timestamp(3000), 1, &standing(&[], 1));
+        assert_eq!(given(&alerts, 1000, 1), (vec![("m".into(), false)], 1001));
+        assert_eq!(given(&alerts, 1000, 2), (vec![], 1001), "nobody else posts it");
+        assert!(alerts.take_in(Timestamp(2000), 1, &standing(&["m"], 1001)));
+        assert_eq!(given(&alerts, 2000, 1), (vec![], 1001), "once");
+        alerts.take_in(Timestamp(3000), 1, &standing(&[], 1001));
         assert_eq!(alerts.told(Timestamp(3000), Some(3)).unwrap().open.len(), 1, "one of them still has it");
         alerts.take_in(Timestamp(4000), 2, &standing(&[], 0));
-        assert_eq!(given(&alerts, 4000, 2), (vec![("m".into(), true)], 2));
+        assert_eq!(given(&alerts, 4000, 2), (vec![("m".into(), true)], 4001));
         let told = alerts.told(Timestamp(4500), Some(1)).unwrap();
         assert_eq!(
             (told.open.len(), told.over[0].raised_ago_ms, told.over[0].cleared_ago_ms),
@@ -257,14 +261,14 @@ mod tests {
         let mut alerts = Alerts::default();
         alerts.take_in(Timestamp(1000), 1, &standing(&["m"], 0));
         alerts.take_in(Timestamp(5999), 2, &standing(&[], 0));
-        assert_eq!(given(&alerts, 5999, 2), (vec![], 1));
+        assert_eq!(given(&alerts, 5999, 2), (vec![], 1001));
         alerts.take_in(Timestamp(6000), 2, &standing(&[], 0));
-        assert_eq!(given(&alerts, 6000, 2), (vec![], 2), "over, and the other may still be about to post");
+        assert_eq!(given(&alerts, 6000, 2), (vec![], 1002), "over, and the other may still be about to post");
         let later = 1000 + LEASE.0;
         assert_eq!(given(&alerts, later, 1).0, [], "its lease is over");
         alerts.take_in(Timestamp(later), 2, &standing(&[], 0));
-        assert_eq!(given(&alerts, later, 2), (vec![("m".into(), false), ("m".into(), true)], 2));
-        alerts.take_in(Timestamp(later), 1, &standing(&[], 2));
+        assert_eq!(given(&alerts, later, 2), (vec![("m".into(), false), ("m".into(), true)], 1002));
+        alerts.take_in(Timestamp(later), 1, &standing(&[], 1002));
         assert_eq!(given(&alerts, later, 2).0.len(), 2, "what comes of a lease that is over changes nothing");
     }
 
@@ -273,7 +277,7 @@ mod tests {
         let mut alerts = Alerts::default();
         let later = 1000 + LEASE.0 - 1;
         alerts.take_in(Timestamp(1000), 1, &standing(&["m", "n"], 0));
-        alerts.take_in(Timestamp(later), 1, &standing(&["m", "n"], 1));
+        alerts.take_in(Timestamp(later), 1, &standing(&["m", "n"], 1001));
         alerts.take_in(Timestamp(later + 1), 2, &standing(&["m", "n"], 0));
         assert_eq!(given(&alerts, later + 1, 1).0, [("n".into(), false)]);
         assert_eq!(given(&alerts, later + 1, 2).0, []);

@@ -227,6 +227,17 @@ webhook = { env = "HOOK" }
     }
 
     #[test]
+    fn a_keeper_that_has_lost_all_is_posted_for_as_before() {
+        let mut region = Region::new(1);
+        (0..3).for_each(|_| region.attempt(0, Verdict::Failure));
+        region.settle(60_000);
+        region.keeper = Keeper::default();
+        (0..3).for_each(|_| region.attempt(0, Verdict::Failure));
+        region.settle(3000);
+        assert_eq!(region.states(), ["raised", "cleared", "raised"]);
+    }
+
+    #[test]
     fn a_gateway_without_its_keeper_has_it_posted_later() {
         let mut region = Region::new(1);
         (0..3).for_each(|_| region.attempt(0, Verdict::Failure));
