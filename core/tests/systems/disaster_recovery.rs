@@ -403,8 +403,8 @@ fn b7_if_all_fail_the_request_is_kept_and_answered_later() {
 }
 
 fn look(world: &World, job: &str) -> Value {
-    let inquiry =
-        json!({"client": null, "id": job, "wish": Wish::Look, "dialect": Dialect::OpenAi, "request_id": "tg-1"});
+    let about = json!({"job": {"client": null, "id": job, "wish": Wish::Look}});
+    let inquiry = json!({"about": about, "dialect": Dialect::OpenAi, "request_id": "tg-1"});
     let inquiry: Inquiry = serde_json::from_value(inquiry).unwrap();
     let now = world.now();
     serde_json::from_slice(&world.queue().answer(now, &inquiry).body).unwrap()
