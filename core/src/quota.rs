@@ -8,27 +8,60 @@ use crate::dialect::Dialect;
 use crate::limit::{Dimension, Room};
 use crate::time::{Millis, Timestamp};
 
-/// The headers in which vendors tell their quotas, for adapters to which headers are dear.
-pub const HEADERS: [&str; 18] = [
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-remaining-requests",
-    "x-ratelimit-reset-requests",
-    "x-ratelimit-limit-tokens",
-    "x-ratelimit-remaining-tokens",
-    "x-ratelimit-reset-tokens",
-    "anthropic-ratelimit-requests-limit",
-    "anthropic-ratelimit-requests-remaining",
-    "anthropic-ratelimit-requests-reset",
-    "anthropic-ratelimit-tokens-limit",
-    "anthropic-ratelimit-tokens-remaining",
-    "anthropic-ratelimit-tokens-reset",
-    "anthropic-ratelimit-input-tokens-limit",
-    "anthropic-ratelimit-input-tokens-remaining",
-    "anthropic-ratelimit-input-tokens-reset",
-    "anthropic-ratelimit-output-tokens-limit",
-    "anthropic-ratelimit-output-tokens-remaining",
-    "anthropic-ratelimit-output-tokens-reset",
+/// The headers in which a vendor tells one of its quotas.
+struct Names {
+    limit: &'static str,
+    remaining: &'static str,
+    reset: &'static str,
+}
+
+/// Requests and tokens come first in both, since both dialects count them.
+static OPENAI: [Names; 2] = [
+    Names {
+        limit: "x-ratelimit-limit-requests",
+        remaining: "x-ratelimit-remaining-requests",
+        reset: "x-ratelimit-reset-requests",
+    },
+    Names {
+        limit: "x-ratelimit-limit-tokens",
+        remaining: "x-ratelimit-remaining-tokens",
+        reset: "x-ratelimit-reset-tokens",
+    },
 ];
+static ANTHROPIC: [Names; 4] = [
+    Names {
+        limit: "anthropic-ratelimit-requests-limit",
+        remaining: "anthropic-ratelimit-requests-remaining",
+        reset: "anthropic-ratelimit-requests-reset",
+    },
+    Names {
+        limit: "anthropic-ratelimit-tokens-limit",
+        remaining: "anthropic-ratelimit-tokens-remaining",
+        reset: "anthropic-ratelimit-tokens-reset",
+    },
+    Names {
+        limit: "anthropic-ratelimit-input-tokens-limit",
+        remaining: "anthropic-ratelimit-input-tokens-remaining",
+        reset: "anthropic-ratelimit-input-tokens-reset",
+    },
+    Names {
+        limit: "anthropic-ratelimit-output-tokens-limit",
+        remaining: "anthropic-ratelimit-output-tokens-remaining",
+        reset: "anthropic-ratelimit-output-tokens-reset",
+    },
+];
+
+fn names(dialect: Dialect) -> &'static [Names] {
+    match dialect {
+        Dialect::Anthropic => &ANTHROPIC,
+        Dialect::OpenAi | Dialect::Gemini => &OPENAI,
+    }
+}
+
+/// The headers in which vendors tell their quotas, for adapters to which headers are dear.
+pub fn headers() -> impl Iterator<Item = &'static str> {
+    OPENAI.iter().chain(&ANTHROPIC).flat_map(|names| [names.limit, names.remaining, names.reset])
+}
 
 /// How many requests a vendor still takes from a key, by its own count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +78,10 @@ impl Remaining {
     /// What a response's headers say, in any vendor's spelling. `None`: nothing, or nothing that reads.
     pub fn read(headers: &HeaderMap, now: Timestamp) -> Option<Self> {
         [Dialect::OpenAi, Dialect::Anthropic].into_iter().find_map(|dialect| {
-            let text = |figure| headers.get(name(dialect, "requests", figure))?.to_str().ok();
-            let until = match dialect {
-                Dialect::Anthropic => rfc3339(text("reset")?)?,
-                Dialect::OpenAi | Dialect::Gemini => now + go_duration(text("reset")?)?,
-            };
-            Some(Self { requests: text("remaining")?.parse().ok()?, until, at: now })
+            let text = |name| headers.get(name)?.to_str().ok();
+            let requests = &names(dialect)[0];
+            let until = moment(text(requests.reset)?, dialect, now)?;
+            Some(Self { requests: text(requests.remaining)?.parse().ok()?, until, at: now })
         })
     }
 }
@@ -62,28 +93,17 @@ const REST_MAX: Millis = Millis::from_secs(60);
 /// Until when a key is used up, by its vendor's own count; `None`: there is something left of all that it counts, or it
 /// does not say.
 pub(crate) fn used_up(quota: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
-    const ANTHROPICS: [&str; 4] = ["requests", "tokens", "input-tokens", "output-tokens"];
     if quota.is_empty() {
         return None;
     }
     let is_anthropics = quota.keys().any(|name| name.as_str().starts_with("anthropic-"));
-    let (dialect, dimensions): (_, &[&str]) =
-        if is_anthropics { (Dialect::Anthropic, &ANTHROPICS) } else { (Dialect::OpenAi, &DIMENSIONS) };
-    let resets = dimensions.iter().filter_map(|dimension| {
-        let text = |figure| quota.get(name(dialect, dimension, figure))?.to_str().ok();
-        if text("remaining")?.parse::<u64>() != Ok(0) {
-            return None;
-        }
-        let reset = text("reset")?;
-        Some(if is_anthropics { rfc3339(reset)? } else { now + go_duration(reset)? })
-    });
+    let dialect = if is_anthropics { Dialect::Anthropic } else { Dialect::OpenAi };
+    let text = |name| quota.get(name)?.to_str().ok();
+    let is_spent = |names: &&Names| text(names.remaining).and_then(|left| left.parse::<u64>().ok()) == Some(0);
+    let resets = names(dialect).iter().filter(is_spent).filter_map(|names| moment(text(names.reset)?, dialect, now));
     // All of it has to be there for the next request.
     resets.max().map(|until| until.min(now + REST_MAX)).filter(|until| *until > now)
 }
-
-/// What both dialects count.
-const DIMENSIONS: [&str; 2] = ["requests", "tokens"];
-const FIGURES: [&str; 3] = ["limit", "remaining", "reset"];
 
 /// Those of a vendor's headers that tell its quota.
 pub fn select(headers: &HeaderMap) -> HeaderMap {
@@ -101,19 +121,13 @@ pub fn told(quota: HeaderMap, vendor: Dialect, client: Dialect, now: Timestamp) 
         return quota;
     }
     let mut headers = HeaderMap::new();
-    for dimension in DIMENSIONS {
-        for figure in FIGURES {
-            let text = quota.get(name(vendor, dimension, figure)).and_then(|value| value.to_str().ok());
-            let translated = text.and_then(|text| match figure {
-                "reset" => reset(text, vendor, now),
-                _ => text.parse::<u64>().is_ok().then(|| text.to_owned()),
-            });
-            let value = translated.and_then(|text| HeaderValue::from_str(&text).ok());
-            let name = HeaderName::from_bytes(name(client, dimension, figure).as_bytes());
-            if let (Some(value), Ok(name)) = (value, name) {
-                headers.insert(name, value);
-            }
-        }
+    for (theirs, ours) in names(vendor).iter().zip(names(client)) {
+        let text = |name| quota.get(name)?.to_str().ok();
+        let number = |name| text(name).filter(|text| text.parse::<u64>().is_ok()).map(str::to_owned);
+        let reset = text(theirs.reset).and_then(|text| moment(text, vendor, now));
+        put(&mut headers, ours.limit, number(theirs.limit));
+        put(&mut headers, ours.remaining, number(theirs.remaining));
+        put(&mut headers, ours.reset, reset.map(|at| reset_text(at, client, now)));
     }
     headers
 }
@@ -122,46 +136,41 @@ pub fn told(quota: HeaderMap, vendor: Dialect, client: Dialect, now: Timestamp) 
 pub(crate) fn of_client(room: [(Dimension, Option<Room>); 2], client: Dialect, now: Timestamp) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (dimension, room) in room {
-        let (Some(room), Some(dimension)) = (room, word(dimension)) else { continue };
-        let reset = match client {
-            Dialect::Anthropic => rfc3339_of(now + room.reset_in_ms),
-            Dialect::OpenAi | Dialect::Gemini => seconds(room.reset_in_ms),
+        let ours = match dimension {
+            Dimension::Requests => &names(client)[0],
+            Dimension::Tokens => &names(client)[1],
+            Dimension::Concurrency | Dimension::Money => continue,
         };
-        let figures = [room.limit.to_string(), room.remaining.to_string(), reset];
-        for (figure, text) in FIGURES.into_iter().zip(figures) {
-            let name = HeaderName::from_bytes(name(client, dimension, figure).as_bytes());
-            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&text)) {
-                headers.insert(name, value);
-            }
-        }
+        let Some(room) = room else { continue };
+        put(&mut headers, ours.limit, Some(room.limit.to_string()));
+        put(&mut headers, ours.remaining, Some(room.remaining.to_string()));
+        put(&mut headers, ours.reset, Some(reset_text(now + room.reset_in_ms, client, now)));
     }
     headers
 }
 
-fn word(dimension: Dimension) -> Option<&'static str> {
-    match dimension {
-        Dimension::Requests => Some("requests"),
-        Dimension::Tokens => Some("tokens"),
-        Dimension::Concurrency | Dimension::Money => None,
+fn put(headers: &mut HeaderMap, name: &'static str, text: Option<String>) {
+    if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(HeaderName::from_static(name), value);
     }
 }
 
-fn seconds(Millis(wait): Millis) -> String {
-    format!("{}.{:03}s", wait / 1000, wait % 1000)
-}
-
-fn name(dialect: Dialect, dimension: &str, figure: &str) -> String {
-    match dialect {
-        Dialect::Anthropic => format!("anthropic-ratelimit-{dimension}-{figure}"),
-        Dialect::OpenAi | Dialect::Gemini => format!("x-ratelimit-{figure}-{dimension}"),
-    }
-}
-
-/// `OpenAI` says in how long, as Go writes it; Anthropic says when.
-fn reset(text: &str, vendor: Dialect, now: Timestamp) -> Option<String> {
+/// When a quota is whole again: `OpenAI` says in how long, as Go writes it; Anthropic says when.
+fn moment(text: &str, vendor: Dialect, now: Timestamp) -> Option<Timestamp> {
     match vendor {
-        Dialect::Anthropic => Some(seconds(now.until(rfc3339(text)?))),
-        Dialect::OpenAi | Dialect::Gemini => Some(rfc3339_of(now + go_duration(text)?)),
+        Dialect::Anthropic => rfc3339(text),
+        Dialect::OpenAi | Dialect::Gemini => Some(now + go_duration(text)?),
+    }
+}
+
+/// The same in a client's words.
+fn reset_text(at: Timestamp, client: Dialect, now: Timestamp) -> String {
+    match client {
+        Dialect::Anthropic => rfc3339_of(at),
+        Dialect::OpenAi | Dialect::Gemini => {
+            let Millis(wait) = now.until(at);
+            format!("{}.{:03}s", wait / 1000, wait % 1000)
+        }
     }
 }
 
@@ -172,19 +181,19 @@ mod tests {
     /// 2026-01-01T00:00:00Z.
     const NEW_YEAR: Timestamp = Timestamp(1_767_225_600_000);
 
-    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+    fn header_map(lines: &[(&'static str, &str)]) -> HeaderMap {
         let line = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
         lines.iter().map(line).collect()
     }
 
-    const OPENAI: [(&str, &str); 3] = [
+    const IN_OPENAIS: [(&str, &str); 3] = [
         ("x-ratelimit-limit-requests", "500"),
         ("x-ratelimit-remaining-tokens", "149984"),
         ("x-ratelimit-reset-tokens", "6m0.5s"),
     ];
-    const ANTHROPIC: [(&str, &str); 3] = [
+    const IN_ANTHROPICS: [(&str, &str); 3] = [
         ("anthropic-ratelimit-requests-limit", "500"),
         ("anthropic-ratelimit-tokens-remaining", "149984"),
         ("anthropic-ratelimit-tokens-reset", "2026-01-01T00:06:01Z"),
@@ -192,23 +201,24 @@ mod tests {
 
     #[test]
     fn one_dialect_on_both_sides_is_passed_on_as_it_came() {
-        let theirs = headers(&[("x-ratelimit-limit-requests", "soon"), ("content-type", "text/plain")]);
+        let theirs = header_map(&[("x-ratelimit-limit-requests", "soon"), ("content-type", "text/plain")]);
         let told = told(select(&theirs), Dialect::OpenAi, Dialect::OpenAi, NEW_YEAR);
-        assert_eq!(told, headers(&[("x-ratelimit-limit-requests", "soon")]));
+        assert_eq!(told, header_map(&[("x-ratelimit-limit-requests", "soon")]));
     }
 
     #[test]
     fn a_moment_becomes_a_length_and_a_length_a_moment() {
-        let told_to = |quota: &[(&'static str, &str)], vendor, client| told(headers(quota), vendor, client, NEW_YEAR);
-        assert_eq!(told_to(&OPENAI, Dialect::OpenAi, Dialect::Anthropic), headers(&ANTHROPIC));
-        let lengths = told_to(&ANTHROPIC, Dialect::Anthropic, Dialect::OpenAi);
+        let told_to =
+            |quota: &[(&'static str, &str)], vendor, client| told(header_map(quota), vendor, client, NEW_YEAR);
+        assert_eq!(told_to(&IN_OPENAIS, Dialect::OpenAi, Dialect::Anthropic), header_map(&IN_ANTHROPICS));
+        let lengths = told_to(&IN_ANTHROPICS, Dialect::Anthropic, Dialect::OpenAi);
         assert_eq!(lengths["x-ratelimit-reset-tokens"], "361.000s");
         assert_eq!(lengths["x-ratelimit-limit-requests"], "500");
     }
 
     #[test]
     fn what_remains_is_read_in_both_spellings() {
-        let read = |lines: &[(&'static str, &str)]| Remaining::read(&headers(lines), NEW_YEAR);
+        let read = |lines: &[(&'static str, &str)]| Remaining::read(&header_map(lines), NEW_YEAR);
         let openai = [("x-ratelimit-remaining-requests", "7"), ("x-ratelimit-reset-requests", "1m")];
         let anthropic = [
             ("anthropic-ratelimit-requests-remaining", "7"),
@@ -225,7 +235,7 @@ mod tests {
     #[test]
     fn a_key_is_used_up_until_all_that_it_lacks_is_there_again_and_for_a_minute_at_most() {
         let until =
-            |lines: &[(&'static str, &str)]| used_up(&headers(lines), NEW_YEAR).map(|until| NEW_YEAR.until(until));
+            |lines: &[(&'static str, &str)]| used_up(&header_map(lines), NEW_YEAR).map(|until| NEW_YEAR.until(until));
         let requests = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2s")];
         let tokens = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "20s")];
         assert_eq!(until(&requests), Some(Millis(2000)));
@@ -245,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_does_not_read_is_left_out() {
-        let odd = headers(&[("x-ratelimit-limit-requests", "many"), ("x-ratelimit-reset-tokens", "soon")]);
+        let odd = header_map(&[("x-ratelimit-limit-requests", "many"), ("x-ratelimit-reset-tokens", "soon")]);
         assert!(told(odd, Dialect::OpenAi, Dialect::Anthropic, NEW_YEAR).is_empty());
     }
 }

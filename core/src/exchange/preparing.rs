@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Exchange, Ready, State};
-use crate::config::Target;
+use crate::config::TargetId;
 use crate::dialect::chat::Stamp;
 use crate::dialect::{Reader, Unfit, prepare};
 use crate::route::Rejection;
@@ -31,17 +31,17 @@ impl Exchange {
         let vendor = &self.config.vendors[target.vendor.0];
         let request = self.asked();
         let prepared = prepare(request, vendor, target, self.plan.parameters)?;
-        let reader = Reader::new(request, &prepared, vendor.dialect, &target.upstream, self.stamp(target));
+        let reader = Reader::new(request, &prepared, vendor.dialect, &target.upstream, self.stamp(id));
         let reader = if self.plan.stream_cut.is_some() { reader.tracking() } else { reader };
         Ok(Ready { candidate: index, prepared, reader: Arc::new(reader) })
     }
 
     /// What the target's answer is marked with.
-    fn stamp(&self, target: &Target) -> Stamp {
+    fn stamp(&self, id: TargetId) -> Stamp {
         Stamp {
             request_id: self.request_id.clone(),
             at: self.started_at,
-            price: target.price.as_ref().map(|tariff| tariff.at(self.now)),
+            price: self.config.price(id, self.now),
             wants_usage: self.request.wants_usage,
         }
     }
