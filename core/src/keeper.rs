@@ -392,6 +392,7 @@ mod tests {
         assert_eq!(orders(&keeper, 1_801_000), []);
         keeper.handle_report(Timestamp(1000), &ordered(4, Order::Open(Millis(u64::MAX))));
         assert_eq!(orders(&keeper, 1000), [Order::Open(ORDER_MAX)]);
+        assert_eq!(ORDER_MAX, Millis::from_secs(86_400), "a day");
     }
 
     #[test]

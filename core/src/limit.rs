@@ -340,6 +340,8 @@ mod tests {
         assert_eq!(bucket.check(at(0), 0), Err(Millis(70_000)), "and is fuller than full for it");
         assert_eq!(bucket.check(at(70), 0), Ok(()));
         assert_eq!(bucket.check(at(70), u64::MAX), Err(Millis(50_000)));
+        bucket.charge(at(70), 100);
+        assert_eq!(bucket.full_in(at(70)), Millis(120_000), "twice full at most");
     }
 
     #[test]
@@ -391,13 +393,20 @@ mod tests {
         assert_eq!(bucket.check(at(0), 11), Err(Millis(3000)), "ten of thirty");
         assert_eq!(take(&mut bucket, at(0), 10), Ok(()));
         assert_eq!(bucket.check(at(0), 1), Err(Millis(3000)), "a third of one a second");
+        assert_eq!(bucket.check(at(2), 1), Err(Millis(1000)));
         assert_eq!(take(&mut bucket, at(3), 1), Ok(()));
+        assert_eq!(take(&mut bucket, at(100), 20), Ok(()), "it has grown to a third of the limit");
+        assert_eq!(bucket.check(at(100), 1), Err(Millis(3000)), "and to no more, whatever room there is");
         assert_eq!(bucket.check(at(300), 60), Ok(()), "more than its share asks for the whole share");
         bucket.hear(at(300), 0, 1);
+        let unused = bucket.reserve(at(300), 60, LONG).unwrap();
+        bucket.refund(at(300), unused);
         assert_eq!(take(&mut bucket, at(300), 60), Ok(()), "alone it has all");
         bucket.hear(at(300), 20, 1);
         assert_eq!(bucket.remaining(at(300)), 0, "it knows better what it has used itself");
-        assert_eq!(bucket.used(), 81);
+        assert_eq!(bucket.used(), 101);
+        bucket.charge(at(300), 7);
+        assert_eq!(bucket.used(), 108);
     }
 
     #[test]

@@ -302,6 +302,11 @@ fn after_closing_traffic_grows_from_a_tenth_to_all() {
         }
         assert!(passed.abs_diff(expected) <= 80, "{passed} of 10 000 after {elapsed} ms");
     }
+    // Of the thousand numbers that may be drawn, a tenth passes to the number.
+    for _ in 0..5000 {
+        let drawn = world.rng.clone().below(1000);
+        assert_eq!(world.admit().is_ok(), drawn < 100, "{drawn}");
+    }
 }
 
 #[test]

@@ -141,6 +141,7 @@ mod tests {
     fn vouchers_that_tell_nothing_wait_for_the_open_time_to_be_over() {
         let mut world = World::open();
         (0..9).for_each(|_| assert_eq!(world.vouch(true, false), None));
+        assert_eq!(world.breaker.ripe_since(world.now), None);
         world.wait();
         assert_eq!(world.breaker.ripe_since(world.now), Some(world.now));
         assert_eq!(world.vouch(true, false), Some(Transition::HalfOpened));
