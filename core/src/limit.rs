@@ -383,6 +383,10 @@ mod tests {
         assert_eq!((bucket.outstanding(), bucket.remaining(at(10))), (1, 0));
         bucket.refund(at(10), lost);
         assert_eq!(bucket.remaining(at(10)), 0, "too late");
+        let mut bucket = Bucket::new(SIX);
+        let [_lost, _too] = [1, 2].map(|amount| bucket.reserve(at(0), amount, Millis(1)).unwrap());
+        let _third = bucket.reserve(at(1), 1, LONG).unwrap();
+        assert_eq!((bucket.outstanding(), bucket.full_in(at(1))), (1, Millis(39_000)));
     }
 
     #[test]

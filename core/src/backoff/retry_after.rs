@@ -238,6 +238,18 @@ mod tests {
         assert_eq!(wait(&[]), None);
     }
 
+    #[test]
+    fn anthropics_quotas_say_when() {
+        let with = |left, more: &[(&'static str, &str)]| {
+            let reset = ("anthropic-ratelimit-tokens-reset", "2026-01-01T00:00:09Z");
+            wait(&[&[("anthropic-ratelimit-tokens-remaining", left), reset], more].concat())
+        };
+        let theirs = ("date", "Thu, 01 Jan 2026 00:00:02 GMT");
+        assert_eq!(with("0", &[theirs]), Some(7000));
+        assert_eq!(with("5", &[theirs]), None);
+        assert_eq!(with("0", &[]), Some(9000));
+    }
+
     proptest! {
         #[test]
         fn nothing_a_vendor_says_panics_or_exceeds_the_cap(value in prop::collection::vec(32..=255_u8, 0..60), now: u64) {

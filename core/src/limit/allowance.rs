@@ -232,9 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn a_request_takes_its_prompt_and_its_answer() {
+        let need = Need { input: 30, output: 12, ..Need::default() };
+        assert_eq!(need.tokens(), 42);
+        assert_eq!(Need { output: u64::MAX, ..need }.tokens(), u64::MAX);
+    }
+
+    #[test]
     fn nothing_limited_is_nothing_to_ask() {
         let mut free = Allowance::new(&Limits::default());
-        assert!(free.is_unlimited() && !allowance(1, 1, 1).is_unlimited());
+        assert!(free.is_unlimited());
+        for one in [
+            Limits { rpm: Some(1), ..Limits::default() },
+            Limits { tpm: Some(1), ..Limits::default() },
+            Limits { concurrency: Some(1), ..Limits::default() },
+        ] {
+            assert!(!Allowance::new(&one).is_unlimited(), "{one:?}");
+        }
         assert_eq!(free.take(NOW, u64::MAX, LONG), Ok(Hold::default()));
     }
 }

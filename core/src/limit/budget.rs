@@ -231,7 +231,7 @@ impl Budget {
     /// As it is when a period begins. What was set aside for this gateway was the old one's.
     fn anew(&self, began: Timestamp) -> Self {
         let share = self.share.map(|share| Share { left: Picodollars(0), ..share });
-        Self { began, issued: self.issued, share, heard: self.heard, ..Self::new(self.limit, self.period) }
+        Self { began, share, heard: self.heard, ..Self::new(self.limit, self.period) }
     }
 
     fn spend_share(&mut self, expected: Picodollars, cost: Picodollars) {
@@ -274,6 +274,8 @@ mod tests {
     fn a_period_begins_anew_and_owes_nothing_for_the_last() {
         let mut budget = budget();
         let late = budget.earmark(NOON, cents(100), LONG).unwrap();
+        assert_eq!((budget.limit(), budget.earmarked(NOON)), (cents(100), cents(100)));
+        assert_eq!(budget.earmarked(NOON + HALF_A_DAY), cents(0));
         assert!(budget.check(NOON + Millis(HALF_A_DAY.0 - 1), cents(1)).is_err());
         let midnight = NOON + HALF_A_DAY;
         assert!(budget.check(midnight, cents(100)).is_ok());
@@ -317,7 +319,7 @@ mod tests {
         let mut budget = budget();
         let today = NOON - HALF_A_DAY;
         budget.restore(NOON, today, cents(70));
-        budget.restore(NOON, today - Millis(1), cents(70));
+        budget.restore(NOON, today - Millis(1), cents(20));
         assert_eq!(budget.spent(NOON), cents(70));
         assert!(budget.check(NOON, cents(31)).is_err() && budget.check(NOON, cents(30)).is_ok());
     }
@@ -325,7 +327,9 @@ mod tests {
     #[test]
     fn kept_together_nothing_is_spent_unheard_and_no_more_than_a_share_until_it_is_heard_again() {
         let mut budget = budget();
+        assert!(!budget.lacks_share(NOON));
         budget.await_others();
+        assert!(budget.lacks_share(NOON));
         let refused = |is_share| Err(OverBudget { retry_in: SHARE_RETRY, is_share });
         assert_eq!(budget.check(NOON, cents(1)), refused(false));
         assert!(budget.check(NOON, cents(0)).is_ok());
@@ -333,6 +337,7 @@ mod tests {
         let grant = |period, share, told| Grant { period, share: cents(share).0, told: cents(told).0, sequence: 1 };
         budget.hear(NOON, NOON, cents(40), &grant(today, 30, 0));
         let one = budget.earmark(NOON, cents(30), LONG).unwrap();
+        assert!(!budget.lacks_share(NOON) && budget.lacks_share(NOON + SHARE_LASTS));
         assert_eq!(budget.check(NOON, cents(1)), refused(true));
         budget.settle(NOON, one, Some(cents(10)));
         assert_eq!(budget.check(NOON, cents(20)), Ok(()), "what was not needed of it");
@@ -344,10 +349,22 @@ mod tests {
         assert!(budget.check(NOON, cents(10)).is_ok() && budget.check(NOON, cents(11)).is_err());
         assert_eq!(budget.spent(NOON), cents(90));
         let tomorrow = NOON + DAY;
+        assert_eq!((budget.told(tomorrow), budget.spent(tomorrow)), ((today + 1, 0), cents(0)));
         budget.hear(tomorrow, tomorrow, cents(80), &grant(today, 10, 10));
         assert_eq!((budget.spent(tomorrow), budget.check(tomorrow, cents(1))), (cents(0), refused(true)), "old news");
         budget.hear(tomorrow, tomorrow, cents(0), &grant(today + 1, 100, 0));
         assert!(budget.check(tomorrow, cents(100)).is_ok());
+    }
+
+    #[test]
+    fn a_share_is_of_its_period() {
+        let mut budget = budget();
+        let midnight = NOON + HALF_A_DAY;
+        let before = midnight - Millis(1);
+        let grant = Grant { period: NOON.0 / DAY.0, share: cents(50).0, told: 0, sequence: 1 };
+        budget.hear(before, before, cents(0), &grant);
+        assert_eq!(budget.check(before, cents(50)), Ok(()));
+        assert_eq!(budget.check(midnight, cents(1)), Err(OverBudget { retry_in: SHARE_RETRY, is_share: true }));
     }
 
     #[test]
