@@ -227,6 +227,76 @@ fn who_waits_looks_again_soon_and_at_its_deadline_at_the_latest() {
 }
 
 #[test]
+fn the_wait_that_is_told_goes_by_how_long_answers_take_and_by_who_is_ahead() {
+    let mut fixture = Fixture::new(fixed(2));
+    for (began, took) in [(0, 2000), (3000, 1000)] {
+        assert!(fixture.ask(at(began), &claim(3, 9000)));
+        fixture.end(at(began + took), Told::Borne);
+    }
+    assert!(fixture.ask(at(5000), &claim(3, 9000)));
+    let _ahead = fixture.wait(at(5000), &claim(1, 9000)).unwrap();
+    let told = fixture.limiter.check(at(5000), &fixture.policy, KEY, &Claim::LAST);
+    assert_eq!(told, Err(Millis(1875 / 2)), "one of two; 2 s, and 1 s that weighs an eighth");
+}
+
+#[test]
+fn those_who_wait_look_again_in_the_middle_of_what_is_expected() {
+    let mut fixture = Fixture::new(fixed(1));
+    fixture.ask(NOW, &claim(3, 9000));
+    fixture.end(at(80), Told::Borne);
+    fixture.fill(at(80));
+    let mut look_in = || {
+        let mut limiter = fixture.limiter.clone();
+        let (look_at, _) = limiter.wait(at(80), &fixture.policy, KEY, &claim(3, 9000), &mut fixture.rng).unwrap();
+        at(80).until(look_at).0
+    };
+    let looks: Vec<u64> = (0..1000).map(|_| look_in()).collect();
+    assert_eq!(looks.iter().min().zip(looks.iter().max()), Some((&20, &60)));
+}
+
+#[test]
+fn who_leaves_makes_room_for_the_next() {
+    let mut fixture = Fixture::new(fixed(1));
+    fixture.fill(NOW);
+    let urgent = fixture.wait(NOW, &claim(1, 9000)).unwrap();
+    fixture.end(at(10), Told::Nothing);
+    assert!(!fixture.ask(at(10), &Claim::LAST));
+    fixture.limiter.leave(&urgent);
+    assert!(fixture.ask(at(10), &Claim::LAST));
+}
+
+#[test]
+fn an_overdue_waiter_holds_no_place_in_a_full_queue() {
+    let mut fixture = Fixture::new(ConcurrencyPolicy { queue: 1, ..fixed(1) });
+    fixture.fill(NOW);
+    let (look_at, _) = fixture.limiter.wait(NOW, &fixture.policy, KEY, &claim(3, 9000), &mut fixture.rng).unwrap();
+    let overdue = look_at + GRACE;
+    assert_eq!(fixture.wait(overdue - Millis(1), &claim(3, 9000)), None);
+    assert!(fixture.wait(overdue, &claim(3, 9000)).is_some());
+}
+
+#[test]
+fn a_queue_that_has_been_made_shorter_takes_nobody_until_it_is() {
+    let mut fixture = Fixture::new(fixed(1));
+    fixture.fill(NOW);
+    for _ in 0..3 {
+        fixture.wait(NOW, &claim(3, 9000)).unwrap();
+    }
+    fixture.policy.queue = 2;
+    assert_eq!(fixture.wait(NOW, &claim(1, 9000)), None);
+}
+
+#[test]
+fn at_its_floor_it_cannot_shrink_by_a_whole_attempt() {
+    let mut fixture = Fixture::new(ConcurrencyPolicy { min: 2, ..policy(4) });
+    for expected in [4, 3, 2, 2] {
+        assert_eq!((fixture.limit(NOW), fixture.limiter.is_at_floor(&fixture.policy)), (expected, expected == 2));
+        fixture.ask(NOW, &Claim::LAST);
+        fixture.end(NOW, Told::TooMuch);
+    }
+}
+
+#[test]
 fn priorities_are_one_to_five() {
     assert!((1..=5).all(|number| Priority::numbered(number).is_some()));
     assert!([0, 6, 256 + 3, u64::MAX].iter().all(|number| Priority::numbered(*number).is_none()));
