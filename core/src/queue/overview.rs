@@ -129,7 +129,7 @@ impl Survey {
         const STATUSES: [&str; 5] = ["pending", "running", "done", "failed", "expired"];
         match name {
             "status" if STATUSES.contains(&value.as_str()) => self.status = Some(value),
-            "status" => return Err(bad(format!("`status` is one of `{}`.", STATUSES.join("`, `")), "status")),
+            "status" => return Err(bad(format!("`status` is one of `{}`.", STATUSES.join("`, `")), "status").into()),
             "client" => self.client = Some(value),
             "model" => self.model = Some(value),
             "before" => {
@@ -249,8 +249,8 @@ impl Row {
     }
 }
 
-fn bad(message: String, name: &'static str) -> Box<ApiError> {
-    ApiError::invalid(message, Some(name)).into()
+fn bad(message: String, name: &'static str) -> ApiError {
+    ApiError::invalid(message, Some(name))
 }
 
 /// What is answered where nothing is queued.

@@ -11,7 +11,7 @@ const RETRY: [&str; 4] = ["retry-after", "retry-after-ms", "x-ms-retry-after-ms"
 
 /// Reads headers: of each line, the first byte picks the name and the rest is the value.
 pub(crate) fn headers(input: &[u8]) {
-    let names: Vec<&str> = [&hints::HEADERS[..], &quota::HEADERS, &RETRY].concat();
+    let names: Vec<&str> = hints::HEADERS.into_iter().chain(quota::headers()).chain(RETRY).collect();
     let mut headers = HeaderMap::new();
     for line in input.split(|byte| *byte == b'\n') {
         let Some((pick, value)) = line.split_first() else { continue };
