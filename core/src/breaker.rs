@@ -32,6 +32,9 @@ pub use terms::{Counts, Refused, Reported, Snapshot, State, Ticket, Transition, 
 
 use lease::Leases;
 
+/// By then all have heard that a breaker has closed: what they tell of the openings before it sooner than that is old news.
+const HEARD_IN: Millis = Millis(2000);
+
 /// The longest a request is told to wait when it was refused only because traffic is still growing again.
 const RAMP_RETRY_MAX: Millis = Millis(1000);
 
@@ -246,12 +249,17 @@ impl Breaker {
     }
 
     /// What other gateways found. Only ever adds caution: opens, or opens for longer, for at most `open_max` from now. An
-    /// operator's order stands as it is, and an open time that vouchers have ended here is over.
+    /// operator's order stands as it is, and an open time that has been ended here is over.
     pub fn open_remote(&mut self, now: Timestamp, policy: &BreakerPolicy, reported: Reported) -> Option<Transition> {
         let now = self.advance(now);
         let held = reported.held.min(reported.remaining);
-        // What this gateway has told comes back to it as well.
-        let is_over = matches!(self.phase, Phase::HalfOpen { early: true, .. }) && reported.trips <= self.openings;
+        // What this gateway has told comes back to it as well, and what it told last may not have been heard by then.
+        let has_ended = match self.phase {
+            Phase::HalfOpen { early, .. } => early,
+            Phase::Closed { since, .. } => now.since(since) < HEARD_IN,
+            Phase::Open { .. } => false,
+        };
+        let is_over = has_ended && reported.trips <= self.exponent(now, policy);
         let open_for = if is_over { held } else { reported.remaining };
         if open_for == Millis::ZERO {
             return None;

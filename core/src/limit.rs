@@ -340,8 +340,9 @@ mod tests {
         assert_eq!(bucket.check(at(0), 0), Err(Millis(70_000)), "and is fuller than full for it");
         assert_eq!(bucket.check(at(70), 0), Ok(()));
         assert_eq!(bucket.check(at(70), u64::MAX), Err(Millis(50_000)));
-        bucket.charge(at(70), 100);
-        assert_eq!(bucket.full_in(at(70)), Millis(120_000), "twice full at most");
+        let mut bucket = Bucket::new(SIX);
+        bucket.charge(at(0), 100);
+        assert_eq!(bucket.full_in(at(0)), Millis(120_000), "twice full at most");
     }
 
     #[test]
@@ -370,6 +371,8 @@ mod tests {
         let mut busy = Bucket::new(SIX);
         take(&mut busy, at(0), 3).unwrap();
         let reserved = busy.reserve(at(0), 3, LONG).unwrap();
+        busy.charge(at(30), 0);
+        assert_eq!(busy.remaining(at(30)), 3);
         busy.refund(at(30), reserved);
         assert_eq!(busy.remaining(at(30)), 6);
     }
@@ -387,6 +390,7 @@ mod tests {
         let [_lost, _too] = [1, 2].map(|amount| bucket.reserve(at(0), amount, Millis(1)).unwrap());
         let _third = bucket.reserve(at(1), 1, LONG).unwrap();
         assert_eq!((bucket.outstanding(), bucket.full_in(at(1))), (1, Millis(39_000)));
+        assert_eq!(bucket.account().settled, 3);
     }
 
     #[test]

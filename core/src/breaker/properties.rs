@@ -381,12 +381,17 @@ impl Model {
     fn reported(&mut self, reported: Reported, actual: Option<Transition>) {
         let Reported { remaining: Millis(remaining), held: Millis(held), trips } = reported;
         let held = held.min(remaining);
-        let is_over = matches!(self.state, ModelState::HalfOpen { early: true, .. }) && trips <= self.trips;
+        self.forgive();
+        let has_ended = match &self.state {
+            ModelState::HalfOpen { early, .. } => *early,
+            ModelState::Closed { since, .. } => self.now - *since < HEARD_IN.0,
+            ModelState::Open { .. } => false,
+        };
+        let is_over = has_ended && trips <= self.trips;
         let open_for = if is_over { held } else { remaining };
         if open_for == 0 {
             return assert_eq!(actual, None);
         }
-        self.forgive();
         self.trips = self.trips.max(trips);
         if self.state() == State::Open {
             assert_eq!(actual, None);

@@ -63,7 +63,7 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::breaker::{Order, Reported, Snapshot, State, Trip, Verdict};
+    use crate::breaker::{HEARD_IN, Order, Reported, Snapshot, State, Trip, Verdict};
     use crate::time::Millis;
 
     const POLICY: BreakerPolicy = BreakerPolicy {
@@ -190,9 +190,19 @@ mod tests {
         }
         assert_eq!(world.breaker.open_remote(world.now, &POLICY, told), None);
         assert_eq!(world.breaker.state(world.now), State::HalfOpen);
-        let reopened = Reported { trips: trips + 1, ..told };
-        let transition = world.breaker.open_remote(world.now, &POLICY, reopened);
-        assert!(matches!(transition, Some(Transition::Opened { why: Trip::Reported, .. })), "{transition:?}");
+        let mut closed = World { breaker: world.breaker.clone(), rng: world.rng.clone(), ..world };
+        assert_eq!(closed.attempt(Verdict::Success), Some(Transition::Closed));
+        closed.now = closed.now + (HEARD_IN - Millis(1));
+        assert_eq!(closed.breaker.open_remote(closed.now, &POLICY, told), None, "told before it had closed");
+        let opens = |mut world: World, told| {
+            let transition = world.breaker.open_remote(world.now, &POLICY, told);
+            assert!(matches!(transition, Some(Transition::Opened { why: Trip::Reported, .. })), "{transition:?}");
+        };
+        let later = World { breaker: closed.breaker.clone(), rng: closed.rng.clone(), now: closed.now + Millis(1) };
+        opens(later, told);
+        for world in [world, closed] {
+            opens(world, Reported { trips: trips + 1, ..told });
+        }
     }
 
     #[test]

@@ -267,12 +267,15 @@ fn who_leaves_makes_room_for_the_next() {
 
 #[test]
 fn an_overdue_waiter_holds_no_place_in_a_full_queue() {
-    let mut fixture = Fixture::new(ConcurrencyPolicy { queue: 1, ..fixed(1) });
-    fixture.fill(NOW);
-    let (look_at, _) = fixture.limiter.wait(NOW, &fixture.policy, KEY, &claim(3, 9000), &mut fixture.rng).unwrap();
-    let overdue = look_at + GRACE;
-    assert_eq!(fixture.wait(overdue - Millis(1), &claim(3, 9000)), None);
-    assert!(fixture.wait(overdue, &claim(3, 9000)).is_some());
+    for late in [0, 7] {
+        let mut fixture = Fixture::new(ConcurrencyPolicy { queue: 1, ..fixed(1) });
+        fixture.fill(NOW);
+        let claim = claim(3, 9000);
+        let (look_at, _) = fixture.limiter.wait(NOW, &fixture.policy, KEY, &claim, &mut fixture.rng).unwrap();
+        let overdue = look_at + GRACE;
+        assert_eq!(fixture.wait(overdue - Millis(1), &claim), None);
+        assert!(fixture.wait(overdue + Millis(late), &claim).is_some(), "{late} ms late");
+    }
 }
 
 #[test]

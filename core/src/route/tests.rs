@@ -48,6 +48,28 @@ fn an_unknown_name_is_told_the_known_ones_within_reason() {
 }
 
 #[test]
+fn a_sticky_route_goes_by_the_conversation_or_by_the_client() {
+    let document = "[vendors.v]\ndialect = \"openai\"\nbase_url = \"http://v.test/v1\"\n[models.\"v/m\"]\n\
+        [routes.plain]\nmodels = [\"v/m\"]\nstrategy = \"weighted\"\n\
+        [routes.talk]\nmodels = [\"v/m\"]\nstrategy = \"weighted\"\nsticky = \"prefix\"\n\
+        [routes.own]\nmodels = [\"v/m\"]\nstrategy = \"weighted\"\nsticky = \"client\"\n";
+    let config = Config::from_toml(document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    let stick = |route: &str, client, system: &str| {
+        let body = format!(r#"{{"model":"{route}","messages":[{{"role":"system","content":"{system}"}}]}}"#);
+        let request = Request::read(crate::dialect::Surface::Chat, body.into()).unwrap();
+        let mut plan = plan(&config, Asker::default(), route, &Hints::default()).unwrap();
+        plan.learn(&request, client);
+        plan.basis.stick
+    };
+    assert_eq!(stick("plain", Some("a"), "Be brief."), None);
+    assert_eq!(stick("talk", Some("a"), "Be brief."), stick("talk", Some("b"), "Be brief."));
+    assert_ne!(stick("talk", Some("a"), "Be brief."), stick("talk", Some("a"), "Be long."));
+    assert_eq!(stick("own", Some("a"), "Be brief."), stick("own", Some("a"), "Be long."));
+    assert_ne!(stick("own", Some("a"), "Be brief."), stick("own", Some("b"), "Be brief."));
+    assert_eq!(stick("own", None, "Be brief."), None);
+}
+
+#[test]
 fn names_are_matched_exactly() {
     for name in ["", "Chain", "chain ", "v/m000/", "v"] {
         assert!(plan(&config(2), Asker::default(), name, &Hints::default()).is_err(), "{name:?}");
