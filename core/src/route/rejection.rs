@@ -122,3 +122,40 @@ impl Rejection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_says_when_and_what_does_not_suit_never_does() {
+        let retry_in_ms = Millis(700);
+        let limit = Dimension::Tokens;
+        for (rejection, is_throttling) in [
+            (Rejection::BreakerOpen { retry_in_ms }, false),
+            (Rejection::Resting { retry_in_ms }, false),
+            (Rejection::Busy { retry_in_ms }, false),
+            (Rejection::RateLimited { retry_in_ms }, true),
+            (Rejection::AtLimit { limit, retry_in_ms }, true),
+            (Rejection::OverBudget { retry_in_ms }, false),
+            (Rejection::NoCredential { retry_in_ms }, false),
+        ] {
+            let told = (rejection.is_throttling(), rejection.is_unsuited(), rejection.retry_in());
+            assert_eq!(told, (is_throttling, false, Some(retry_in_ms)), "{rejection:?}");
+        }
+        for (rejection, is_unsuited) in [
+            (Rejection::ContextTooSmall, true),
+            (Rejection::NotWanted, true),
+            (Rejection::TooDear, true),
+            (Rejection::TooSlow { expected_ms: Millis(9) }, true),
+            (Rejection::Unpriced, true),
+            (Rejection::Unsupported { what: "tools".to_owned() }, true),
+            (Rejection::Filtered, false),
+            (Rejection::Silent, false),
+            (Rejection::NoRescue, false),
+        ] {
+            let told = (rejection.is_throttling(), rejection.is_unsuited(), rejection.retry_in());
+            assert_eq!(told, (false, is_unsuited, None), "{rejection:?}");
+        }
+    }
+}

@@ -141,6 +141,9 @@ fn a_strategy_ranks_its_own_route_and_a_client_outranks_it() {
     assert_eq!(ranking(&hints()), Some(by_latency(3, false)));
     assert_eq!(ranking(&Hints { fallbacks: list(&["c/spare"]), ..hints() }), Some(by_latency(3, false)));
     assert_eq!(ranking(&Hints { ignore: list(&["a"]), ..hints() }), Some(by_latency(2, false)));
+    let dear = MaxPrice { input: Some(Picodollars(2_000_000)), output: None };
+    let spare = Hints { fallbacks: list(&["c/spare"]), max_price: dear, ..hints() };
+    assert_eq!(ranking(&spare), Some(by_latency(1, false)), "of those in the route one is left");
     let best = Hints { no_fallbacks: true, ..hints() };
     assert_eq!(ranking(&best), Some(by_latency(3, true)), "the best is not known yet");
     assert_eq!(ranking(&Hints { order: list(&["b"]), ..hints() }), None);
@@ -268,6 +271,12 @@ fn a_canary_goes_first_in_its_share_and_failover_stays() {
         }
     }
     assert!((2350..=2650).contains(&first), "a quarter: {first}");
+    // Of the thousand numbers that may be drawn, a quarter to the number.
+    for _ in 0..3000 {
+        let (mut plan, drawn) = (planned(&Hints::default()), rng.clone().below(1000));
+        plan.draw_canary(&mut rng);
+        assert_eq!(plan.canary.is_some(), drawn < 250, "{drawn}");
+    }
     let hints = Hints::default;
     for has_say in [
         Hints { sort: Some(Sort::Price), ..hints() },
@@ -283,4 +292,69 @@ fn a_canary_goes_first_in_its_share_and_failover_stays() {
         let canary = plan(&config, Asker::default(), "fork", &has_say).ok().and_then(|plan| plan.canary);
         assert_eq!(canary, None, "{has_say:?}");
     }
+}
+
+#[test]
+fn a_client_may_use_its_own_routes_and_knows_of_no_others() {
+    let mut config = crossroads();
+    config.clients[0].routes = Some(vec![RouteId(1)]);
+    let ask = |client, name: &str| plan(&config, Asker { client, kind: Kind::Chat }, name, &Hints::default());
+    assert!(ask(Some(0), "table").is_ok() && ask(Some(1), "fork").is_ok() && ask(None, "v/usual").is_ok());
+    for name in ["fork", "v/usual", "usual"] {
+        assert_eq!(ask(Some(0), name).unwrap_err().status, StatusCode::FORBIDDEN, "{name}");
+    }
+    let unknown = ask(Some(0), "nothing").unwrap_err();
+    assert!(unknown.message.ends_with("Known here: table."), "{}", unknown.message);
+    assert_eq!(models(&config, Some(&config.clients[0])).collect::<Vec<_>>(), [("table", "tidegate")]);
+}
+
+#[test]
+fn as_many_names_as_are_listed_leave_no_more() {
+    let told = |models| plan(&config(models), Asker::default(), "x", &Hints::default()).unwrap_err().message;
+    // Each target has two names; a route and an alias come to them.
+    let (all, beyond) = (told(LISTED_MAX / 2 - 1), told(LISTED_MAX / 2));
+    assert!(!all.contains("more") && beyond.ends_with(", and 2 more."), "{all}\n{beyond}");
+}
+
+#[test]
+fn what_a_choice_goes_by_is_asked_for_and_nothing_else() {
+    let document = r#"
+        [vendors.v]
+        dialect = "openai"
+        base_url = "http://v.test/v1"
+        [models."v/m"]
+        [routes.ordered]
+        models = ["v/m"]
+        [routes.cost]
+        models = ["v/m"]
+        strategy = "cost"
+        [routes.context]
+        models = ["v/m"]
+        strategy = "context"
+        score = { max_cost = 0.5, max_latency = "3s" }
+        [routes.shadowed]
+        models = ["v/m"]
+        shadow = { strategy = "latency" }
+    "#;
+    let config = Config::from_toml(document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    let basis = |name: &str, hints: &Hints| {
+        let plan = plan(&config, Asker::default(), name, hints).unwrap();
+        (plan.basis.caps, plan.basis.weighs, plan.ranking.map(|ranking| ranking.by))
+    };
+    let by = |strategy| Some(RankBy::Strategy(strategy));
+    let own = Caps { cost: Some(Picodollars(500_000_000_000)), latency: Some(Millis(3000)) };
+    let none = Hints::default();
+    assert_eq!(basis("ordered", &none), (Caps::default(), false, None));
+    assert_eq!(basis("cost", &none), (Caps::default(), true, by(Strategy::Cost)));
+    assert_eq!(basis("context", &none), (own, true, by(Strategy::Context)));
+    assert_eq!(basis("shadowed", &none), (Caps::default(), true, None));
+    let (dear, cheap) = (Picodollars(900_000_000_000), Picodollars(1));
+    let cost = |max_cost| Hints { max_cost: Some(max_cost), ..Hints::default() };
+    assert_eq!(basis("context", &cost(dear)), (own, true, by(Strategy::Context)), "the tighter one counts");
+    assert_eq!(basis("context", &cost(cheap)).0, Caps { cost: Some(cheap), ..own });
+    let theirs = Caps { cost: Some(cheap), latency: None };
+    assert_eq!(basis("ordered", &cost(cheap)), (theirs, true, by(Strategy::Ordered)));
+    let latency = Hints { max_latency: Some(Millis(70)), ..Hints::default() };
+    let theirs = Caps { cost: None, latency: Some(Millis(70)) };
+    assert_eq!(basis("ordered", &latency), (theirs, false, by(Strategy::Ordered)));
 }
