@@ -367,6 +367,13 @@ mod tests {
         assert_eq!(take(&mut bucket, at(60), 6), Ok(()), "it has drained");
         bucket.refund(at(60), early);
         assert_eq!(bucket.remaining(at(60)), 0, "or twelve would be used at one moment");
+        // What drains is of the oldest first, and of each only what it holds.
+        let mut both = Bucket::new(SIX);
+        let [_oldest, second] = [(); 2].map(|()| both.reserve(at(0), 2, LONG).unwrap());
+        both.charge(at(30), 0);
+        assert_eq!(both.remaining(at(30)), 5);
+        both.refund(at(30), second);
+        assert_eq!(both.remaining(at(30)), 6);
         // Where others keep it busy, nothing of a reservation drains before what they have used.
         let mut busy = Bucket::new(SIX);
         take(&mut busy, at(0), 3).unwrap();
