@@ -5,7 +5,7 @@ use tidegate_tests::gateway::{Gateway, Scratch};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
-use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, SINGLE_KEY, WEBHOOK, World, chat, question, setup, streamed};
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, NEIGHBOUR_KEY, WEBHOOK, World, chat, question, setup, streamed};
 
 use crate::check::refused;
 
@@ -140,23 +140,27 @@ pub(crate) async fn operators_see_all_jobs(world: &World) {
     let survey = async |query: &str| world.admin(Request::get(&format!("/admin/queue?model=shown{query}"))).await;
     world.a.answers("shown-1", 503).await;
     let first = queued(world.ask("shown").await);
-    let second = queued(with_key(chat(&question("shown")), SINGLE_KEY).send(world.gateway.address).await);
+    let second = queued(with_key(chat(&question("shown")), NEIGHBOUR_KEY).send(world.gateway.address).await);
     let reply = survey("").await.expect(200);
     let told = reply.json();
     let row = |nth: usize| (told["jobs"][nth]["id"].as_str().unwrap(), told["jobs"][nth]["client"].as_str().unwrap());
-    assert_eq!((row(0), row(1)), ((second.as_str(), "single"), (first.as_str(), "tests")), "the latest first: {told}");
+    assert_eq!(
+        (row(0), row(1)),
+        ((second.as_str(), "neighbour"), (first.as_str(), "tests")),
+        "the latest first: {told}"
+    );
     let waits = |status: &Value| *status == "pending" || *status == "running";
     assert!(waits(&told["jobs"][0]["status"]) && told["jobs"][0]["over_ms"].is_null(), "{told}");
     let count = |name: &str| told["counts"][name].as_u64().unwrap();
     assert!(count("pending") + count("running") >= 2 && told["bytes"].as_u64() > Some(0), "{told}");
-    for secret in ["Is the tide in?", CLIENT_KEY, SINGLE_KEY] {
+    for secret in ["Is the tide in?", CLIENT_KEY, NEIGHBOUR_KEY] {
         assert!(!reply.text().contains(secret), "{secret} is in {reply}");
     }
     let page = survey("&limit=1").await.expect(200).json();
     let rest = survey(&format!("&limit=1&before={}", page["next"])).await.expect(200).json();
     assert_eq!((&page["jobs"][0]["id"], &rest["jobs"][0]["id"]), (&json!(second), &json!(first)));
     assert_eq!((page["jobs"].as_array().map(Vec::len), &rest["next"]), (Some(1), &Value::Null));
-    let of_one = survey("&client=single").await.expect(200).json();
+    let of_one = survey("&client=neighbour").await.expect(200).json();
     assert_eq!(of_one["jobs"].as_array().map(Vec::len), Some(1), "{of_one}");
 
     world.a.heal("shown-1").await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::http::{Reply, Request};
-use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, SINGLE_KEY, World, chat, question};
+use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, NEIGHBOUR_KEY, World, chat, question};
 
 use crate::apis::with;
 use crate::check::served;
@@ -117,7 +117,7 @@ pub(crate) async fn a_client_stays_where_it_is(world: &World) {
         let reply = world.send(chat(&body).header("authorization", &format!("Bearer {key}"))).await.expect(200);
         reply.header("x-tidegate-target").to_owned()
     };
-    let clients = [CLIENT_KEY, GUEST_KEY, SINGLE_KEY];
+    let clients = [CLIENT_KEY, GUEST_KEY, NEIGHBOUR_KEY];
     let mut homes = Vec::new();
     for key in clients {
         let home = by(key, 0).await;

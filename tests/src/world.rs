@@ -19,6 +19,8 @@ pub const GUEST_KEY: &str = "client-key-for-one-route";
 pub const SDK_KEY: &str = "client-key-for-the-sdks";
 /// Opens every model, a few times a minute.
 pub const HURRIED_KEY: &str = "client-key-for-a-few-requests";
+/// Another client's, without limits.
+pub const NEIGHBOUR_KEY: &str = "client-key-of-a-third-who-is-not-limited";
 /// Opens every model, for one request at a time.
 pub const SINGLE_KEY: &str = "client-key-for-one-at-a-time";
 /// Opens every model, for as long as there is money.
@@ -133,6 +135,7 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
         ("GUEST_KEY", GUEST_KEY),
         ("SDK_KEY", SDK_KEY),
         ("HURRIED_KEY", HURRIED_KEY),
+        ("NEIGHBOUR_KEY", NEIGHBOUR_KEY),
         ("SINGLE_KEY", SINGLE_KEY),
         ("WORDY_KEY", WORDY_KEY),
         ("BUDGET_KEY", BUDGET_KEY),
