@@ -9,10 +9,10 @@ use crate::limit::{Dimension, Room};
 use crate::time::{Millis, Timestamp};
 
 /// The headers in which a vendor tells one of its quotas.
-struct Names {
+pub(crate) struct Names {
     limit: &'static str,
-    remaining: &'static str,
-    reset: &'static str,
+    pub(crate) remaining: &'static str,
+    pub(crate) reset: &'static str,
 }
 
 /// Requests and tokens come first in both, since both dialects count them.
@@ -51,7 +51,8 @@ static ANTHROPIC: [Names; 4] = [
     },
 ];
 
-fn names(dialect: Dialect) -> &'static [Names] {
+/// All that a dialect has.
+pub(crate) fn names(dialect: Dialect) -> &'static [Names] {
     match dialect {
         Dialect::Anthropic => &ANTHROPIC,
         Dialect::OpenAi | Dialect::Gemini => &OPENAI,

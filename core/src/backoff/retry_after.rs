@@ -5,6 +5,8 @@ use std::time::UNIX_EPOCH;
 use http::HeaderMap;
 
 use super::rfc3339;
+use crate::dialect::Dialect;
+use crate::quota::{Names, names};
 use crate::time::{Millis, Timestamp};
 
 /// The longest wait that is believed. What lies beyond says no more than "much later", and a vendor's slip of the pen
@@ -18,8 +20,8 @@ const NANOS_PER_S: u64 = 1_000_000_000;
 ///
 /// The most exact wins: `retry-after-ms` and `x-ms-retry-after-ms` (`OpenAI`, Azure), then `retry-after` (seconds, also
 /// with a fraction, or an HTTP date), then the largest of `x-ratelimit-reset-requests` and `-tokens` (Go durations), or of
-/// Anthropic's `anthropic-ratelimit-*-reset` (moments), among those that are used up. Rounded up to a millisecond, so as never to come back early; capped at
-/// [`RETRY_AFTER_MAX`]; a date that has passed is zero.
+/// Anthropic's `anthropic-ratelimit-*-reset` (moments), among those that are used up. Rounded up to a millisecond, so as
+/// never to come back early; capped at [`RETRY_AFTER_MAX`]; a date that has passed is zero.
 pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
     let wait = ["retry-after-ms", "x-ms-retry-after-ms"]
         .iter()
@@ -28,11 +30,8 @@ pub fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Millis> {
             let value = text(headers, "retry-after")?;
             decimal(value, NANOS_PER_S).or_else(|| until_date(value, headers, now))
         })
-        .or_else(|| ["requests", "tokens"].iter().filter_map(|dimension| until_reset(headers, dimension)).max())
-        .or_else(|| {
-            let dimensions = ["requests", "tokens", "input-tokens", "output-tokens"];
-            dimensions.iter().filter_map(|dimension| until_moment(headers, dimension, now)).max()
-        });
+        .or_else(|| names(Dialect::OpenAi).iter().filter_map(|names| until_reset(headers, names)).max())
+        .or_else(|| names(Dialect::Anthropic).iter().filter_map(|names| until_moment(headers, names, now)).max());
     wait.map(|wait| wait.min(RETRY_AFTER_MAX))
 }
 
@@ -44,19 +43,19 @@ fn until_date(value: &str, headers: &HeaderMap, now: Timestamp) -> Option<Millis
 }
 
 /// Until a quota that is used up is whole again; one with something left is not what refused the request.
-fn until_reset(headers: &HeaderMap, dimension: &str) -> Option<Millis> {
-    let left = text(headers, &format!("x-ratelimit-remaining-{dimension}"));
+fn until_reset(headers: &HeaderMap, names: &Names) -> Option<Millis> {
+    let left = text(headers, names.remaining);
     if left.is_some_and(|left| decimal(left, NANOS_PER_S) != Some(Millis::ZERO)) {
         return None;
     }
-    go_duration(text(headers, &format!("x-ratelimit-reset-{dimension}"))?)
+    go_duration(text(headers, names.reset)?)
 }
 
 /// The same as Anthropic says it.
-fn until_moment(headers: &HeaderMap, dimension: &str, now: Timestamp) -> Option<Millis> {
-    let left = text(headers, &format!("anthropic-ratelimit-{dimension}-remaining"))?;
+fn until_moment(headers: &HeaderMap, names: &Names, now: Timestamp) -> Option<Millis> {
+    let left = text(headers, names.remaining)?;
     let is_used_up = decimal(left, NANOS_PER_S) == Some(Millis::ZERO);
-    let then = rfc3339(text(headers, &format!("anthropic-ratelimit-{dimension}-reset"))?)?;
+    let then = rfc3339(text(headers, names.reset)?)?;
     is_used_up.then(|| text(headers, "date").and_then(date).unwrap_or(now).until(then))
 }
 
