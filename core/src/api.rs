@@ -6,6 +6,7 @@
 mod queued;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -397,6 +398,18 @@ pub(crate) fn decoded(text: &str) -> Cow<'_, str> {
         }
     }
     String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+/// What the query of a URL asks for, decoded, in its order. A name said twice is a mistake: one of the two would be lost.
+pub(crate) fn parameters(query: &str) -> Result<Vec<(&str, Cow<'_, str>)>, Box<ApiError>> {
+    let mut said = BTreeSet::new();
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let is_new = said.insert(name);
+        let twice = || ApiError::invalid(format!("`{}` is said twice. Say it once.", quoted(name)), None).into();
+        is_new.then(|| (name, decoded(value))).ok_or_else(twice)
+    });
+    pairs.collect()
 }
 
 fn unknown_path(path: &str) -> ApiError {

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::api::decoded;
+use crate::api::parameters;
 use crate::concurrency::Claim;
 use crate::config::{Candidate, Config, Strategy, TargetId};
 use crate::dialect::{Request, Unfit, prepare};
@@ -106,13 +106,11 @@ impl Inquiry {
 /// The client that a dry run is to stand in for, as the query of its URL names it: an index into the config's clients.
 pub(crate) fn stand_in(config: &Config, query: &str) -> Result<Option<usize>, Box<ApiError>> {
     let mut client = None;
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    for (name, wanted) in parameters(query)? {
         if name != "client" {
             let message = format!("There is no `{}` to explain with. There is `client`.", quoted(name));
             return Err(ApiError::invalid(message, None).into());
         }
-        let wanted = decoded(value);
         let known = config.clients.iter().position(|client| client.name == wanted);
         client = Some(known.ok_or_else(|| unknown_client(&wanted))?);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Value;
 use super::pages::{self, Format};
-use crate::api::decoded;
+use crate::api::parameters;
 use crate::backoff::rfc3339;
 use crate::dialect::Dialect;
 use crate::reply::{ApiError, Reply, name_request, quoted};
@@ -96,9 +96,8 @@ impl Query {
     /// Reads the query of a URL. Errors say what it may be.
     pub fn read(about: About, text: &str, request_id: String) -> Result<Self, Box<ApiError>> {
         let mut asked = Asked::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            asked.take(about, name, &decoded(value))?;
+        for (name, value) in parameters(text)? {
+            asked.take(about, name, &value)?;
         }
         let (statement, shape) = match about {
             About::Sums => (asked.sums(), Shape::Sums(asked.by)),

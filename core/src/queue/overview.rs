@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::index::ClientName;
 use super::job::{Failure, Job, State};
 use super::{Queue, Store};
-use crate::api::decoded;
+use crate::api::parameters;
 use crate::reply::{ApiError, Reply, quoted};
 use crate::time::{Millis, Timestamp};
 
@@ -118,9 +118,8 @@ impl Survey {
     /// Reads the query of a URL. Errors say what it may be.
     pub(crate) fn read(text: &str) -> Result<Self, Box<ApiError>> {
         let mut survey = Self::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            survey.take(name, decoded(value).into_owned())?;
+        for (name, value) in parameters(text)? {
+            survey.take(name, value.into_owned())?;
         }
         Ok(survey)
     }

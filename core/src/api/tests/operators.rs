@@ -59,7 +59,7 @@ fn a_dry_run_minds_what_its_client_may_use() {
 #[test]
 fn a_dry_run_for_nobody_is_refused() {
     let mut gateway = with_clients();
-    for (query, status) in [("client=nobody", 404), ("client", 404), ("for=all", 400)] {
+    for (query, status) in [("client=nobody", 404), ("client", 404), ("for=all", 400), ("client=all&client=led", 400)] {
         let refused = local(Method::POST).reply(&mut gateway, &format!("/admin/explain?{query}"));
         assert_eq!(refused.status.as_u16(), status, "{query}");
     }

@@ -107,6 +107,7 @@ fn it_says_what_it_cannot_be_asked() {
         ("limit=0", "`limit` is a number from 1 to 1000."),
         ("limit=1001", "`limit`"),
         ("before=x", "`before` is the `next` of another page."),
+        ("limit=1&limit=2", "`limit` is said twice. Say it once."),
         ("id=job_1", "There is no `id` to ask the queue with. There is `status`"),
     ] {
         let error = Survey::read(wrong).unwrap_err();
