@@ -172,6 +172,25 @@ pub struct Settlement {
     pub quarantine: Millis,
 }
 
+impl Settlement {
+    /// Of an attempt that was not a stream, and of which nothing else is known.
+    pub fn new(outcome: Outcome, took: Millis) -> Self {
+        Self {
+            outcome,
+            stream: false,
+            first_token: None,
+            took,
+            usage: None,
+            weight: None,
+            retry_after: None,
+            remaining: None,
+            used_up: None,
+            malformed: 0,
+            quarantine: Millis::ZERO,
+        }
+    }
+}
+
 impl Permit {
     /// The key to ask with.
     pub(crate) fn key(&self) -> KeyId {

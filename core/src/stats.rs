@@ -206,19 +206,8 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn settlement(outcome: Outcome, first_token: Option<u64>, took: u64) -> Settlement {
-        Settlement {
-            outcome,
-            stream: first_token.is_some(),
-            first_token: first_token.map(Millis),
-            took: Millis(took),
-            usage: None,
-            weight: None,
-            retry_after: None,
-            remaining: None,
-            used_up: None,
-            malformed: 0,
-            quarantine: Millis::ZERO,
-        }
+        let (stream, first_token) = (first_token.is_some(), first_token.map(Millis));
+        Settlement { stream, first_token, ..Settlement::new(outcome, Millis(took)) }
     }
 
     #[test]

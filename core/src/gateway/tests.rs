@@ -53,19 +53,7 @@ const B_M: TargetId = TargetId(2);
 const FREE: TargetId = TargetId(3);
 
 pub(super) fn settlement(outcome: Outcome) -> Settlement {
-    Settlement {
-        outcome,
-        stream: true,
-        first_token: None,
-        took: Millis(100),
-        usage: None,
-        weight: None,
-        retry_after: None,
-        remaining: None,
-        used_up: None,
-        malformed: 0,
-        quarantine: Millis(60_000),
-    }
+    Settlement { stream: true, quarantine: Millis(60_000), ..Settlement::new(outcome, Millis(100)) }
 }
 
 fn at(ms: u64) -> Timestamp {

@@ -102,17 +102,9 @@ fn a_latency_is_its_95th_percentile() {
 #[test]
 fn what_was_given_up_counts_once_it_is_known_to_be_slow() {
     let settlement = |outcome, stream, first_token: Option<u64>, took| Settlement {
-        outcome,
         stream,
         first_token: first_token.map(Millis),
-        took: Millis(took),
-        usage: None,
-        weight: None,
-        retry_after: None,
-        remaining: None,
-        used_up: None,
-        malformed: 0,
-        quarantine: Millis::ZERO,
+        ..Settlement::new(outcome, Millis(took))
     };
     let raised = |settlement: Settlement, is_probe| {
         let mut watching = Watching::new("first_token = \"5s\"\nanswer = \"5s\"");

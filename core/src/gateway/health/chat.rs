@@ -67,19 +67,8 @@ impl Gateway {
     pub(super) fn settle_chat(&mut self, now: Timestamp, probe: ChatProbe, took: Millis, finding: &Finding) {
         let ChatProbe { permit, reader } = probe;
         let (outcome, usage, retry_after) = outcome_of(now, &reader, finding);
-        let settlement = Settlement {
-            outcome,
-            stream: false,
-            first_token: None,
-            took,
-            usage,
-            weight: None,
-            retry_after,
-            remaining: None,
-            used_up: None,
-            malformed: 0,
-            quarantine: self.config.target(permit.target).retry.quarantine,
-        };
+        let quarantine = self.config.target(permit.target).retry.quarantine;
+        let settlement = Settlement { usage, retry_after, quarantine, ..Settlement::new(outcome, took) };
         // A name of its own, as a request's: lines are told apart by it.
         let request_id = if self.config.store.is_some() { self.request_id() } else { String::new() };
         let cause = Cause { request_id: &request_id, probe: true, ..Cause::default() };

@@ -106,19 +106,7 @@ fn stream() -> Request {
 }
 
 fn settlement(outcome: Outcome, first_token: Option<Millis>, took: Millis) -> Settlement {
-    Settlement {
-        outcome,
-        stream: true,
-        first_token,
-        took,
-        usage: None,
-        weight: None,
-        retry_after: None,
-        malformed: 0,
-        quarantine: Millis::ZERO,
-        remaining: None,
-        used_up: None,
-    }
+    Settlement { stream: true, first_token, ..Settlement::new(outcome, took) }
 }
 
 fn mean(asked: &[(usize, u64)]) -> u64 {

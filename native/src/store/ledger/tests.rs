@@ -138,19 +138,7 @@ fn attempt(app: &App, nth: u32) {
     let request_id = format!("tg-{nth}");
     let cause = Cause { request_id: &request_id, ..Cause::default() };
     let usage = Usage { input: 1, output: 1, ..Usage::default() };
-    let settlement = Settlement {
-        outcome: Outcome::Success,
-        stream: false,
-        first_token: None,
-        took: Millis(9),
-        usage: Some(usage),
-        weight: None,
-        retry_after: None,
-        remaining: None,
-        used_up: None,
-        malformed: 0,
-        quarantine: Millis(0),
-    };
+    let settlement = Settlement { usage: Some(usage), ..Settlement::new(Outcome::Success, Millis(9)) };
     app.with_gateway(|gateway| {
         let candidate = gateway.config().candidate(TargetId(0));
         let permit = gateway.admit(clock::now(), &candidate, Millis(1000), &Claim::LAST).unwrap();
