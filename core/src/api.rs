@@ -59,6 +59,9 @@ pub const ACCEPT_PAUSE: Millis = Millis(100);
 /// How long a command waits for the gateway that it asks: longer than the ledger's store may be held up.
 pub const COMMAND_WAIT: Millis = Millis::from_secs(15);
 
+/// How long a process that ends waits for whoever reads its log.
+pub const LOG_WAIT: Millis = Millis::from_secs(1);
+
 /// What to do with a request whose head has come.
 #[derive(Debug)]
 pub enum Reception {

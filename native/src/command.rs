@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use tidegate_core::record::Header;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use crate::app::App;
 use crate::cli::{Cli, Command, Drill, LedgerTerms, Prices, QueueTerms, Serving};
 use crate::drill;
+use crate::logging::Log;
 use crate::prices;
 use crate::recorder::Recorder;
 use crate::review;
@@ -31,21 +31,20 @@ const CONFIG_DEFAULT: &str = "tidegate.toml";
 
 /// Runs the command line. Exits with 0 when all went well, 1 when it could not be done or was cut off.
 pub fn run(cli: Cli) -> ExitCode {
-    if let Err(message) = start_logging() {
-        return failed(&message);
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("the runtime cannot be started: {error}")),
-    };
-    let result = runtime.block_on(async {
+    // The log is dropped last: what the others say as they end is in it, and before the reason why.
+    Log::start().and_then(|_log| run_logged(cli)).unwrap_or_else(|message| failed(&message))
+}
+
+fn run_logged(cli: Cli) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
+    runtime.block_on(async {
         let Cli { config, serving, command } = cli;
         match command {
             None => serve(config.as_deref(), serving).await,
             Some(command) => carry_out(command, config, serving).await,
         }
-    });
-    result.unwrap_or_else(|message| failed(&message))
+    })
 }
 
 async fn carry_out(command: Command, config: Option<PathBuf>, serving: Serving) -> Result<ExitCode, String> {
@@ -60,23 +59,6 @@ async fn carry_out(command: Command, config: Option<PathBuf>, serving: Serving) 
         Command::Drill(terms) => drilled(config, &terms),
         Command::Sandbox { vendors } => sandbox(&vendors).await,
     }
-}
-
-/// Logs to standard error, what `RUST_LOG` says, and else all but what is for debugging.
-fn start_logging() -> Result<(), String> {
-    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    let wanted = if wanted.is_empty() { "info" } else { &wanted };
-    let filter =
-        EnvFilter::try_new(wanted).map_err(|error| format!("{}: `{wanted}`: {error}", EnvFilter::DEFAULT_ENV))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // Whoever read the log may be gone: it would be told of that by the same way, and fail the request that is logged.
-        .log_internal_errors(false)
-        .init();
-    Ok(())
 }
 
 async fn serve(file: Option<&Path>, serving: Serving) -> Result<ExitCode, String> {

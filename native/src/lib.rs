@@ -10,6 +10,7 @@ mod command;
 mod drill;
 mod handler;
 mod jobs;
+mod logging;
 mod outlet;
 mod port;
 mod prices;

@@ -1,13 +1,11 @@
 //! The command line: what it checks, what it refuses, and what it does when nobody has configured anything.
 
-use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use tidegate_tests::gateway::{Scratch, listening_at};
 use tidegate_tests::http::Request;
 use tidegate_tests::process::{Process, built};
-use tidegate_tests::vendors::Vendors;
 use tidegate_tests::world::{chat, question, streamed};
 
 use crate::{CONFIG, KEY_A, write};
@@ -135,26 +133,6 @@ fn what_is_to_be_logged_is_not_guessed_at() {
     assert!(!well && said.contains("RUST_LOG: `tidegate=loud`"), "{said}");
     let (well, said) = run(tidegate(&["prices", "show", "gpt"]).env("RUST_LOG", ""));
     assert!(well, "an empty variable is as good as none: {said}");
-}
-
-#[tokio::test]
-async fn nobody_need_read_the_log() {
-    let vendors = Vendors::start().await;
-    vendors.a.answers("tide", 503).await;
-    let scratch = Scratch::new();
-    let mut command = tidegate(&["serve", "--listen", "127.0.0.1:0", "--config"]);
-    command.arg(write(&scratch, CONFIG)).envs([("SANDBOX_A", vendors.a.base_url().as_str()), ("KEY_A", KEY_A)]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    drop(child.stderr.take());
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let address = lines.map_while(Result::ok).find_map(|line| listening_at(&line)).expect("it listens");
-    // Far more than a breaker needs to open, which would be logged.
-    for _ in 0..20 {
-        let reply = chat(&question("default")).send(address).await;
-        assert!([502, 503].contains(&reply.status), "{reply}");
-    }
-    child.kill().expect("it is still there");
-    child.wait().expect("it has ended");
 }
 
 #[tokio::test]

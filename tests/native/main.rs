@@ -4,6 +4,7 @@ mod command;
 mod ledger;
 mod limits;
 mod listener;
+mod log;
 mod queue;
 mod records;
 mod secrets;
