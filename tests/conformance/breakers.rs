@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidegate_tests::gateway::{Gateway, Scratch};
-use tidegate_tests::http::Request;
+use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
 use tidegate_tests::world::{ADMIN_KEY, CLIENT_KEY, World, chat, question, setup, streamed as streamed_body};
@@ -101,6 +101,49 @@ pub(crate) async fn slow_first_tokens_open_it(world: &World) {
     }
     assert_eq!(world.breaker("a/sluggish-1").await, "open", "each of them was served, and all too late");
     streamed(world.stream("sluggish").await, "b/sluggish-2", 1);
+}
+
+pub(crate) async fn a_share_of_failures_opens_it(world: &World) {
+    for fails in [true, false, true, false, true] {
+        if fails {
+            world.a.answers_times("uneven-1", 1, 503).await;
+        }
+        let (target, attempts) = if fails { ("b/uneven-2", 2) } else { ("a/uneven-1", 1) };
+        served(world.ask("uneven").await, target, attempts);
+    }
+    assert_eq!(world.breaker("a/uneven-1").await, "closed", "three of five failed, and five say little");
+    // Three of six: it is the share that counts, and not who comes last.
+    served(world.ask("uneven").await, "a/uneven-1", 1);
+    assert_eq!(world.breaker("a/uneven-1").await, "open");
+    served(world.ask("uneven").await, "b/uneven-2", 1);
+    assert_eq!(world.a.count("uneven-1").await, 6);
+}
+
+pub(crate) async fn traffic_returns_little_by_little(world: &World) {
+    // One takes an hour to get all of its traffic back, the other a second.
+    let by_a = |reply: &Reply| reply.header("x-tidegate-target").starts_with("a/");
+    for (route, model) in [("ramped", "ramped-1"), ("regrown", "regrown-1")] {
+        world.a.answers_times(model, 1, 503).await;
+        assert!(!by_a(&world.ask(route).await.expect(200)));
+        wait::until("a good probe", async || by_a(&world.ask(route).await.expect(200)).then_some(())).await;
+        assert_eq!(world.breaker(&format!("a/{model}")).await, "closed");
+    }
+    // It begins with a tenth, and each request is drawn for.
+    let (mut asked, mut returned) = (0, 0);
+    wait::until("some of it to return", async || {
+        let reply = world.ask("ramped").await.expect(200);
+        assert_eq!(reply.header("x-tidegate-attempts"), "1", "{reply}");
+        (asked, returned) = (asked + 1, returned + u32::from(by_a(&reply)));
+        (asked >= 50 && returned > 0).then_some(())
+    })
+    .await;
+    assert!(returned * 2 < asked, "{returned} of {asked}");
+    let mut in_a_row = 0;
+    wait::until("all of it to return", async || {
+        in_a_row = if by_a(&world.ask("regrown").await.expect(200)) { in_a_row + 1 } else { 0 };
+        (in_a_row == 30).then_some(())
+    })
+    .await;
 }
 
 pub(crate) async fn when_all_are_open_the_one_that_comes_back_first_is_asked(world: &World) {

@@ -63,6 +63,21 @@ pub(crate) async fn kept_for_its_time(world: &World) {
     assert_eq!(world.a.count("aging-1").await, 2);
 }
 
+pub(crate) async fn no_more_is_kept_than_may_be(world: &World) {
+    let ask = async |nth: u32| {
+        let mut body = question("cramped");
+        body["user"] = json!(nth.to_string());
+        told(&world.send(chat(&body)).await)
+    };
+    assert_eq!((ask(0).await.as_str(), ask(0).await.as_str()), ("miss", "hit"));
+    // Each of them takes nearly a kilobyte, and there is room for three.
+    for nth in 1..7 {
+        assert_eq!(ask(nth).await, "miss");
+    }
+    assert_eq!(ask(6).await, "hit", "the latest are kept");
+    assert_eq!(ask(0).await, "miss", "what was not asked for longest has made way for them");
+}
+
 pub(crate) async fn clients_pass_it_by(world: &World) {
     let ask = async |name: &'static str, value: &str| world.send(chat(&question("passed")).header(name, value)).await;
     assert_eq!(told(&ask("x-tidegate-cache", "no-store").await), "bypass");

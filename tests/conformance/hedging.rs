@@ -1,6 +1,7 @@
 //! A second vendor is asked where the first is slow.
 
 use serde_json::json;
+use tidegate_tests::wait;
 use tidegate_tests::world::World;
 
 use crate::check::{served, streamed};
@@ -53,4 +54,24 @@ pub(crate) async fn both_fail_and_the_next_is_asked(world: &World) {
     world.b.answers("hedge-fails-2", 503).await;
     streamed(world.stream("hedge-fails").await, "c/hedge-fails-3", 3);
     assert_eq!((world.a.count("hedge-fails-1").await, world.b.count("hedge-fails-2").await), (1, 1));
+}
+
+pub(crate) async fn slow_is_what_was_measured(world: &World) {
+    for _ in 0..3 {
+        streamed(world.stream("hedge-measured").await, "a/hedge-measured-1", 1);
+    }
+    // Three say little: nobody knows yet that this one is slow, and it is waited for.
+    world.a.fault_times("hedge-measured-1", 1, json!({"kind": "slow_first_token", "ms": 700})).await;
+    streamed(world.stream("hedge-measured").await, "a/hedge-measured-1", 1);
+    assert_eq!(hedges(world, "hedge-measured").await, (0, 0));
+    wait::until("the slowest of four to be known", async || {
+        let target = world.target("a/hedge-measured-1").await;
+        (target["first_token"]["p95_ms"].as_u64() > Some(600)).then_some(())
+    })
+    .await;
+    // Four are as many as it takes, and nothing has taken as long as this.
+    world.a.fault("hedge-measured-1", json!({"kind": "slow_first_token", "ms": 20_000})).await;
+    streamed(world.stream("hedge-measured").await, "b/hedge-measured-2", 2);
+    world.a.saw_cancellation("hedge-measured-1").await;
+    assert_eq!(hedges(world, "hedge-measured").await, (1, 1));
 }

@@ -79,20 +79,21 @@ fn table() -> Vec<Scenario> {
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
         hedging: slow_stream_is_hedged slow_answer_is_hedged first_is_faster_than_its_hedge hedges_have_a_budget
-            both_fail_and_the_next_is_asked;
+            both_fail_and_the_next_is_asked slow_is_what_was_measured;
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
             keys_are_drawn_by_their_weights a_busy_key_makes_way_for_another refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
         limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
             tokens_of_requests_at_one_moment_are_not_given_twice a_clients_requests_a_minute
             a_clients_tokens_a_minute a_clients_requests_at_once a_clients_budget;
-        caching: asked_again never_across_clients failures_are_not_kept kept_for_its_time clients_pass_it_by prices_are_built_in a_long_prompt_has_prices_of_its_own;
+        caching: asked_again never_across_clients failures_are_not_kept kept_for_its_time no_more_is_kept_than_may_be clients_pass_it_by prices_are_built_in a_long_prompt_has_prices_of_its_own;
         callers: vendors_refusal_verbatim context_goes_to_a_larger_model context_fits_nowhere content_filter_returned
             content_filter_rerouted content_filter_everywhere callers_fault_never_trips;
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
-            abandoned_probe_gives_its_lease_back slow_first_tokens_open_it all_open
+            abandoned_probe_gives_its_lease_back slow_first_tokens_open_it all_open a_share_of_failures_opens_it
+            traffic_returns_little_by_little
             when_all_are_open_the_one_that_comes_back_first_is_asked when_all_are_open_all_are_asked
             when_all_are_open_a_route_has_words_of_its_own obeys_orders the_last_one_stays_in a_route_has_its_own;
         strategies: ordered_keeps_to_its_order latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares
@@ -102,7 +103,8 @@ fn table() -> Vec<Scenario> {
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
-            vendors_that_are_down_do_not_make_the_gateway_ill;
+            vendors_that_are_down_do_not_make_the_gateway_ill
+            paid_probes_ask_for_words who_fails_too_often_is_asked_last slow_is_degraded_and_too_slow_is_asked_last;
         jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
             clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up operators_see_all_jobs
             a_job_that_takes_long_holds_up_no_other
