@@ -20,8 +20,10 @@ pub struct Watcher {
     splitter: Splitter,
     /// Whether the chunk that holds only the usage is kept from the client, who did not ask for it.
     strips_usage: bool,
-    /// Whether the request asked for one choice alone: then, once it has begun, only its end is news.
+    /// Whether the request asked for one choice alone: then, once it has said something, only its end is news.
     one_choice: bool,
+    /// Whether there has been content.
+    spoke: bool,
     /// What the tokens cost, to be told beside the usage; `None` tells nothing.
     price: Option<Price>,
     /// What the vendor counted, once it has said so.
@@ -85,6 +87,7 @@ impl Watcher {
             splitter: Splitter::default(),
             strips_usage: !wants_usage,
             one_choice,
+            spoke: false,
             price: price.filter(|_| wants_usage),
             usage: None,
             finished: false,
@@ -122,7 +125,7 @@ impl Watcher {
             self.done = true;
             return Some(Event::Other(block.raw));
         }
-        if self.one_choice && self.begun != 0 && says_nothing_new(&data) {
+        if self.one_choice && self.spoke && says_nothing_new(&data) {
             return Some(Event::Content(block.raw));
         }
         let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(&data) else {
@@ -160,6 +163,7 @@ impl Watcher {
             return Some(Event::Finish(raw));
         }
         let has_content = choices.iter().filter_map(|choice| choice.delta.as_ref()).any(Delta::has_content);
+        self.spoke |= has_content;
         Some(if has_content { Event::Content(raw) } else { Event::Other(raw) })
     }
 }
@@ -329,6 +333,14 @@ mod tests {
             let stream = format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
             assert!(matches!(decode(&stream, false, 99).0[..], [Event::Other(_)]), "{delta}");
         }
+    }
+
+    /// Some vendors repeat the role with every chunk until the model speaks.
+    #[test]
+    fn a_role_that_is_said_again_is_no_content() {
+        let (events, _) = decode_with(Watcher::new(false, true, None), &[ROLE, ROLE, HI, ROLE].concat(), 99);
+        let silent = || Event::Other(bytes(ROLE));
+        assert_eq!(events[..3], [silent(), silent(), Event::Content(bytes(HI))]);
     }
 
     #[test]
