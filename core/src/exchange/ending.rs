@@ -162,7 +162,12 @@ impl Exchange {
         let last = self.tried.last().map_or(Outcome::Neutral, |ending| ending.outcome);
         let name = last.name();
         if last.is_timeout() {
-            let message = format!("No target of `{model}` answered in time. The last attempt ended as {name}.");
+            // That one was within all of its own limits: its outcome says nothing.
+            let message = if last == Outcome::Neutral {
+                format!("The time for this request ran out before a target of `{model}` had answered.")
+            } else {
+                format!("No target of `{model}` answered in time. The last attempt ended as {name}.")
+            };
             return ApiError::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout", message);
         }
         let message = format!("Every attempt at `{model}` failed. The last one ended as {name}.");

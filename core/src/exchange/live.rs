@@ -66,8 +66,8 @@ pub(super) struct Terms {
 enum Stage {
     /// For the head.
     Waiting,
-    /// Gathering a reply that is not streamed, or an error.
-    Whole { status: StatusCode, headers: HeaderMap, body: Gathered },
+    /// Gathering a reply that is not streamed, or an error. Blanks are not its beginning.
+    Whole { status: StatusCode, headers: HeaderMap, body: Gathered, has_begun: bool },
     /// Before the first token: nothing has gone to the client yet.
     Held { stream: Stream, held: Gathered },
     /// The client is reading: this stream, or the one that it goes on with.
@@ -203,7 +203,7 @@ impl Live {
         }
         let body = Gathered::default();
         self.stage = if !(status.is_success() && self.terms.stream && is_event_stream(&headers)) {
-            Stage::Whole { status, headers, body }
+            Stage::Whole { status, headers, body, has_begun: false }
         } else if let Some((remains, rescue)) = self.resumes.take() {
             Stage::Committed { stream: self.terms.reader.resume(remains, rescue) }
         } else {
@@ -216,7 +216,8 @@ impl Live {
         self.last_at = now;
         match &mut self.stage {
             Stage::Waiting => None,
-            Stage::Whole { status, body, .. } => {
+            Stage::Whole { status, body, has_begun, .. } => {
+                *has_begun |= !bytes.trim_ascii_start().is_empty();
                 let is_error = !status.is_success();
                 let max = if is_error { ERROR_BYTES_MAX } else { self.terms.reply_bytes_max };
                 if body.len() + bytes.len() <= max {
@@ -354,6 +355,8 @@ impl Live {
                 [(self.sent_at + head, Limit::Head), first_token, total, deadline]
             }
             Stage::Waiting => [(self.sent_at + head, Limit::Head), total, deadline, deadline],
+            // Some vendors send the head at once, and blanks to keep the connection open until there is an answer.
+            Stage::Whole { has_begun: false, .. } => [(self.sent_at + head, Limit::Head), gap, total, deadline],
             Stage::Whole { .. } => [gap, total, deadline, deadline],
             Stage::Held { .. } => [(self.sent_at + timeouts.first_token, Limit::FirstToken), gap, total, deadline],
             // One that goes on with another's has yet to say something.
@@ -405,7 +408,7 @@ impl Live {
     }
 
     fn whole_is_over(&mut self, now: Timestamp) -> Progress {
-        let Stage::Whole { status, headers, body } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
+        let Stage::Whole { status, headers, body, .. } = std::mem::replace(&mut self.stage, Stage::Waiting) else {
             unreachable!("only a whole reply is over in this way");
         };
         let body = body.join();
@@ -418,10 +421,12 @@ impl Live {
         let is_refusal = matches!(outcome, Outcome::Filtered | Outcome::TooLong);
         let status = if is_refusal { refusal_status(status) } else { status };
         let retry_after = retry_after(&headers, now).or(error.retry_in);
-        let whole = if self.terms.reader.goes_through() {
-            Whole::Reply { status, headers, body }
-        } else {
-            Whole::Error(ApiError::of_vendor(status, error))
+        // What a proxy in front of the vendor says is a page, or a line of text.
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        let whole = match (self.terms.reader.goes_through(), is_object) {
+            (true, true) => Whole::Reply { status, headers, body },
+            (true, false) => Whole::Error(ApiError::unexplained(status)),
+            (false, _) => Whole::Error(ApiError::of_vendor(status, error)),
         };
         Progress::Over(Box::new(Ended { retry_after, whole: Some(whole), ..Ended::of(outcome, None) }))
     }

@@ -76,7 +76,9 @@ fn whole(attempt: &Attempt, ended: Millis, wanted: &Wanted, steps: &mut Vec<(Mil
             return steps.push((ended, Step::Fail(Fault::Broken)));
         }
         "too_large" => return steps.extend(bulk(1 << 30).map(|piece| (ended, piece))),
-        "stalled" | "total_timeout" | "neutral" | "silent" => return,
+        // Blanks hold a connection open, and are no answer; anything else is the beginning of one.
+        "silent" => return steps.extend(murmur(attempt, b"\n")),
+        "stalled" | "total_timeout" | "neutral" => return steps.extend(murmur(attempt, b"{")),
         error => wanted.error(words(error).0, words(error).1).to_string().into(),
     };
     steps.extend([(ended, Step::Piece(body)), (ended, Step::End)]);
@@ -108,14 +110,26 @@ fn counts(attempt: &Attempt) -> (u32, u32) {
     attempt.usage.map_or((0, 0), |usage| (count(usage.input), count(usage.output)))
 }
 
-/// Words from the first token to the last, so close to each other that no gap is too long.
+/// Words from the first token to the last.
 fn tokens(first: Millis, last: Millis, wanted: &Wanted, prompt: u32) -> impl Iterator<Item = (Millis, Step)> {
+    moments(first, last).map(move |(nth, at)| (at, Step::Piece(wanted.token(nth, "", prompt))))
+}
+
+/// A whole answer that never came to its end: this, again and again, from the head to the last that was heard.
+fn murmur(attempt: &Attempt, said: &'static [u8]) -> impl Iterator<Item = (Millis, Step)> {
+    let head = attempt.head_ms.unwrap_or_default() - attempt.sent_ms;
+    let last = attempt.last_ms - attempt.sent_ms;
+    moments(head, last.max(head)).map(move |(_, at)| (at, Step::Piece(Bytes::from_static(said))))
+}
+
+/// From the first to the last, counted from 1 and so close to each other that no gap is too long.
+fn moments(first: Millis, last: Millis) -> impl Iterator<Item = (u32, Millis)> {
     let length = last - first;
     let count = (length.0 / PIECE_EVERY.0).min(PIECES_MAX).max(u64::from(length > Millis::ZERO));
     (0..=count).map(move |nth| {
         let after = u128::from(length.0) * u128::from(nth) / u128::from(count.max(1));
-        let word = wanted.token(u32::try_from(nth + 1).unwrap_or(u32::MAX), "", prompt);
-        (first + Millis(u64::try_from(after).unwrap_or(u64::MAX)), Step::Piece(word))
+        let at = first + Millis(u64::try_from(after).unwrap_or(u64::MAX));
+        (u32::try_from(nth + 1).unwrap_or(u32::MAX), at)
     })
 }
 

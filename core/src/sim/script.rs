@@ -27,6 +27,8 @@ enum Act {
     Answer(Telling),
     Fail(Fault),
     Hang,
+    /// Blank lines, and no answer.
+    Murmur,
     Reply {
         status: StatusCode,
         headers: HeaderMap,
@@ -126,6 +128,11 @@ impl Script {
     /// Never says anything.
     pub fn hang() -> Self {
         Self { after: Millis::ZERO, act: Act::Hang }
+    }
+
+    /// Sends a good head and then blank lines, half a second apart, for ten minutes.
+    pub fn murmur() -> Self {
+        Self { after: Millis(10), act: Act::Murmur }
     }
 
     /// Breaks the connection after `ms`, before the head.
@@ -265,6 +272,11 @@ impl Script {
     pub(super) fn play(&self, now: Timestamp, attempt: AttemptId, wanted: &Wanted) -> Play {
         let steps = match &self.act {
             Act::Hang => Vec::new(),
+            Act::Murmur => {
+                let head = (Millis::ZERO, Step::Head(StatusCode::OK, wire::headers("application/json")));
+                let blank = |at: u64| (Millis(at * 500), Step::Piece(Bytes::from_static(b"\n")));
+                std::iter::once(head).chain((1..=1200).map(blank)).collect()
+            }
             Act::Fail(fault) => vec![(Millis::ZERO, Step::Fail(*fault))],
             Act::Reply { status, headers, body } => whole(*status, headers.clone(), body.clone()),
             Act::Again(attempt) => replayed::steps(attempt, wanted),
@@ -289,7 +301,7 @@ impl Script {
         };
         match &self.act {
             // What was recorded of a gateway's attempts is never asked for here.
-            Act::Hang | Act::Again(_) => Directly { ends_after: None, ..nothing },
+            Act::Hang | Act::Murmur | Act::Again(_) => Directly { ends_after: None, ..nothing },
             Act::Fail(_) => nothing,
             Act::Reply { status, headers, .. } => {
                 Directly { status: Some(*status), headers: headers.clone(), ..nothing }
@@ -314,7 +326,7 @@ impl Script {
     /// answers a probe well, whatever becomes of its answers.
     pub(super) fn finding(&self) -> Option<(Millis, Finding)> {
         let finding = match &self.act {
-            Act::Hang => return None,
+            Act::Hang | Act::Murmur => return None,
             Act::Fail(fault) => Finding::Fault(*fault),
             Act::Reply { status, headers, body } => {
                 Finding::Reply { status: *status, headers: headers.clone(), body: body.clone() }

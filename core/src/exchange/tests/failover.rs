@@ -110,6 +110,7 @@ fn what_is_no_accident_fails_over_at_once() {
         Script::status(529),
         Script::body(200, ""),
         Script::body(200, "<html>"),
+        Script::body(200, &b"{\"choices\":[{\"message\":{\"content\":\"\xff\"},\"finish_reason\":\"stop\"}]}"[..]),
         Script::answer(10).cut_after(1),
         Script::answer(10).error_after(0, "server_error", "server_error"),
         Script::refuse(10),
@@ -149,6 +150,27 @@ fn alone_and_silent_is_a_504_without_a_pause() {
         json!([{"target": "a/m", "outcome": "silent", "ms": 1000}])
     );
     assert_eq!(answer.header("x-should-retry"), "false");
+}
+
+/// `DeepSeek` and proxies send blank lines for as long as an answer takes.
+#[test]
+fn blanks_that_keep_a_connection_open_are_no_answer() {
+    let mut world = world();
+    world.usually("a/m", Script::murmur());
+    plain(&mut world);
+    assert_eq!(world.story()[..3], ["0 send a/m", "1000 cancel a/m", "1000 send b/m"]);
+    assert_eq!(total(&world, 0, |tally| tally.silent), 1);
+}
+
+#[test]
+fn who_runs_into_the_deadline_is_told_so() {
+    let mut world = world_with(|document| document["defaults"]["timeouts"]["answer"] = json!("1m"));
+    world.usually("a/m", Script::murmur());
+    let id = plain(&mut world);
+    let error = &world.answer(id).json()["error"];
+    assert_eq!(error["message"], "The time for this request ran out before a target of `chain` had answered.");
+    assert_eq!(error["code"], "upstream_timeout");
+    assert_settled(&world);
 }
 
 #[test]

@@ -21,6 +21,22 @@ fn the_callers_fault_is_returned_once_as_the_vendor_said_it() {
     }
 }
 
+/// Such as a page of the proxy in front of it: the SDKs could make nothing of that.
+#[test]
+fn a_refusal_that_is_no_json_is_said_as_the_api_says_errors() {
+    for body in ["<html>no such page</html>", "404 page not found", ""] {
+        let mut world = world();
+        world.script("a/m", [Script::body(404, body)]);
+        let id = plain(&mut world);
+        let answer = world.answer(id);
+        assert_eq!(answer.status.unwrap(), 404);
+        assert_eq!(answer.header("content-type"), "application/json");
+        let error = &answer.json()["error"];
+        assert_eq!(error["message"], "The vendor refused this request with status 404, and did not say why.");
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+}
+
 #[test]
 fn a_request_that_is_too_long_goes_to_a_larger_context_only() {
     let mut world = world();
