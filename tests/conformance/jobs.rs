@@ -5,9 +5,11 @@ use tidegate_tests::gateway::{Gateway, Scratch};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
-use tidegate_tests::world::{CLIENT_KEY, GUEST_KEY, NEIGHBOUR_KEY, WEBHOOK, World, chat, question, setup, streamed};
+use tidegate_tests::world::{
+    CLIENT_KEY, CONFORMANCE, GUEST_KEY, NEIGHBOUR_KEY, WEBHOOK, World, chat, question, setup, streamed,
+};
 
-use crate::check::refused;
+use crate::check::{refused, refused_for_now};
 
 /// The id of the job that a request has become.
 #[track_caller]
@@ -197,6 +199,48 @@ pub(crate) async fn what_is_too_large_is_not_queued(world: &World) {
     refused(world.send(chat(&body)).await, 502, "upstream_error");
     queued(world.ask("bulky").await);
     world.a.heal("bulky-1").await;
+}
+
+/// In a gateway of its own: in a queue that is full, nobody else has room.
+pub(crate) async fn the_queue_has_bounds(shared: &World) {
+    let world = World::start(shared.runtime, CONFORMANCE).await;
+    let open = json!({"target": "a/hoarded-1", "order": "open", "for": "30m"});
+    let _ = world.admin(Request::post("/admin/breakers", &open)).await.expect(200);
+    let ask = async |key: &str, content: &str| {
+        let mut body = question("hoarded");
+        body["messages"][0]["content"] = json!(content);
+        with_key(chat(&body), key).send(world.gateway.address).await
+    };
+    // Until there is room for no more of them; what is beyond hears what it would have heard without a queue.
+    let fill = async |key: &str, content: &str| {
+        let mut count = 0;
+        loop {
+            let reply = ask(key, content).await;
+            if reply.status != 202 {
+                refused_for_now(reply, 503, "circuit_open", false);
+                return count;
+            }
+            queued(reply);
+            count += 1;
+            assert!(count < 100, "there is no bound");
+        }
+    };
+    let survey = async || world.admin(Request::get("/admin/queue?limit=1")).await.expect(200).json();
+    assert_eq!(fill(CLIENT_KEY, "tide").await, 20, "as many as one client may have");
+
+    // Another one has room still, until all of them together are too large.
+    let large = "tide ".repeat(2800);
+    let larges = fill(NEIGHBOUR_KEY, &large).await;
+    let told = survey().await;
+    let (bytes, bytes_max) = (told["bytes"].as_u64().unwrap(), 128 << 10);
+    let one_more = bytes + u64::try_from(large.len()).unwrap() + 1000;
+    assert!(larges < 12 && bytes <= bytes_max && one_more > bytes_max, "{larges} of them: {told}");
+
+    // Small ones have room, until there are too many.
+    assert_eq!(larges + fill(NEIGHBOUR_KEY, "tide").await, 12, "and twenty of the other");
+    let told = survey().await;
+    assert_eq!((&told["counts"]["pending"], &told["jobs_max"]), (&json!(32), &json!(32)), "{told}");
+    assert_eq!(world.a.count("hoarded-1").await, 0, "nobody is asked meanwhile");
 }
 
 pub(crate) async fn the_webhook_is_told_once(world: &World) {

@@ -108,7 +108,7 @@ fn table() -> Vec<Scenario> {
         jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
             clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up operators_see_all_jobs
             a_job_that_takes_long_holds_up_no_other
-            what_is_too_large_is_not_queued the_webhook_is_told_once jobs_survive_a_restart;
+            what_is_too_large_is_not_queued the_queue_has_bounds the_webhook_is_told_once jobs_survive_a_restart;
         operators: status explain explain_refuses explain_stands_in_for_a_client requests_are_accounted_for admin_needs_its_key;
         alerts: an_alert_is_raised_told_once_and_cleared;
         ledger: sums_are_exact what_the_ledger_cannot_be_asked;
