@@ -138,6 +138,33 @@ pub(crate) async fn a_job_that_nobody_can_serve_is_given_up(world: &World) {
     assert_eq!(world.a.count("lost-1").await, 13, "once when it came, and then as often as a job is tried");
 }
 
+pub(crate) async fn a_job_waits_no_longer_than_it_may(world: &World) {
+    world.a.answers("expires-1", 503).await;
+    let id = queued(world.ask("expires").await);
+    let told = look(&world.gateway, &id).await.expect(200).json();
+    let expires_at = told["expires_at"].as_u64().unwrap();
+    assert_eq!(expires_at - told["created_at"].as_u64().unwrap(), 3, "{told}");
+    let told = over(&world.gateway, &id).await;
+    assert_eq!((&told["status"], &told["reply"]), (&json!("expired"), &Value::Null), "{told}");
+    assert!(told["finished_at"].as_u64() >= Some(expires_at), "{told}");
+    let tries = told["attempts"].as_u64().unwrap();
+    assert!(tries > 1, "until then it was tried: {told}");
+    assert_eq!(world.a.count("expires-1").await, 1 + tries, "once when it came, and then as a job");
+}
+
+pub(crate) async fn an_answer_is_kept_no_longer_than_it_may(world: &World) {
+    world.a.answers_times("fades-1", 1, 503).await;
+    let id = queued(world.ask("fades").await);
+    assert_eq!(over(&world.gateway, &id).await["status"], "done");
+    let gone = wait::until("its answer to be gone", async || {
+        let reply = look(&world.gateway, &id).await;
+        (reply.status != 200).then_some(reply)
+    })
+    .await;
+    refused(gone, 404, "unknown_job");
+    assert_eq!(world.a.count("fades-1").await, 2, "it is forgotten, and not carried out again");
+}
+
 pub(crate) async fn operators_see_all_jobs(world: &World) {
     let survey = async |query: &str| world.admin(Request::get(&format!("/admin/queue?model=shown{query}"))).await;
     world.a.answers("shown-1", 503).await;

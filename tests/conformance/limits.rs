@@ -34,6 +34,26 @@ pub(crate) async fn a_target_at_its_limit_makes_way_for_the_next(world: &World) 
     assert_eq!(explanation["target"], "b/rationed-2", "{explanation}");
 }
 
+pub(crate) async fn who_has_no_limits_has_the_defaults(world: &World) {
+    for _ in 0..3 {
+        served(world.ask("hurried").await, "a/hurried-1", 1);
+    }
+    served(world.ask("hurried").await, "b/hurried-2", 1);
+    let limit = async |target: &str, of: &str| world.target(target).await["limits"][of]["limit"].clone();
+    assert_eq!(
+        (limit("a/hurried-1", "requests").await, limit("a/hurried-1", "tokens").await),
+        (json!(3), json!(1_000_000))
+    );
+    assert_eq!(limit("b/hurried-2", "requests").await, 100, "its own");
+
+    // Each will likely come to some five hundred tokens, and there is room for one.
+    let replies = tokio::join!(world.ask("wordy"), world.ask("wordy"));
+    let mut by = [&replies.0, &replies.1].map(|reply| reply.header("x-tidegate-target"));
+    by.sort_unstable();
+    assert_eq!(by, ["b/wordy-2", "slow/wordy-1"]);
+    assert_eq!(limit("slow/wordy-1", "tokens").await, 600);
+}
+
 pub(crate) async fn tokens_of_requests_at_one_moment_are_not_given_twice(world: &World) {
     // Each will likely come to some five hundred, and there is room for one.
     let ask = || world.ask("roomy");

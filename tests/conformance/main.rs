@@ -1,7 +1,7 @@
 //! Twin conformance: one table of scenarios, told against the native server and against the worker in workerd.
 //!
-//! Both run with the same config (`tests/data/conformance.toml`) in front of the same kind of vendors, and each scenario
-//! says what the client gets and what reached which vendor. `cargo test --test conformance native::cut` runs a part.
+//! Both run with the same config (`tests/data/conformance.toml`; a few scenarios with `brief.toml`) in front of the same kind
+//! of vendors, and each scenario says what the client gets and what reached which vendor. `cargo test --test conformance native::cut` runs a part.
 
 #![expect(clippy::unwrap_used, reason = "a scenario that fails says where")]
 
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use tidegate_tests::gateway::Runtime;
 use tidegate_tests::stage::{Stage, Told};
-use tidegate_tests::world::World;
+use tidegate_tests::world::{BRIEF, CONFORMANCE, World};
 
 /// Scenarios mostly wait, for a limit to run out or a breaker to reopen; more of them at once than there are cores.
 const SCENARIOS_AT_ONCE: usize = 8;
@@ -115,6 +115,14 @@ fn table() -> Vec<Scenario> {
     }
 }
 
+/// What is told with another config, of settings that hold for a gateway as a whole.
+fn brief_table() -> Vec<Scenario> {
+    scenarios! {
+        limits: who_has_no_limits_has_the_defaults;
+        jobs: a_job_waits_no_longer_than_it_may an_answer_is_kept_no_longer_than_it_may;
+    }
+}
+
 /// What only one of the two can tell.
 fn table_of(runtime: Runtime) -> Vec<Scenario> {
     match runtime {
@@ -130,14 +138,19 @@ fn table_of(runtime: Runtime) -> Vec<Scenario> {
     }
 }
 
+fn with(stage: &Arc<Stage>, rows: impl IntoIterator<Item = Scenario>) -> impl Iterator<Item = (Arc<Stage>, Scenario)> {
+    rows.into_iter().map(|row| (Arc::clone(stage), row))
+}
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(SCENARIOS_AT_ONCE);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut trials = Vec::new();
-    for stage in Stage::all(&tokio) {
-        for Scenario { name, tell } in table().into_iter().chain(table_of(stage.runtime)) {
-            let stage = Arc::clone(&stage);
+    // The worker with the brief config is built first and started once: those with the usual one may be started again.
+    for (brief, usual) in Stage::with(&tokio, BRIEF).into_iter().zip(Stage::with(&tokio, CONFORMANCE)) {
+        let rows = table().into_iter().chain(table_of(usual.runtime));
+        for (stage, Scenario { name, tell }) in with(&brief, brief_table()).chain(with(&usual, rows)) {
             trials.push(Trial::test(format!("{}::{name}", stage.runtime.name()), move || stage.tell(tell)));
         }
     }

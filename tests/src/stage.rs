@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 
 use crate::gateway::{Gateway, Runtime};
 use crate::preset::Preset;
-use crate::world::{self, World};
+use crate::world::World;
 
 thread_local! {
     /// What the scenario on this thread failed with, and where.
@@ -41,15 +41,8 @@ pub trait Setting: Sized {
 /// A scenario that has begun.
 pub type Told<'w> = Pin<Box<dyn Future<Output = ()> + 'w>>;
 
-impl Stage {
-    /// A stage for each runtime, with the config of the scenarios.
-    pub fn all(tokio: &tokio::runtime::Runtime) -> [Arc<Self>; 2] {
-        Self::with(tokio, world::CONFORMANCE)
-    }
-}
-
 impl<W: Setting> Stage<W> {
-    /// A stage for each runtime, with another config, named as its setting's are.
+    /// A stage for each runtime, with a config, named as its setting's are.
     pub fn with(tokio: &tokio::runtime::Runtime, config: &'static str) -> [Arc<Self>; 2] {
         // Each failure is shown once, with the gateway's log, instead of in the midst of the others.
         std::panic::set_hook(Box::new(|panic| LAST_PANIC.set(panic.to_string())));

@@ -11,6 +11,8 @@ use crate::vendors::{Vendor, Vendors};
 
 /// The config of the scenarios, in `tests/data`.
 pub const CONFORMANCE: &str = "conformance.toml";
+/// The config of those for whom something holds that no other could live with.
+pub const BRIEF: &str = "brief.toml";
 /// Opens every model.
 pub const CLIENT_KEY: &str = "client-key-for-everything";
 /// Opens the routes `guests` and `forked` alone.
