@@ -59,6 +59,10 @@ pub const ACCEPT_PAUSE: Millis = Millis(100);
 /// How long a command waits for the gateway that it asks: longer than the ledger's store may be held up.
 pub const COMMAND_WAIT: Millis = Millis::from_secs(15);
 
+/// How long a part of a process rests that has panicked, before it begins again: one that does so at once must not fill the
+/// log, nor a processor.
+pub const BUG_REST: Millis = Millis::from_secs(1);
+
 /// How long a process that ends waits for whoever reads its log.
 pub const LOG_WAIT: Millis = Millis::from_secs(1);
 

@@ -40,7 +40,7 @@ use admission::Admission;
 pub(crate) use answer::{About, accepted};
 pub use answer::{Inquiry, Wish};
 pub use delivery::Delivery;
-use index::Index;
+use index::{ClientName, Index};
 pub use job::Failure;
 use job::{Asked, Job, State};
 pub use memory::Memory;
@@ -113,34 +113,47 @@ impl<S: Store> Queue<S> {
     /// # Errors
     ///
     /// The store cannot be read, or holds what is not a job.
-    pub fn open(config: Arc<Config>, mut store: S, seed: u64, now: Timestamp) -> Result<Self, StoreError> {
+    pub fn open(config: Arc<Config>, store: S, seed: u64, now: Timestamp) -> Result<Self, StoreError> {
         let policy = config.queue.clone().unwrap_or_default();
-        let mut index = Index::default();
-        let mut next_sequence = 0;
-        for row in store.load()? {
-            let mut job: Job =
-                serde_json::from_str(&row).map_err(|error| StoreError(format!("a job cannot be read: {error}")))?;
-            next_sequence = next_sequence.max(job.sequence + 1);
-            if job.is_running() {
-                job.state = State::Pending { due_at: now };
-            }
-            index.put(now, policy.keep, job);
-        }
-        Ok(Self {
+        let mut queue = Self {
             seal: policy.key.as_ref().map(Seal::new),
             config,
             policy,
             store,
-            index,
+            index: Index::default(),
             now,
             rng: Rng::from_name(seed, "the queue"),
-            next_sequence,
+            next_sequence: 0,
             look_at: now,
             rests_until: now,
             is_full: false,
             deliveries: VecDeque::new(),
             notices: VecDeque::new(),
-        })
+        };
+        queue.take_up(now)?;
+        Ok(queue)
+    }
+
+    /// Believes what the store holds and nothing else, as after a crash: for an adapter in which a step has panicked.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or holds what is not a job. Then nothing is different.
+    pub fn take_up(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let now = self.advance(now);
+        let mut index = Index::default();
+        for row in self.store.load()? {
+            let mut job: Job =
+                serde_json::from_str(&row).map_err(|error| StoreError(format!("a job cannot be read: {error}")))?;
+            self.next_sequence = self.next_sequence.max(job.sequence + 1);
+            if job.is_running() {
+                job.state = State::Pending { due_at: now };
+            }
+            index.put(now, self.policy.keep, job);
+        }
+        self.index = index;
+        self.look_at = now;
+        Ok(())
     }
 
     /// Stores a request, and says by which id it can be asked for. One whose idempotency key is known is the job it was.
@@ -154,9 +167,14 @@ impl<S: Store> Queue<S> {
         if let Some(known) = idempotency_key.as_ref().and_then(|key| self.index.by_key(client, key)) {
             return Ok(Ticket { id: known.id.clone(), is_new: false });
         }
+        // What there is no room for is neither copied nor sealed: it comes in numbers while everything is down.
+        let head = submission.head();
+        let bytes = (head.len() + submission.body.len()) as u64;
+        let bytes = if self.seal.is_some() { Seal::sealed_len(bytes) } else { bytes };
+        self.check_room(client, submission.body.len() as u64, bytes)?;
         let random = self.store.random();
         let id = id_of(&random);
-        let body = self.sealed(&id, Kind::Request, submission.to_bytes());
+        let body = self.sealed(&id, Kind::Request, [&head[..], &submission.body].concat());
         let job = Job {
             id: id.clone(),
             sequence: self.next_sequence,
@@ -168,12 +186,11 @@ impl<S: Store> Queue<S> {
             idempotency_key: idempotency_key.clone(),
             created_at: now,
             expires_at: now + self.policy.expiry,
-            bytes: body.len() as u64,
+            bytes,
             attempts: 0,
             state: State::Pending { due_at: now },
             hook: None,
         };
-        self.check_room(&job, submission.body.len())?;
         match self.store.insert(&id, &job.to_json(), &body) {
             Ok(()) => {
                 self.next_sequence += 1;
@@ -196,13 +213,14 @@ impl<S: Store> Queue<S> {
         }
     }
 
-    fn check_room(&mut self, job: &Job, body_bytes: usize) -> Result<(), NotStored> {
+    /// Whether there is room for a client's job, whose request has a body of one length and is stored at another.
+    fn check_room(&mut self, client: &ClientName, body_bytes: u64, bytes: u64) -> Result<(), NotStored> {
         let policy = &self.policy;
-        if body_bytes as u64 > policy.body_max || self.index.count_of(&job.client) >= policy.client_jobs_max as usize {
+        if body_bytes > policy.body_max || self.index.count_of(client) >= policy.client_jobs_max as usize {
             return Err(NotStored::Full);
         }
-        let has_room = self.index.len() < policy.jobs_max as usize
-            && self.index.bytes().saturating_add(job.bytes) <= policy.bytes_max;
+        let has_room =
+            self.index.len() < policy.jobs_max as usize && self.index.bytes().saturating_add(bytes) <= policy.bytes_max;
         if !std::mem::replace(&mut self.is_full, !has_room) && !has_room {
             self.notify(Notice::QueueFull { jobs: self.index.len() as u64, bytes: self.index.bytes() });
         }

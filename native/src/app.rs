@@ -18,6 +18,7 @@ use crate::clock;
 use crate::jobs::Jobs;
 use crate::store::Store;
 use crate::store::ledger::Ledger;
+use crate::tend::REST;
 
 /// The shared state of a running server.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl App {
         let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| error.to_string())?;
         let ledger = store.as_ref().map(Ledger::open).transpose().map_err(|error| error.to_string())?;
         let jobs = match (&config.queue, &store) {
-            (Some(_), Some(store)) => Some(Jobs::open(&config, store, seed)?),
+            (Some(_), Some(store)) => Some(Jobs::open(&config, store, seed, REST)?),
             _ => None,
         };
         let messenger = unaided().build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;

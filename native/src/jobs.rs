@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tidegate_core::api::Next;
 use tidegate_core::config::Config;
@@ -14,11 +15,13 @@ use tidegate_core::reply::Reply;
 use tidegate_core::time::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tracing::error;
 
 use crate::app::{App, log};
 use crate::outlet::{Answer, Driving, Outlet};
 use crate::port::NativePort;
 use crate::store::Store;
+use crate::tend::{REST, caught, caught_async, turn};
 use crate::{clock, webhook};
 
 mod disk;
@@ -48,20 +51,13 @@ struct Orders {
 }
 
 impl Jobs {
-    /// Takes up the queue that the store holds.
-    pub(crate) fn open(config: &Arc<Config>, store: &Store, seed: u64) -> Result<Self, String> {
+    /// Takes up the queue that the store holds; and once more when a step has panicked, after a rest.
+    pub(crate) fn open(config: &Arc<Config>, store: &Store, seed: u64, rest: Duration) -> Result<Self, String> {
         let connection = store.connect(&disk::SUBJECT).map_err(|error| error.to_string())?;
         let queue = Queue::open(Arc::clone(config), Disk(connection), seed, clock::now());
         let mut queue = queue.map_err(|error| format!("the queue cannot be taken up: {error}"))?;
         let (steps, mut todo) = mpsc::channel::<Step>(STEPS_MAX);
-        let work = move || {
-            while let Some(step) = todo.blocking_recv() {
-                step(&mut queue);
-                while let Some(notice) = queue.poll_notice() {
-                    log(&notice);
-                }
-            }
-        };
+        let work = move || work(&mut queue, || todo.blocking_recv(), rest);
         let thread = thread::Builder::new().name("queue".to_owned()).spawn(work);
         thread.map_err(|error| format!("the queue's thread cannot be started: {error}"))?;
         Ok(Self { steps, news: Arc::default() })
@@ -93,7 +89,7 @@ impl Jobs {
         self.with(|_| ()).await;
     }
 
-    /// Lends the queue for one step, if somebody still waits for it. `None`: its thread has died.
+    /// Lends the queue for one step, if somebody still waits for it. `None`: it has panicked.
     fn with<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Queue<Disk>) -> T + Send + 'static,
@@ -128,7 +124,7 @@ impl Jobs {
     fn tell(&self, step: impl FnOnce(&mut Queue<Disk>) + Send + 'static) -> impl Future<Output = ()> + Send + 'static {
         let steps = self.steps.clone();
         async move {
-            // If the thread is gone, the step is dropped, and whoever waits for what comes of it sees that.
+            // If the thread does not come to it, the step is dropped, and whoever waits for what comes of it sees that.
             let _ = steps.send(Box::new(step)).await;
         }
     }
@@ -140,24 +136,54 @@ impl fmt::Debug for Jobs {
     }
 }
 
+/// Takes steps for as long as there is anybody who may bring one. Where one panics, what is in memory is not believed any more.
+fn work(queue: &mut Queue<Disk>, mut next: impl FnMut() -> Option<Step>, rest: Duration) {
+    let mut is_sound = true;
+    while let Some(step) = next() {
+        let done = caught(|| {
+            if !is_sound {
+                queue.take_up(clock::now()).map_err(|error| error!("the queue cannot be taken up: {error}"))?;
+            }
+            step(queue);
+            while let Some(notice) = queue.poll_notice() {
+                log(&notice);
+            }
+            Ok::<_, ()>(())
+        });
+        is_sound = matches!(done, Some(Ok(())));
+        if !is_sound {
+            error!("the queue's thread takes up what is stored again in {rest:?}");
+            thread::sleep(rest);
+        }
+    }
+}
+
 /// Carries out jobs until it is dropped, and those under way with it: they are taken up again at the next start.
 pub(crate) async fn run(app: Arc<App>) {
     let Some(jobs) = &app.jobs else { return };
     let mut under_way = JoinSet::new();
     loop {
-        let gateway = Arc::clone(&app);
-        let orders = jobs.with(move |queue| attend(queue, &gateway)).await.unwrap_or_default();
-        for (id, submission) in orders.runs {
-            under_way.spawn(carry_out(Arc::clone(&app), id, submission));
-        }
-        for delivery in orders.deliveries {
-            under_way.spawn(deliver(Arc::clone(&app), delivery));
-        }
-        tokio::select! {
-            () = clock::reached(orders.next) => {}
-            () = jobs.news.notified() => {}
-            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
-        }
+        turn("the queue", REST, see_to(&app, jobs, &mut under_way)).await;
+    }
+}
+
+/// Begins what is due, and waits until something is again.
+async fn see_to(app: &Arc<App>, jobs: &Jobs, under_way: &mut JoinSet<()>) {
+    let gateway = Arc::clone(app);
+    let Some(orders) = jobs.with(move |queue| attend(queue, &gateway)).await else {
+        // Its thread rests, too.
+        return tokio::time::sleep(REST).await;
+    };
+    for (id, submission) in orders.runs {
+        under_way.spawn(carry_out(Arc::clone(app), id, submission));
+    }
+    for delivery in orders.deliveries {
+        under_way.spawn(deliver(Arc::clone(app), delivery));
+    }
+    tokio::select! {
+        () = clock::reached(orders.next) => {}
+        () = jobs.news.notified() => {}
+        Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
     }
 }
 
@@ -177,11 +203,24 @@ fn attend(queue: &mut Queue<Disk>, app: &App) -> Orders {
 
 /// Carries a job out as the request that it is, and brings what comes of it to the queue.
 async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
+    // One that panics must not hold its place among those that run for ever.
+    let reply = caught_async(reply_to(&app, submission)).await.flatten();
+    let Some(jobs) = &app.jobs else { return };
+    let finish = move |queue: &mut Queue<Disk>| match &reply {
+        Some(reply) => queue.finish(clock::now(), &id, reply),
+        None => queue.abandon(clock::now(), &id),
+    };
+    // Also when the server is told to end by now: what was paid for is not asked for again.
+    jobs.tell(finish).await;
+}
+
+/// What a job's request is answered with; `None`: nothing that can be kept.
+async fn reply_to(app: &Arc<App>, submission: Submission) -> Option<Reply> {
     let now = clock::now();
-    let reply = match app.with_gateway(|gateway| gateway.take_up(now, submission)).read(now) {
+    match app.with_gateway(|gateway| gateway.take_up(now, submission)).read(now) {
         Next::Exchange(exchange) => {
             let outlet = Outlet::default();
-            let mut port = NativePort::new(Arc::clone(&app), outlet.clone());
+            let mut port = NativePort::new(Arc::clone(app), outlet.clone());
             let mut driving: Driving = Box::pin(async move { drive(&mut port, exchange).await });
             match outlet.answered(&mut driving).await {
                 Some(Answer::Whole(reply)) => Some(reply),
@@ -190,14 +229,7 @@ async fn carry_out(app: Arc<App>, id: String, submission: Submission) {
         }
         Next::Reply(reply) => Some(*reply),
         Next::Errand(_) => None,
-    };
-    let Some(jobs) = &app.jobs else { return };
-    let finish = move |queue: &mut Queue<Disk>| match &reply {
-        Some(reply) => queue.finish(clock::now(), &id, reply),
-        None => queue.abandon(clock::now(), &id),
-    };
-    // Also when the server is told to end by now: what was paid for is not asked for again.
-    jobs.tell(finish).await;
+    }
 }
 
 /// Tells the webhook, and the queue what became of it.
@@ -215,15 +247,26 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn whoever_leaves_while_the_disk_stalls_takes_his_request_with_him() {
+    fn open() -> Jobs {
         let document = r#"{
             "vendors": {"v": {"dialect": "openai", "base_url": "http://v.test/v1"}},
             "models": {"v/m": {}}, "store": {"kind": "memory"}, "queue": {}
         }"#;
         let config = Config::from_json(document, "t", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
         let store = Store::open(config.store.as_ref().unwrap()).unwrap();
-        let jobs = Jobs::open(&Arc::new(config), &store, 1).unwrap();
+        Jobs::open(&Arc::new(config), &store, 1, Duration::ZERO).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_step_that_panics_takes_no_other_with_it() {
+        let jobs = open();
+        assert_eq!(jobs.with(|_| panic!("a bug")).await, None::<()>);
+        assert_eq!(jobs.with(|queue| queue.poll_timeout()).await, Some(None), "the next one finds what is stored");
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_while_the_disk_stalls_takes_his_request_with_him() {
+        let jobs = open();
         let (disk, stalls) = std::sync::mpsc::channel::<()>();
         let (begins, begun) = oneshot::channel();
         let stall = move |_: &mut Queue<Disk>| (begins.send(()), stalls.recv()).1.is_err();

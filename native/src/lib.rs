@@ -22,6 +22,7 @@ mod server;
 mod setup;
 mod spend;
 mod store;
+mod tend;
 mod webhook;
 
 pub use app::App;

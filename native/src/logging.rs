@@ -192,7 +192,7 @@ mod tests {
         let (sheet, written) = std::sync::mpsc::channel();
         let writing = Arc::clone(&lines);
         thread::spawn(move || writing.write_to(Sheet(sheet)));
-        lines.settle(Duration::from_secs(60));
+        lines.settle(Duration::from_mins(1));
         assert_eq!(written.try_recv().unwrap(), b"the last\n");
     }
 }

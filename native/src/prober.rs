@@ -12,27 +12,34 @@ use tidegate_core::health::{Finding, Probe};
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::tend::{REST, turn};
 use crate::{clock, port, webhook};
 
 /// Runs until it is dropped, and its probes with it.
 pub(crate) async fn run(app: Arc<App>) {
     let mut under_way = JoinSet::new();
     loop {
-        app.is_awake();
-        let now = clock::now();
-        app.with_gateway(|gateway| gateway.handle_timeout(now));
-        while let Some(probe) = app.with_gateway(Gateway::poll_probe) {
-            under_way.spawn(perform(Arc::clone(&app), probe));
-        }
-        while let Some(message) = app.with_gateway(Gateway::poll_message) {
-            under_way.spawn(deliver(Arc::clone(&app), message));
-        }
-        let next = app.fall_asleep();
-        tokio::select! {
-            () = clock::reached(next) => {}
-            () = app.woken() => {}
-            Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
-        }
+        turn("the prober", REST, attend(&app, &mut under_way)).await;
+    }
+}
+
+/// Does what is due, and waits until something is again. What panics among those under way ends alone: the gateway takes what
+/// it never hears of for lost.
+async fn attend(app: &Arc<App>, under_way: &mut JoinSet<()>) {
+    app.is_awake();
+    let now = clock::now();
+    app.with_gateway(|gateway| gateway.handle_timeout(now));
+    while let Some(probe) = app.with_gateway(Gateway::poll_probe) {
+        under_way.spawn(perform(Arc::clone(app), probe));
+    }
+    while let Some(message) = app.with_gateway(Gateway::poll_message) {
+        under_way.spawn(deliver(Arc::clone(app), message));
+    }
+    let next = app.fall_asleep();
+    tokio::select! {
+        () = clock::reached(next) => {}
+        () = app.woken() => {}
+        Some(_) = under_way.join_next(), if !under_way.is_empty() => {}
     }
 }
 

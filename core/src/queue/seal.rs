@@ -13,6 +13,9 @@ use crate::secret::Secret;
 
 const NONCE_BYTES: usize = 24;
 
+/// A sealed body is longer than what is in it, by its nonce and its tag.
+const MORE_BYTES: u64 = NONCE_BYTES as u64 + 16;
+
 /// What a sealed body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -28,6 +31,11 @@ impl Seal {
     pub(super) fn new(key: &Secret) -> Self {
         let key = Sha256::new().chain_update(b"tidegate queue 1\0").chain_update(key.expose()).finalize();
         Self(XChaCha20Poly1305::new(&Key::from(<[u8; 32]>::from(key))))
+    }
+
+    /// How long so many bytes are when they are sealed.
+    pub(super) fn sealed_len(plain: u64) -> u64 {
+        plain.saturating_add(MORE_BYTES)
     }
 
     /// `random` must be used for nothing else.

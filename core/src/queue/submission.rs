@@ -51,6 +51,11 @@ impl Submission {
 
     /// As bytes: a line of JSON, then the body.
     pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.head()[..], &self.body].concat()
+    }
+
+    /// All of its bytes but the body.
+    pub(super) fn head(&self) -> Vec<u8> {
         let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
         let headers = self.headers.iter().filter_map(|(name, value)| Some((name.as_str().to_owned(), text(value)?)));
         let head = Head {
@@ -63,7 +68,6 @@ impl Submission {
         };
         let mut bytes = serde_json::to_vec(&head).expect("our own types always have a JSON form");
         bytes.push(b'\n');
-        bytes.extend_from_slice(&self.body);
         bytes
     }
 

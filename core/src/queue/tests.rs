@@ -8,6 +8,7 @@ use super::*;
 use crate::dialect::{Dialect, Surface};
 use crate::reply::Reply;
 
+mod faults;
 mod overview;
 mod properties;
 

@@ -20,6 +20,7 @@ use tracing::{error, info};
 use super::{Durability, Store, StoreError, Subject};
 use crate::app::App;
 use crate::clock;
+use crate::tend::{REST, caught};
 
 const TABLES: Subject = Subject {
     name: schema::SUBJECT,
@@ -191,9 +192,12 @@ impl Drop for Writer {
 
 fn run(app: &App, pause: Duration, stopped: &Receiver<()>) {
     let Some(ledger) = &app.ledger else { return };
+    let mut wait = pause;
     loop {
-        if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            ledger.flush(app);
+        if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+            // What was taken and is not written is still there.
+            let flushed = caught(|| ledger.flush(app));
+            wait = if flushed.is_some() { pause } else { pause.max(REST) };
             continue;
         }
         // What ended before it was told to stop is still to be written.
