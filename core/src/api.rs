@@ -174,7 +174,7 @@ impl Gateway {
                 Reply::json(StatusCode::OK, &model_list(route::models(&config, client)))
             }
             Endpoint::Model(id) => {
-                route::plan(&config, Asker { client, ..Asker::default() }, &id, &Hints::default())?;
+                route::plan(&config, Asker { client, now, ..Asker::default() }, &id, &Hints::default())?;
                 let client = client.map(|index| &config.clients[index]);
                 let owner = route::models(&config, client).find(|(name, _)| *name == id).map_or("", |(_, owner)| owner);
                 Reply::json(StatusCode::OK, &model_object(&id, owner))
@@ -237,7 +237,7 @@ impl Awaited {
     /// Reads the body and plans the request. Needs no gateway, and so holds nobody up.
     pub fn read(self, now: Timestamp, body: Bytes) -> Next {
         let refused = match self.call {
-            Call::Ask(surface) => match self.plan_or_keep(surface, body) {
+            Call::Ask(surface) => match self.plan_or_keep(now, surface, body) {
                 Ok(((plan, mut request, hints), submission)) => {
                     request.forwarded = self.forwarded;
                     let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
@@ -246,7 +246,7 @@ impl Awaited {
                 }
                 Err(error) => error,
             },
-            Call::Admin(call) => match self.task(call, body) {
+            Call::Admin(call) => match self.task(now, call, body) {
                 Ok(task) => return Next::Errand(Box::new(Errand { request_id: self.request_id, task })),
                 Err(error) => error,
             },
@@ -258,32 +258,33 @@ impl Awaited {
     #[expect(clippy::type_complexity, reason = "a plan, and what may become of the request")]
     fn plan_or_keep(
         &self,
+        now: Timestamp,
         surface: Surface,
         body: Bytes,
     ) -> Result<((Plan, Request, Hints), Option<queue::Submission>), Box<ApiError>> {
         let kept = self.config.queue.is_some().then(|| body.clone());
-        let planned = self.plan(surface, body)?;
+        let planned = self.plan(now, surface, body)?;
         let submission = self.submission(kept, &planned)?;
         Ok((planned, submission))
     }
 
-    fn task(&self, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
+    fn task(&self, now: Timestamp, call: AdminCall, body: Bytes) -> Result<Task, Box<ApiError>> {
         match call {
             AdminCall::Breakers => orders::read(&self.config, &body),
             AdminCall::Explain => {
-                let (plan, request, _) = self.plan(Surface::Chat, body)?;
+                let (plan, request, _) = self.plan(now, Surface::Chat, body)?;
                 Ok(Task::Explain(Box::new(Inquiry::new(&self.config, self.client, request, plan))))
             }
         }
     }
 
-    fn plan(&self, surface: Surface, body: Bytes) -> Result<(Plan, Request, Hints), Box<ApiError>> {
+    fn plan(&self, now: Timestamp, surface: Surface, body: Bytes) -> Result<(Plan, Request, Hints), Box<ApiError>> {
         let mut request = Request::read(surface, body)?;
         let mut hints = Hints::read(&self.hints, &request.controls)?;
         if self.config.goes_by_tags {
             hints.tags.extend(request.tags());
         }
-        let asker = Asker { client: self.client, kind: surface.into() };
+        let asker = Asker { client: self.client, kind: surface.into(), now };
         let mut plan = route::plan(&self.config, asker, &request.model, &hints)?;
         plan.learn(&request, self.client.map(|index| self.config.clients[index].name.as_str()));
         request.wants_usage |= hints.wants_usage;

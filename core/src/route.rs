@@ -9,10 +9,10 @@ use crate::config::{
 };
 use crate::dialect::{Request, Rescue};
 use crate::hints::{Hints, Sort};
-use crate::price::{Picodollars, Tariff};
+use crate::price::Picodollars;
 use crate::reply::{ApiError, quoted};
 use crate::rng::{Rng, hash};
-use crate::time::Millis;
+use crate::time::{Millis, Timestamp};
 
 mod rejection;
 
@@ -61,6 +61,8 @@ pub struct Asker {
     pub client: Option<usize>,
     /// What kind of answer is wanted.
     pub kind: Kind,
+    /// When: prices change.
+    pub now: Timestamp,
 }
 
 /// How a route comes to the candidates of a request.
@@ -178,8 +180,9 @@ pub fn plan(config: &Config, asker: Asker, model: &str, hints: &Hints) -> Result
     };
     // A client that says whom to ask first is not for trying things out.
     let has_say = sort.is_some() || !hints.order.is_empty() || hints.no_fallbacks;
-    plan.canary = plan.canary.filter(|canary| !has_say && left_out(config, hints, &canary.candidate).is_none());
-    choose_among(config, &mut plan, hints, sort);
+    plan.canary =
+        plan.canary.filter(|canary| !has_say && left_out(config, asker.now, hints, &canary.candidate).is_none());
+    choose_among(config, asker.now, &mut plan, hints, sort);
     cap(&mut plan, hints);
     tighten(&mut plan, hints);
     if plan.candidates.is_empty() {
@@ -320,12 +323,12 @@ fn by_strategy(strategy: Strategy, first: usize) -> Option<Ranking> {
 }
 
 /// Leaves out whom the client does not want, and puts the rest in the order that it asks for.
-fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<Sort>) {
+fn choose_among(config: &Config, now: Timestamp, plan: &mut Plan, hints: &Hints, sort: Option<Sort>) {
     let Plan { candidates, excluded, ranking, .. } = plan;
     let (mut nth, ranked) = (0, ranking.map_or(0, |ranking| ranking.first));
     candidates.retain(|candidate| {
         nth += 1;
-        let rejection = left_out(config, hints, candidate);
+        let rejection = left_out(config, now, hints, candidate);
         let is_left = rejection.is_none();
         excluded.extend(rejection.map(|why| (candidate.target, why)));
         if let Some(ranking) = ranking.as_mut().filter(|_| !is_left && nth <= ranked) {
@@ -336,7 +339,7 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<So
     if sort == Some(Sort::Price) {
         // By a token of each kind: which of the two weighs more is not known before the answer.
         let price = |candidate: &Candidate| {
-            let price = config.target(candidate.target).price.as_ref().map(Tariff::ceiling);
+            let price = config.target(candidate.target).price.as_ref().map(|tariff| tariff.ceiling(now));
             price.map_or(Picodollars(u64::MAX), |price| price.input.plus(price.output))
         };
         plan.candidates.sort_by_key(price);
@@ -351,13 +354,13 @@ fn choose_among(config: &Config, plan: &mut Plan, hints: &Hints, sort: Option<So
 }
 
 /// Why a client's hints leave a candidate out, if they do.
-fn left_out(config: &Config, hints: &Hints, candidate: &Candidate) -> Option<Rejection> {
+fn left_out(config: &Config, now: Timestamp, hints: &Hints, candidate: &Candidate) -> Option<Rejection> {
     let place = |list: &[String]| vendors_place(config, list, candidate);
     let unwanted = hints.only.as_ref().is_some_and(|only| place(only).is_none()) || place(&hints.ignore).is_some();
     if unwanted {
         Some(Rejection::NotWanted)
     } else {
-        let price = config.target(candidate.target).price.as_ref().map(Tariff::ceiling);
+        let price = config.target(candidate.target).price.as_ref().map(|tariff| tariff.ceiling(now));
         (!hints.max_price.allows(price)).then_some(Rejection::TooDear)
     }
 }

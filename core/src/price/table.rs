@@ -239,7 +239,7 @@ mod tests {
             let (low, high) = (Picodollars(150_000), Picodollars(300_000));
             (low, high, low, high)
         });
-        assert_eq!(deepseek.ceiling().input, Picodollars(300_000));
+        assert_eq!(deepseek.ceiling(day).input, Picodollars(300_000));
         let gemini = find("google", "gemini-2.5-pro").unwrap();
         let price = gemini.tariff.at(day);
         assert_eq!((price.input, price.for_prompt(200_001).input), (Picodollars(1_250_000), Picodollars(2_500_000)));

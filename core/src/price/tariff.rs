@@ -45,11 +45,14 @@ impl Tariff {
         period.price
     }
 
-    /// The most that its tokens cost at any time of the day, by what is announced: for those who cap a price.
-    pub fn ceiling(&self) -> Price {
+    /// The most that its tokens cost at any time of this day, for those who cap a price: one that is no more, or is only
+    /// announced, keeps nobody from being asked now.
+    pub fn ceiling(&self, now: Timestamp) -> Price {
         let is_daily = |period: &Period| matches!(period.when, When::Daily(..));
-        let last = self.periods.iter().rposition(|period| !is_daily(period)).unwrap_or(0);
-        let rest = self.periods[last..].iter().map(|period| period.price);
+        let in_force = self.periods.iter().rposition(|period| !is_daily(period) && period.when.holds(now)).unwrap_or(0);
+        let (first, later) = self.periods[in_force..].split_first().expect("a tariff has a period");
+        let rest = std::iter::once(first).chain(later.iter().filter(|period| is_daily(period)));
+        let rest = rest.map(|period| period.price);
         rest.reduce(|most, price| Price {
             input: most.input.max(price.input),
             output: most.output.max(price.output),
@@ -124,6 +127,24 @@ mod tests {
         let input = |day: u64, hour: u64| tariff.at(Timestamp(day * DAY_MS + hour * HOUR)).input.0;
         assert_eq!((input(9, 12), input(10, 12), input(9, 1), input(9, 4)), (1, 2, 3, 1));
         assert_eq!((input(10, 23), input(11, 0), input(11, 1)), (4, 4, 3), "past midnight");
+    }
+
+    #[test]
+    fn the_ceiling_is_what_may_be_asked_by_now_and_not_what_was_or_will_be() {
+        let (cheaper, dearer) = (Timestamp(10 * DAY_MS), Timestamp(20 * DAY_MS));
+        let tariff = Tariff::new(vec![
+            period(When::Always, 5),
+            period(When::From(cheaper), 2),
+            period(When::From(dearer), 9),
+            period(When::Daily(HOUR, 4 * HOUR), 3),
+        ]);
+        let tariff = tariff.unwrap();
+        let ceiling = |day: u64| tariff.ceiling(Timestamp(day * DAY_MS + 12 * HOUR)).input.0;
+        assert_eq!(ceiling(9), 5, "the price of old is still in force");
+        assert_eq!(ceiling(10), 3, "the most of the day, though it is not the hour");
+        assert_eq!(ceiling(20), 9);
+        let announced = Tariff::new(vec![period(When::From(cheaper), 2), period(When::From(dearer), 9)]).unwrap();
+        assert_eq!(announced.ceiling(Timestamp(0)).input.0, announced.at(Timestamp(0)).input.0);
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl<'a> Admission<'a> {
         let surface = Surface::ALL.into_iter().find(|surface| surface.path() == job.api);
         // What is gone from the config is to be run, and to be told so.
         let Some(surface) = surface else { return Millis::ZERO };
-        let asker = Asker { client, kind: surface.into() };
+        let asker = Asker { client, kind: surface.into(), now: self.now };
         let Ok(plan) = route::plan(self.config, asker, &job.model, hints) else { return Millis::ZERO };
         let waits = plan.candidates.iter().map(|candidate| match self.gateway.would_admit(self.now, candidate) {
             Ok(()) => Millis::ZERO,

@@ -124,6 +124,25 @@ fn a_client_chooses_among_what_there_is() {
 }
 
 #[test]
+fn a_cap_goes_by_the_price_that_is_in_force() {
+    let document = r#"
+        [vendors.fireworks]
+        dialect = "openai"
+        base_url = "https://api.fireworks.ai/inference/v1"
+        [models."fireworks/accounts/fireworks/routers/ultramarine-1-flash-us"]
+    "#;
+    let config = Config::from_toml(document, "route.toml", &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    let cap = MaxPrice { input: Some(Picodollars(200_000)), output: None };
+    let hints = Hints { max_price: cap, ..Hints::default() };
+    let is_within = |day: &str| {
+        let now = crate::backoff::rfc3339(&format!("{day}T12:00:00Z")).unwrap();
+        plan(&config, Asker { now, ..Asker::default() }, &config.targets[0].name, &hints).is_ok()
+    };
+    assert!(!is_within("2026-11-02"), "that it will cost less helps nobody today");
+    assert!(is_within("2026-11-03"));
+}
+
+#[test]
 fn fallbacks_come_after_what_was_asked_for_and_nobody_twice() {
     let hints = Hints { fallbacks: list(&["a/m", "c/spare", "all"]), ..Hints::default() };
     assert_eq!(order("b/m", &hints), ["b/m", "a/m", "c/spare", "c/m"]);
@@ -231,7 +250,7 @@ fn the_first_condition_that_holds_leads_elsewhere() {
         (Some(0), chat, &["night"], Way::Usual, &["v/usual", "v/last"]),
     ] {
         let hints = Hints { tags: list(tags), ..Hints::default() };
-        let plan = plan(&config, Asker { client, kind }, "fork", &hints).unwrap();
+        let plan = plan(&config, Asker { client, kind, ..Asker::default() }, "fork", &hints).unwrap();
         assert_eq!((&plan.way, named(&config, &plan)), (&way, list(expected)));
         let by_latency = plan.ranking.is_some_and(|ranking| ranking.by == RankBy::Strategy(Strategy::Latency));
         assert_eq!(by_latency, way == Way::Condition(2));
@@ -298,7 +317,7 @@ fn a_canary_goes_first_in_its_share_and_failover_stays() {
 fn a_client_may_use_its_own_routes_and_knows_of_no_others() {
     let mut config = crossroads();
     config.clients[0].routes = Some(vec![RouteId(1)]);
-    let ask = |client, name: &str| plan(&config, Asker { client, kind: Kind::Chat }, name, &Hints::default());
+    let ask = |client, name: &str| plan(&config, Asker { client, ..Asker::default() }, name, &Hints::default());
     assert!(ask(Some(0), "table").is_ok() && ask(Some(1), "fork").is_ok() && ask(None, "v/usual").is_ok());
     for name in ["fork", "v/usual", "usual"] {
         assert_eq!(ask(Some(0), name).unwrap_err().status, StatusCode::FORBIDDEN, "{name}");

@@ -166,7 +166,7 @@ impl World {
         let client = config.clients.iter().position(|client| Some(&client.name) == account.client.as_ref());
         let hints = account.hints.clone().unwrap_or_default();
         let mut request = Request::read(surface, body(surface, account)).map_err(|bad| bad.message)?;
-        let asker = Asker { client, kind: surface.into() };
+        let asker = Asker { client, kind: surface.into(), now: account.at_ms };
         let mut plan = route::plan(&config, asker, &account.model, &hints).map_err(|error| error.message)?;
         plan.basis.stick = account.stick;
         account.weight.into_iter().for_each(|weight| request.presume_weight(weight));

@@ -299,7 +299,7 @@ fn what_is_to_be_weighed_is_weighed_before_the_gateway_is_asked() {
     let is_weighed = |surface: Surface, model: &str, client: Option<usize>| {
         let body = json!({"model": model, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
         let request = Request::read(surface, body.to_string().into()).unwrap();
-        let (asker, hints) = (Asker { client, kind: surface.into() }, Hints::default());
+        let (asker, hints) = (Asker { client, kind: surface.into(), ..Asker::default() }, Hints::default());
         let plan = plan(&config, asker, model, &hints).unwrap();
         let exchange = Exchange::new(Arc::clone(&config), Timestamp(0), "tg-1".to_owned(), request, plan);
         let exchange = exchange.cached(client, &hints, &HeaderMap::new()).asked_by(client, hints);
