@@ -454,7 +454,8 @@ fn authorize(
         },
         Endpoint::Models | Endpoint::Job(_) | Endpoint::Model(_) | Endpoint::Body(Call::Ask(_)) => {
             if config.clients.is_empty() {
-                let why = "Without `[clients]`, this gateway serves loopback only. Its operator has to configure client keys.";
+                let why = "Without `[clients]`, this gateway serves loopback only: requests from its own machine to \
+                           `localhost` or `127.0.0.1`. For any other name its operator has to configure client keys.";
                 return if is_local(incoming) { Ok(None) } else { Err(forbidden(why).into()) };
             }
             let known = |client: &Client| client.key.matches(token);

@@ -417,7 +417,24 @@ pub fn toml_to_json(text: &str, file: &str) -> Result<String, ConfigErrors> {
     Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
 }
 
-/// The same for a document of prices; `config` is what [`toml_to_json`] made of the configuration that names it.
+/// The same of a configuration that stands alone: what the file of prices says that it names, `prices` with its text and its
+/// name, is written at its models.
+///
+/// # Errors
+///
+/// Everything that is wrong with either, each with its line and a remedy.
+#[cfg(feature = "toml")]
+pub fn toml_to_json_alone(text: &str, file: &str, prices: Option<(&str, &str)>) -> Result<String, ConfigErrors> {
+    let Some((prices, prices_file)) = prices else { return toml_to_json(text, file) };
+    let mut document = Node::from_toml(text, file)?;
+    let config = check::check(&document, file, Some(text), &assumed_secret)?;
+    let listed = Node::from_toml(prices, prices_file)?;
+    check::with_prices(config, &listed, prices_file, Some(prices))?;
+    document.take_in_prices(listed);
+    Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
+}
+
+/// The same as [`toml_to_json`] for a document of prices; `config` is what [`toml_to_json`] made of the configuration that names it.
 ///
 /// # Errors
 ///

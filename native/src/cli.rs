@@ -188,7 +188,7 @@ pub(crate) struct Drill {
     /// What befalls the vendors; absent: everything but `outage`.
     #[arg(value_name = "SCENARIO", value_parser = PossibleValuesParser::new(Scenario::NAMES))]
     pub(crate) scenarios: Vec<String>,
-    /// What the clients ask for; absent: the first route, or the first model.
+    /// What the clients ask for; absent: the first route by name, or the first model.
     #[arg(long, value_name = "NAME")]
     pub(crate) route: Option<String>,
     /// Settles everything that is left to chance.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tidegate_core::config::toml_to_json;
 use tidegate_core::record::Header;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +21,7 @@ use crate::recorder::Recorder;
 use crate::review;
 use crate::sandbox::{Profile, Sandbox, VendorSpec};
 use crate::server;
-use crate::setup::{self, Setup};
+use crate::setup::{self, Setup, Source};
 use crate::spend;
 use crate::store::ledger::Writer;
 
@@ -91,9 +90,8 @@ async fn serve(file: Option<&Path>, serving: Serving) -> Result<ExitCode, String
 }
 
 /// Writes the records of requests from now on.
-fn record(file: &Path, source: &str, seed: u64, app: &Arc<App>) -> Result<Recorder, String> {
-    let config = toml_to_json(source, "the configuration").map_err(|errors| errors.to_string())?;
-    Recorder::start(file, Header::new(config, seed, app.started_at), Arc::clone(app))
+fn record(file: &Path, source: &Source, seed: u64, app: &Arc<App>) -> Result<Recorder, String> {
+    Recorder::start(file, Header::new(source.json()?, seed, app.started_at), Arc::clone(app))
 }
 
 async fn explain(id: &str, url: &str, as_json: bool) -> Result<ExitCode, String> {
@@ -130,7 +128,7 @@ fn check(config: Option<PathBuf>, listen: Option<&str>) -> Result<ExitCode, Stri
 fn priced(config: Option<PathBuf>, what: &Prices) -> Result<ExitCode, String> {
     say(&match what {
         Prices::Show { model } => prices::show(model),
-        Prices::Diff => prices::diff(&setup::from_file(&named_or_default(config)?)?),
+        Prices::Diff => prices::diff(&setup::without_keys(&named_or_default(config)?)?.0),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,15 +13,14 @@ use tidegate_core::sim::drill::{self, CLAIMS_ABOUT, Claim, Day, OUTAGES, Report,
 use tidegate_core::time::Millis;
 
 use crate::cli::Drill;
-use crate::setup::text_of;
+use crate::setup;
 
 /// The configuration whose author made the claims.
 const CLAIMED: &str = include_str!("../../presets/systems/circuit-breaker.toml");
 
 /// Runs what was asked for, and says what came of it.
 pub(crate) fn run(file: &Path, asked: &Drill) -> Result<String, String> {
-    let (name, text) = text_of(file)?;
-    let config = Config::from_toml(&text, &name, &assumed_secret).map_err(|errors| errors.to_string())?;
+    let (config, _) = setup::without_keys(file)?;
     let first = || config.routes.first().map_or_else(|| &config.targets[0].name, |route| &route.name).clone();
     let terms = Terms {
         model: asked.route.clone().unwrap_or_else(first),
@@ -46,7 +45,7 @@ pub(crate) fn run(file: &Path, asked: &Drill) -> Result<String, String> {
     });
     let reports = reports.collect::<Result<Vec<Report>, String>>()?;
     bar.finish_and_clear();
-    Ok(if asked.json { in_json(&reports) } else { table(&name, &reports) })
+    Ok(if asked.json { in_json(&reports) } else { table(&file.display().to_string(), &reports) })
 }
 
 /// Puts claims to the test, with the configuration of who made them.

@@ -14,7 +14,8 @@ const SHOWN_MAX: usize = 40;
 /// What is known of models whose name contains this.
 pub(crate) fn show(model: &str) -> String {
     let mut text = String::new();
-    for Listed { vendor, model, tariff, batch } in table::search(model).take(SHOWN_MAX) {
+    let mut found = table::search(model);
+    for Listed { vendor, model, tariff, batch } in found.by_ref().take(SHOWN_MAX) {
         let _ = writeln!(text, "{vendor} {model}");
         for line in tariff.to_string().lines() {
             let _ = writeln!(text, "  {line}");
@@ -25,6 +26,10 @@ pub(crate) fn show(model: &str) -> String {
     }
     if text.is_empty() {
         return format!("Nothing is known of `{model}`: its cost is reported as unknown.\n");
+    }
+    let more = found.count();
+    if more > 0 {
+        let _ = writeln!(text, "And {more} more: say more of the name.");
     }
     format!("{text}\nUSD per million tokens. {}\n", table::origin())
 }
@@ -57,11 +62,15 @@ fn one_line(tariff: &str) -> String {
     tariff.replace('\n', " | ")
 }
 
-/// The configuration with the prices of the file that it names, which is looked for beside its own.
-pub(crate) fn with_file(config: Config, beside: &Path) -> Result<Config, String> {
-    let Some(named) = config.prices.clone() else { return Ok(config) };
+/// What names the file of prices of a configuration, and what is in it.
+pub(crate) type PricesFile = (String, String);
+
+/// The configuration with the prices of the file that it names, which is looked for beside its own; and that file.
+pub(crate) fn with_file(config: Config, beside: &Path) -> Result<(Config, Option<PricesFile>), String> {
+    let Some(named) = config.prices.clone() else { return Ok((config, None)) };
     let (name, text) = text_of(&beside.parent().unwrap_or(Path::new(".")).join(named))?;
-    config.with_prices(&text, &name).map_err(|errors| errors.to_string())
+    let config = config.with_prices(&text, &name).map_err(|errors| errors.to_string())?;
+    Ok((config, Some((name, text))))
 }
 
 #[cfg(test)]
@@ -73,7 +82,9 @@ mod tests {
         let told = show("gpt-4.1");
         assert!(told.starts_with("openai gpt-4.1\n  2 in, 8 out, 0.5 cached\n  in a batch: 1 in, 4 out\n"), "{told}");
         assert!(told.contains("genai-prices"), "{told}");
+        assert!(!told.contains("more of the name"), "that is all: {told}");
         assert!(show("no-such-model").starts_with("Nothing is known"));
+        assert!(show("gpt").contains(" more: say more of the name."), "{}", show("gpt"));
     }
 
     #[test]

@@ -10,14 +10,14 @@ use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_core::api::COMMAND_WAIT;
-use tidegate_core::config::{Config, assumed_secret, toml_to_json};
+use tidegate_core::config::{Config, assumed_secret};
 use tidegate_core::queue::Overview;
 use tidegate_core::record::{Account, Recording, fingerprint};
 use tidegate_core::reply::REQUEST_ID;
 use tidegate_core::sim::replay;
 
 use crate::cli::QueueTerms;
-use crate::setup::text_of;
+use crate::setup::{self, text_of};
 
 /// The variable with the key of a gateway's operator.
 const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
@@ -93,7 +93,7 @@ fn causes(error: &dyn Error) -> String {
 /// Lives through the recordings in a file again. Also says whether all is as it was, where it should be.
 pub(crate) fn review(file: &Path, config: Option<&Path>, as_json: bool) -> Result<(String, bool), String> {
     let (name, text) = text_of(file)?;
-    let other = config.map(other_config).transpose()?;
+    let other = config.map(|file| setup::without_keys(file)?.1.json()).transpose()?;
     let (mut told, mut is_well) = (String::new(), true);
     for recording in Recording::read_all(&text).map_err(|damaged| format!("{name}, {damaged}"))? {
         let is_other = other.as_ref().is_some_and(|json| fingerprint(json) != recording.header.config_fingerprint);
@@ -113,10 +113,4 @@ pub(crate) fn review(file: &Path, config: Option<&Path>, as_json: bool) -> Resul
         }
     }
     Ok((told, is_well))
-}
-
-/// Another configuration, without its secrets.
-fn other_config(file: &Path) -> Result<String, String> {
-    let (name, text) = text_of(file)?;
-    toml_to_json(&text, &name).map_err(|errors| errors.to_string())
 }

@@ -3,20 +3,26 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use tidegate_core::config::Config;
+use tidegate_core::config::{Config, assumed_secret, toml_to_json_alone};
 
-use crate::prices;
+use crate::prices::{self, PricesFile};
 use crate::sandbox::{Sandbox, VendorSpec};
 
 /// What to serve, and what to tell whoever started it.
 pub(crate) struct Setup {
     pub(crate) config: Config,
-    /// It as TOML, in which secrets have names.
-    pub(crate) source: String,
+    pub(crate) source: Source,
     /// Vendors that live as long as the server does.
     pub(crate) sandbox: Option<Sandbox>,
     /// Lines for the start, in plain words.
     pub(crate) remarks: Vec<String>,
+}
+
+/// A configuration as it was written: secrets are named in it, and never stand in it.
+pub(crate) struct Source {
+    name: String,
+    text: String,
+    prices: Option<PricesFile>,
 }
 
 /// A vendor in the cloud: with a key of its own in the environment it is served.
@@ -131,7 +137,7 @@ const SANDBOX_KEY: &str = "sandbox-key-that-opens-nothing";
 pub(crate) async fn set_up(file: Option<&Path>) -> Result<Setup, String> {
     match file {
         Some(file) => {
-            let (config, source) = read(file)?;
+            let (config, source) = read(file, &environment)?;
             Ok(Setup { config, source, sandbox: None, remarks: Vec::new() })
         }
         None => match from_environment(&environment)? {
@@ -141,15 +147,33 @@ pub(crate) async fn set_up(file: Option<&Path>) -> Result<Setup, String> {
     }
 }
 
-/// Reads and checks a file.
+/// Reads and checks a file, and the keys that it needs.
 pub(crate) fn from_file(file: &Path) -> Result<Config, String> {
-    read(file).map(|(config, _)| config)
+    read(file, &environment).map(|(config, _)| config)
 }
 
-fn read(file: &Path) -> Result<(Config, String), String> {
+/// Reads and checks a file for what calls nobody: its keys are taken to be there.
+pub(crate) fn without_keys(file: &Path) -> Result<(Config, Source), String> {
+    read(file, &assumed_secret)
+}
+
+fn read(file: &Path, secrets: Environment<'_>) -> Result<(Config, Source), String> {
     let (name, text) = text_of(file)?;
-    let config = Config::from_toml(&text, &name, &environment).map_err(|errors| errors.to_string())?;
-    Ok((prices::with_file(config, file)?, text))
+    let config = Config::from_toml(&text, &name, secrets).map_err(|errors| errors.to_string())?;
+    let (config, prices) = prices::with_file(config, file)?;
+    Ok((config, Source { name, text, prices }))
+}
+
+impl Source {
+    /// All of it in one JSON document, which names no other file.
+    pub(crate) fn json(&self) -> Result<String, String> {
+        let prices = self.prices.as_ref().map(|(name, text)| (text.as_str(), name.as_str()));
+        toml_to_json_alone(&self.text, &self.name, prices).map_err(|errors| errors.to_string())
+    }
+
+    fn made_up(text: String) -> Self {
+        Self { name: "the built-in configuration".to_owned(), text, prices: None }
+    }
 }
 
 /// The name of a file and the text in it.
@@ -190,7 +214,7 @@ fn from_environment(environment: Environment<'_>) -> Result<Option<Setup>, Strin
         Some(LOCAL.iter().find(|local| local.address == name).map_or(value.clone(), |local| local.url(&value)))
     };
     let config = Config::from_toml(&text, "the built-in presets", &secrets).map_err(|errors| errors.to_string())?;
-    Ok(Some(Setup { config, source: text, sandbox: None, remarks }))
+    Ok(Some(Setup { config, source: Source::made_up(text), sandbox: None, remarks }))
 }
 
 impl Hosted {
@@ -285,7 +309,7 @@ async fn simulated() -> Result<Setup, String> {
     remarks.extend(sandbox.vendors().map(|vendor| {
         format!("  sandbox-{:<10} http://{}  (POST /faults there to break it)", vendor.name, vendor.address)
     }));
-    Ok(Setup { config, source: text, sandbox: Some(sandbox), remarks })
+    Ok(Setup { config, source: Source::made_up(text), sandbox: Some(sandbox), remarks })
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use tidegate_core::config::{Config, StoreKind, assumed_secret};
+use tidegate_core::config::StoreKind;
 use tidegate_core::ledger::{About, Query};
 
 use crate::cli::LedgerTerms;
 use crate::review::{ask_gateway, query_of};
-use crate::setup::text_of;
+use crate::setup;
 use crate::store::Store;
 use crate::store::ledger::ask;
 
@@ -17,6 +17,12 @@ pub(crate) async fn report(terms: &LedgerTerms, config: Option<PathBuf>) -> Resu
     let asked = asked(terms);
     if let Some(file) = file(terms, config)? {
         let query = Query::read(about, &asked, String::new()).map_err(|error| error.message)?;
+        if !file.exists() {
+            return Err(format!(
+                "there is no {}: nothing has been written there yet, or it is another file",
+                file.display()
+            ));
+        }
         let reader = Store::open_to_read(&file).map_err(|error| error.to_string())?;
         let rows = ask(&reader, query.statement()).map_err(|error| format!("{}: {error}", file.display()))?;
         let page = query.page(&rows).map_err(|error| error.message)?;
@@ -61,10 +67,10 @@ fn file(terms: &LedgerTerms, config: Option<PathBuf>) -> Result<Option<PathBuf>,
         return Ok(terms.file.clone());
     }
     let Some(file) = config else { return Ok(None) };
-    let (name, text) = text_of(&file)?;
-    let config = Config::from_toml(&text, &name, &assumed_secret).map_err(|errors| errors.to_string())?;
-    match config.store {
+    match setup::without_keys(&file)?.0.store {
         Some(store) if store.kind == StoreKind::Sqlite => Ok(Some(store.path.into())),
-        _ => Err(format!("{name} has no [store] with kind = \"sqlite\": ask the running gateway with --url")),
+        _ => {
+            Err(format!("{} has no [store] with kind = \"sqlite\": ask the running gateway with --url", file.display()))
+        }
     }
 }

@@ -70,6 +70,23 @@ fn where_there_is_no_configuration_it_is_said_how_to_name_one() {
     }
 }
 
+/// Nothing is sent: whoever compares prices or rehearses a disaster need not hold the keys.
+#[test]
+fn what_calls_nobody_needs_no_keys() {
+    let scratch = Scratch::new();
+    let file = write(&scratch, CONFIG);
+    let (well, said) = run(tidegate(&["prices", "diff", "--config"]).arg(&file));
+    assert!(well && said.contains("a/tide: no price is known"), "{said}");
+    let (well, said) = run(tidegate(&["drill", "one-down", "--duration", "10s", "--config"]).arg(&file));
+    assert!(well && said.contains("with Tidegate"), "{said}");
+}
+
+#[test]
+fn a_ledger_that_is_not_there_is_not_the_configurations_fault() {
+    let (well, said) = run(&mut tidegate(&["ledger", "--file", "no-such.db"]));
+    assert!(!well && said.contains("there is no no-such.db") && !said.contains("store.path"), "{said}");
+}
+
 #[test]
 fn a_sandboxs_vendor_needs_a_name_and_a_port_may_be_a_port() {
     for (vendor, wrong) in [(":9001", "it has no name"), ("a:90001", "`90001` is not a port"), ("a:b", "`b` is not")] {

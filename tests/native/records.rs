@@ -100,6 +100,34 @@ async fn what_was_recorded_is_decided_the_same_again() {
     assert!(!well && said.contains("decisions.jsonl, line 2: "), "{said}");
 }
 
+/// A route that goes by cost asks whom the operator's own prices make the cheaper one: then, and when it is replayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn prices_in_a_file_of_their_own_are_recorded_too() {
+    let scratch = Scratch::new();
+    let file = scratch.path().join("decisions.jsonl");
+    let price = |model: &str, usd: u32| format!("[\"a/{model}\"]\ninput = {usd}\noutput = {usd}\n");
+    let prices = scratch.path().join("own.toml");
+    fs::write(&prices, price("tide", 9) + &price("ebb", 1)).expect("it is ours");
+    let by_cost = config().replace("[routes.default]\n", "[routes.default]\nstrategy = \"cost\"\n");
+    let config = format!("[prices]\nfile = {prices:?}\n{by_cost}");
+    let mut served = Served::start(&config, &[("TIDEGATE_RECORD", file.to_str().expect("a plain path"))]).await;
+    let reply = chat(&question("default")).send(served.gateway.address).await;
+    assert_eq!(reply.header("x-tidegate-target"), "a/ebb", "{reply}");
+    served.gateway.terminate();
+    assert!(served.gateway.ended_well());
+
+    let (well, said) = run(tidegate(&["replay"]).arg(&file));
+    assert!(well && said.starts_with("1 requests, 1 identical\n"), "{said}");
+    let same = write(&scratch, &config);
+    let (well, said) = run(tidegate(&["replay"]).arg(&file).arg("--config").arg(&same));
+    assert!(well && said.starts_with("1 requests, 1 identical\n"), "{said}");
+    fs::write(&prices, price("tide", 1) + &price("ebb", 9)).expect("it is ours");
+    let (well, said) = run(tidegate(&["replay", "--json"]).arg(&file).arg("--config").arg(&same));
+    assert!(well && said.contains("a/tide"), "with other prices another one is asked: {said}");
+    let (well, said) = run(tidegate(&["drill", "one-down", "--duration", "1m", "--config"]).arg(&same));
+    assert!(well && !said.contains("unknown"), "a drill counts with them: {said}");
+}
+
 #[test]
 fn nobody_there_is_said_plainly() {
     let (well, said) = run(tidegate(&["explain", "tg-0123", "--url", "http://127.0.0.1:9"]).env("NO_PROXY", "*"));

@@ -52,6 +52,20 @@ impl Node {
         })
     }
 
+    /// Writes prices at the models that they are for, where these have none of their own; no file is named any more.
+    #[cfg(feature = "toml")]
+    pub(super) fn take_in_prices(&mut self, prices: Self) {
+        let Value::Table(root) = &mut self.value else { return };
+        root.remove("prices");
+        let models = root.get_mut("models").map(|entry| &mut entry.node.value);
+        let (Some(Value::Table(models)), Value::Table(prices)) = (models, prices.value) else { return };
+        for (name, price) in prices {
+            if let Some(Value::Table(model)) = models.get_mut(&name).map(|entry| &mut entry.node.value) {
+                model.entry("price".to_owned()).or_insert(price);
+            }
+        }
+    }
+
     /// What it is, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {

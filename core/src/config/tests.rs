@@ -684,6 +684,14 @@ models = ["o/gpt-4.1"]
     let worker = toml_to_json(text, "tidegate.toml").unwrap();
     let json = prices_to_json(file, "prices.toml", &worker).unwrap();
     assert_eq!(load(text).with_prices_json(&json, "prices.toml").unwrap(), config);
+    let alone = toml_to_json_alone(
+        &format!("[prices]\nfile = \"own.toml\"\n{text}"),
+        "tidegate.toml",
+        Some((file, "own.toml")),
+    );
+    let alone = Config::from_json(&alone.unwrap(), "alone.json", &assumed_secret).unwrap();
+    let inputs = ["o/gpt-4.1", "o/gpt-4.1-mini", "o/mine"].map(|name| input(&alone, name));
+    assert_eq!((inputs, alone.prices), ([Some(3_000_000), Some(7_000_000), None], None), "it asks for no other file");
     let wrong = "[\"o/gpt-4.2\"]\ninput = 3\n";
     let errors = load(text).with_prices(wrong, "prices.toml").unwrap_err().to_string();
     assert!(errors.contains("prices.toml:1:2: \"o/gpt-4.2\": there is no model `o/gpt-4.2`"), "{errors}");

@@ -122,7 +122,13 @@ impl Request {
         };
         // A list would do for serde, field by field.
         if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-            return Err(unreadable(&"it does not begin with `{`"));
+            // As gzip and zstd begin, which some clients are configured to send.
+            let is_packed = body.starts_with(b"\x1f\x8b") || body.starts_with(b"\x28\xb5\x2f\xfd");
+            return Err(unreadable(if is_packed {
+                &"it is compressed, send it as it is"
+            } else {
+                &"it does not begin with `{`"
+            }));
         }
         let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
         if envelope.has_controls() {
@@ -445,6 +451,10 @@ mod tests {
             let bad = read(body).unwrap_err();
             assert!(bad.message.contains(part), "{body}: {}", bad.message);
             assert_eq!(bad.param, param, "{body}");
+        }
+        for packed in [&b"\x1f\x8b\x08\x00"[..], &b"\x28\xb5\x2f\xfd\x04"[..]] {
+            let bad = Request::read(Surface::Chat, Bytes::from_static(packed)).unwrap_err();
+            assert!(bad.message.contains("it is compressed"), "{}", bad.message);
         }
     }
 
