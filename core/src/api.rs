@@ -240,9 +240,12 @@ impl Awaited {
             Call::Ask(surface) => match self.plan_or_keep(now, surface, body) {
                 Ok(((plan, mut request, hints), submission)) => {
                     request.forwarded = self.forwarded;
-                    let exchange = Exchange::new(self.config, now, self.request_id, request, plan);
-                    let exchange = exchange.cached(self.client, &hints, &self.hints).asked_by(self.client, hints);
-                    return Next::Exchange(Box::new(exchange.or_queued(submission)));
+                    // Boxed at once: it is too large to be moved about.
+                    let mut exchange = Box::new(Exchange::new(self.config, now, self.request_id, request, plan));
+                    exchange.try_cache(self.client, &hints, &self.hints);
+                    exchange.note_asker(self.client, hints);
+                    exchange.allow_queue(submission);
+                    return Next::Exchange(exchange);
                 }
                 Err(error) => error,
             },

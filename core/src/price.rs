@@ -180,16 +180,19 @@ impl Picodollars {
 impl fmt::Display for Picodollars {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const PER_DOLLAR: u64 = 1_000_000_000_000;
-        let (dollars, mut fraction) = (self.0 / PER_DOLLAR, self.0 % PER_DOLLAR);
-        if fraction == 0 {
-            return write!(f, "{dollars}");
+        const POINT: usize = 8;
+        // As wide as it can be. Every answer tells its cost, and the formatter would take ten times as long.
+        let mut text = *b"00000000.000000000000";
+        let (whole, fraction) = text.split_at_mut(POINT);
+        for (places, mut rest) in [(whole, self.0 / PER_DOLLAR), (&mut fraction[1..], self.0 % PER_DOLLAR)] {
+            for place in places.iter_mut().rev() {
+                *place += u8::try_from(rest % 10).expect("a digit");
+                rest /= 10;
+            }
         }
-        let mut places = 12;
-        while fraction.is_multiple_of(10) {
-            fraction /= 10;
-            places -= 1;
-        }
-        write!(f, "{dollars}.{fraction:0places$}")
+        let begin = text[..POINT - 1].iter().take_while(|digit| **digit == b'0').count();
+        let text = str::from_utf8(&text[begin..]).expect("digits are ASCII");
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -271,5 +274,7 @@ mod tests {
         assert_eq!(Picodollars(120_000_000).to_string(), "0.00012");
         assert_eq!(Picodollars(3_000_000_000_000).to_string(), "3");
         assert_eq!(Picodollars(1_500_000_000_001).to_string(), "1.500000000001");
+        assert_eq!(Picodollars(100_000_000_000_000).to_string(), "100");
+        assert_eq!(Picodollars(u64::MAX).to_string(), "18446744.073709551615");
     }
 }

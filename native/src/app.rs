@@ -152,7 +152,8 @@ pub(crate) fn log(notice: &Notice) {
 /// or go elsewhere.
 fn unaided() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        .retry(reqwest::retry::never())
+        // Where there is to be no retry, none needs a copy of the request.
+        .retry(reqwest::retry::never().max_retries_per_request(0))
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
 }

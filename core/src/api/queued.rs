@@ -108,7 +108,10 @@ impl TakenUp {
             request_id,
         };
         match awaited.read(now, submission.body) {
-            Next::Exchange(exchange) => Next::Exchange(Box::new(exchange.for_job())),
+            Next::Exchange(mut exchange) => {
+                exchange.note_job();
+                Next::Exchange(exchange)
+            }
             other => other,
         }
     }

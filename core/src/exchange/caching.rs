@@ -34,9 +34,9 @@ pub(super) struct Caching {
 
 impl Exchange {
     /// Lets the route's cache answer, where it has one. To be called before the first action is asked for.
-    pub(crate) fn cached(mut self, client: Option<usize>, hints: &Hints, headers: &HeaderMap) -> Self {
-        let Some(route) = self.plan.route else { return self };
-        let Some(policy) = &self.config.routes[route.0].cache else { return self };
+    pub(crate) fn try_cache(&mut self, client: Option<usize>, hints: &Hints, headers: &HeaderMap) {
+        let Some(route) = self.plan.route else { return };
+        let Some(policy) = &self.config.routes[route.0].cache else { return };
         let may_be_kept =
             matches!(self.request.operation(), Operation::Chat | Operation::Stream | Operation::EmbedMany);
         let asker = match client {
@@ -46,7 +46,7 @@ impl Exchange {
         };
         // Whatever else a client asks for may lead to another answer.
         let beside = format!("{route:?} {hints:?} {:?} {}", self.request.controls, self.request.stream);
-        let Some(key) = Key::of(&self.request, &asker, &beside).filter(|_| may_be_kept) else { return self };
+        let Some(key) = Key::of(&self.request, &asker, &beside).filter(|_| may_be_kept) else { return };
         let bytes_max = usize::try_from(policy.size.min(self.config.server.reply_max)).unwrap_or(usize::MAX);
         let wish = Wish::read(headers);
         let (seeks, keeps) = (wish == Wish::Any, wish != Wish::NoStore);
@@ -54,20 +54,18 @@ impl Exchange {
             self.state = State::Choosing;
         }
         self.caching = Some(Box::new(Caching { route, key, seeks, keeps, gathered: Vec::new(), bytes_max }));
-        self
     }
 
     /// Takes for granted that the cache of its route holds an answer of this target: what a recorded request asked, and was
     /// answered, is not known.
-    pub(crate) fn presume_kept(mut self, gateway: &mut Gateway, target: TargetId) -> Self {
+    pub(crate) fn presume_kept(&mut self, gateway: &mut Gateway, target: TargetId) {
         let Some((route, key)) = self.plan.route.zip(Key::of(&self.request, "replay", &self.request_id)) else {
-            return self;
+            return;
         };
         gateway.keep(route, key, Kept { target, content_type: None, body: Bytes::new(), at: self.now });
         self.state = State::Choosing;
         let caching = Caching { route, key, seeks: true, keeps: false, gathered: Vec::new(), bytes_max: 0 };
         self.caching = Some(Box::new(caching));
-        self
     }
 
     /// Answers with what is kept. `false`: nothing is, or it has been sought before.

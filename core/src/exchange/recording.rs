@@ -17,8 +17,7 @@ const HINT_BYTES_MAX: usize = 1024;
 
 impl Exchange {
     /// Who asks, as an index into the config's clients, and what else they asked of the gateway.
-    #[must_use]
-    pub(crate) fn asked_by(mut self, client: Option<usize>, hints: Hints) -> Self {
+    pub(crate) fn note_asker(&mut self, client: Option<usize>, hints: Hints) {
         self.client = client;
         let is_asked_first = matches!(self.state, State::Choosing);
         if is_asked_first && self.plan.candidates.iter().any(|of| self.weighs_tokens(of.target)) {
@@ -27,7 +26,6 @@ impl Exchange {
         }
         self.read_to_estimate();
         self.hints = (hints != Hints::default() && hints.text_bytes() <= HINT_BYTES_MAX).then(|| Box::new(hints));
-        self
     }
 
     /// Takes for granted that a candidate cannot be asked: what a recorded request asked for beside its model is not known.

@@ -31,19 +31,15 @@ pub(super) struct Storing {
 
 impl Exchange {
     /// It may be kept for later, as this, if that is anything.
-    #[must_use]
-    pub(crate) fn or_queued(mut self, submission: Option<Submission>) -> Self {
+    pub(crate) fn allow_queue(&mut self, submission: Option<Submission>) {
         self.queueing = submission.map_or(Queueing::Never, |submission| Queueing::Allowed(Box::new(submission)));
-        self
     }
 
     /// It has been kept, and is carried out now.
-    #[must_use]
-    pub(crate) fn for_job(mut self) -> Self {
+    pub(crate) fn note_job(&mut self) {
         self.queueing = Queueing::IsJob;
         let hints = self.hints.get_or_insert_default();
         hints.queue = Some(MayQueue::Was);
-        self
     }
 
     pub(super) fn is_job(&self) -> bool {

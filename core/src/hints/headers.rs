@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::{Hints, MayQueue, Sort, parameters_named, priority_named, usd};
 use crate::config::{decimal, duration};
@@ -42,7 +42,8 @@ pub const NAMES: [&str; 27] = [
 
 /// How often the client's SDK has sent this request before, by its own account.
 pub(crate) fn retry_count(headers: &HeaderMap) -> u32 {
-    let count = headers.get("x-stainless-retry-count").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    const NAME: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+    let count = headers.get(NAME).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     count.unwrap_or(0)
 }
 

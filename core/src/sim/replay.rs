@@ -172,19 +172,19 @@ impl World {
         account.weight.into_iter().for_each(|weight| request.presume_weight(weight));
         request.wants_usage |= hints.wants_usage;
         let request_id = account.request_id.clone();
-        let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan).asked_by(client, hints);
+        let mut exchange = Exchange::new(config, account.at_ms, request_id, request, plan);
+        exchange.note_asker(client, hints);
         if account.hints.as_ref().is_some_and(|hints| hints.queue == Some(MayQueue::Was)) {
-            exchange = exchange.for_job();
+            exchange.note_job();
         } else if account.ending.how == How::Queued {
-            exchange = exchange.or_queued(Some(Submission::again(surface, &account.model)));
+            exchange.allow_queue(Some(Submission::again(surface, &account.model)));
         }
         if account.ending.how == How::Cached {
             let named = |target: &Target| Some(&target.name) == account.ending.target.as_ref();
             let target = stage.gateway.config().targets.iter().position(named);
-            exchange = match target {
-                Some(target) => exchange.presume_kept(&mut stage.gateway, TargetId(target)),
-                None => exchange,
-            };
+            if let Some(target) = target {
+                exchange.presume_kept(&mut stage.gateway, TargetId(target));
+            }
         }
         for passed in &account.passed_over {
             // To go on from a beginning is asked of a target only once another has begun.

@@ -301,8 +301,9 @@ fn what_is_to_be_weighed_is_weighed_before_the_gateway_is_asked() {
         let request = Request::read(surface, body.to_string().into()).unwrap();
         let (asker, hints) = (Asker { client, kind: surface.into(), ..Asker::default() }, Hints::default());
         let plan = plan(&config, asker, model, &hints).unwrap();
-        let exchange = Exchange::new(Arc::clone(&config), Timestamp(0), "tg-1".to_owned(), request, plan);
-        let exchange = exchange.cached(client, &hints, &HeaderMap::new()).asked_by(client, hints);
+        let mut exchange = Exchange::new(Arc::clone(&config), Timestamp(0), "tg-1".to_owned(), request, plan);
+        exchange.try_cache(client, &hints, &HeaderMap::new());
+        exchange.note_asker(client, hints);
         exchange.request.weighed().is_some()
     };
     assert!(is_weighed(Surface::Chat, "kept", Some(0)), "its limits are asked before it is written for anybody");
