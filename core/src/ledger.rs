@@ -16,11 +16,13 @@ use crate::config::{KeyId, RouteId, TargetId};
 use crate::price::{Picodollars, Usage};
 use crate::time::{Millis, Timestamp};
 
+mod days;
 mod entry;
 mod pages;
 mod query;
 pub mod schema;
 
+pub use days::sums;
 pub use entry::{Entry, Value};
 pub(crate) use query::off;
 pub use query::{About, Query, Statement};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use js_sys::futures::JsFuture;
 use serde::{Deserialize, Serialize};
 use tidegate_core::keeper::{Lines, Report};
-use tidegate_core::ledger::{Query, Statement, Value, schema};
+use tidegate_core::ledger::{Query, Statement, Value, schema, sums};
 use tidegate_core::reply::Reply;
 use tidegate_core::time::Timestamp;
 use worker::{Result, SqlStorage, SqlStorageValue, console_error};
@@ -85,11 +85,12 @@ pub(crate) fn store(sql: &SqlStorage, now: Timestamp, reporter: u64, lines: &Lin
     if news.is_empty() {
         return Ok(());
     }
-    let last = first(sql, schema::LAST, Vec::new())?;
     for entry in news {
         sql.exec(schema::STORE, entry.values().iter().map(bound).collect::<Vec<_>>())?;
     }
-    sql.exec(schema::SUM, vec![number(last.unwrap_or(0))])?;
+    for sums in sums(news) {
+        sql.exec(schema::ADD, sums.iter().map(bound).collect::<Vec<_>>())?;
+    }
     sql.exec(schema::KEEP, vec![reporter(), number(lines.until), number(now.0)])?;
     sql.exec(schema::FORGET, vec![oldest()])?;
     if kept.is_none() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Longer than anything that is waited for takes, even on a machine under load.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks until there is an answer.
 ///

@@ -7,12 +7,17 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Line;
+use super::query::MS_PER_DAY;
+use crate::classify::Outcome;
 use crate::config::Config;
 use crate::price::{Picodollars, Usage};
 use crate::time::{Millis, Timestamp};
 
 /// What a vendor may claim to have counted, at most: a trillion tokens. Nobody's claim shall make a sum overflow.
 const TOKENS_MAX: u64 = 1_000_000_000_000;
+
+/// How many numbers are kept of each group of lines.
+pub(super) const COUNTS: usize = 11;
 
 /// Picodollars in a micro-dollar.
 pub(super) const PER_MICRO: u64 = 1_000_000;
@@ -92,6 +97,30 @@ impl<'n> Entry<'n> {
             first_token: self.first_token,
             took: self.took,
         }
+    }
+
+    /// Whose sums it belongs to: day, client, route, target, and whether it was a probe.
+    pub(super) fn group(&self) -> (u64, &str, &str, &str, bool) {
+        (self.at.0 / MS_PER_DAY, &self.client, &self.route, &self.target, self.probe)
+    }
+
+    /// What it adds to them, in the order of their columns.
+    pub(super) fn counts(&self) -> [u64; COUNTS] {
+        let tokens = |count: fn(&Usage) -> u64| self.usage.as_ref().map_or(0, |usage| count(usage).min(TOKENS_MAX));
+        let cost = self.cost.map_or(0, |cost| cost.0);
+        [
+            1,
+            u64::from(self.outcome == Outcome::Success.name()),
+            u64::from(self.cost.is_none()),
+            tokens(|usage| usage.input),
+            tokens(|usage| usage.cached_input),
+            tokens(|usage| usage.cache_write),
+            tokens(|usage| usage.cache_write_1h),
+            tokens(|usage| usage.output),
+            tokens(|usage| usage.reasoning),
+            cost / PER_MICRO,
+            cost % PER_MICRO,
+        ]
     }
 
     /// What [`schema::STORE`](super::schema::STORE) is to be given.

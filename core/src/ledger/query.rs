@@ -21,7 +21,7 @@ const SUMS_MAX: usize = 100_000;
 const LINES_MAX: usize = 10_000;
 const LINES_DEFAULT: usize = 100;
 
-const MS_PER_DAY: u64 = 86_400_000;
+pub(super) const MS_PER_DAY: u64 = 86_400_000;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The ledger's tables, as both platforms make them, and how a line gets in and out.
 //!
-//! `ledger_days` holds the sums of each day: they are made of a batch of lines in the transaction that stores it ([`SUM`]), so
-//! that they are right whenever the lines are, at a fraction of what a sum for each line would cost. Sums stay when their
+//! `ledger_days` holds the sums of each day: what a batch of lines comes to is added in the transaction that stores it ([`ADD`]),
+//! so that they are right whenever the lines are, at a fraction of what a sum for each line would cost. Sums stay when their
 //! lines are forgotten. There is no index on a request's name, which would cost four times what all the rest does: who may
 //! tell lines twice numbers them ([`KEPT`]). Money is whole micro-dollars and a rest in picodollars: sums of neither leave
 //! the 53 bits in which JavaScript counts exactly.
@@ -70,20 +70,13 @@ CREATE TABLE ledger_reporters (
 ) WITHOUT ROWID;
 "];
 
-/// The number of the line that was stored last: to be asked before a batch, for [`SUM`].
-pub const LAST: &str = "SELECT coalesce(max(id), 0) FROM ledger_lines";
-
 /// Stores a line, by [`Entry::values`](super::Entry::values).
 pub const STORE: &str = "INSERT INTO ledger_lines (at, request, attempt, client, route, target, key, outcome, stream, probe, \
     input, cached_input, cache_write, cache_write_1h, output, reasoning, micros, picos, first_token, took) \
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
-/// Adds the lines after a number to the sums of their days.
-pub const SUM: &str = "INSERT INTO ledger_days \
-    SELECT day, client, route, target, probe, sum(attempts), sum(successes), sum(unpriced), coalesce(sum(input), 0), \
-        coalesce(sum(cached_input), 0), coalesce(sum(cache_write), 0), coalesce(sum(cache_write_1h), 0), \
-        coalesce(sum(output), 0), coalesce(sum(reasoning), 0), coalesce(sum(micros), 0), coalesce(sum(picos), 0) \
-    FROM ledger_each WHERE id > ? GROUP BY day, client, route, target, probe \
+/// Adds what a batch of lines comes to for a group of them, by [`sums`](super::sums).
+pub const ADD: &str = "INSERT INTO ledger_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     ON CONFLICT (day, client, route, target, probe) DO UPDATE SET \
         attempts = attempts + excluded.attempts, successes = successes + excluded.successes, \
         unpriced = unpriced + excluded.unpriced, input = input + excluded.input, \

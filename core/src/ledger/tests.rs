@@ -147,6 +147,34 @@ proptest! {
     }
 }
 
+// === What a day comes to ===
+
+#[test]
+fn a_batch_comes_to_sums_by_day_and_by_who_asked_whom() {
+    const DAY: u64 = 86_400_000;
+    let config = config();
+    let usage = Usage { input: 10, cached_input: 4, output: u64::MAX, reasoning: 1, ..Usage::default() };
+    let answered = Line { usage: Some(usage), cost: Some(Picodollars(2_000_001)), ..line(0) };
+    let failed = Line { outcome: Outcome::Silent, cost: None, ..line(1) };
+    let lines = [
+        answered.clone(),
+        Line { at: Timestamp(DAY), ..line(2) },
+        failed,
+        Line { probe: true, ..line(3) },
+        Line { at: Timestamp(DAY - 1), ..answered },
+    ];
+    let entries: Vec<_> = lines.iter().map(|line| Entry::of(line, &config)).collect();
+    let rows: Vec<_> = sums(&entries).map(|row| serde_json::to_string(&row).unwrap()).collect();
+    assert_eq!(
+        rows,
+        [
+            r#"[0,"","","v/m",0,3,2,1,20,8,0,0,2000000000000,2,4,2]"#,
+            r#"[0,"","","v/m",1,1,1,0,0,0,0,0,0,0,0,7]"#,
+            r#"[1,"","","v/m",0,1,1,0,0,0,0,0,0,0,0,7]"#,
+        ]
+    );
+}
+
 // === What is asked ===
 
 fn ask(about: About, text: &str) -> Result<Query, String> {

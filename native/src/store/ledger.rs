@@ -13,7 +13,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, TransactionBehavior, params_from_iter};
 use tidegate_core::config::{Config, StorePolicy};
 use tidegate_core::gateway::Gateway;
-use tidegate_core::ledger::{BATCH_MAX, Entry, Line, Statement, Value, schema};
+use tidegate_core::ledger::{BATCH_MAX, Entry, Line, Statement, Value, schema, sums};
 use tidegate_core::time::Timestamp;
 use tracing::{error, info};
 
@@ -117,20 +117,23 @@ impl Writing {
 
 fn write(connection: &mut Connection, lines: &[Line], config: &Config, policy: &StorePolicy) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    store(&transaction, lines.iter().map(|line| Entry::of(line, config)))?;
+    let entries: Vec<Entry<'_>> = lines.iter().map(|line| Entry::of(line, config)).collect();
+    store(&transaction, &entries)?;
     let oldest = Value::Integer(i64::try_from((clock::now() - policy.keep).0).unwrap_or(i64::MAX));
     transaction.prepare_cached(schema::FORGET)?.execute([Bound(&oldest)])?;
     transaction.commit()
 }
 
 /// Stores a batch, and adds it to the sums of its days.
-fn store<'e>(connection: &Connection, entries: impl Iterator<Item = Entry<'e>>) -> rusqlite::Result<()> {
-    let last: i64 = connection.prepare_cached(schema::LAST)?.query_row([], |row| row.get(0))?;
+fn store(connection: &Connection, entries: &[Entry<'_>]) -> rusqlite::Result<()> {
     let mut store = connection.prepare_cached(schema::STORE)?;
     for entry in entries {
         store.execute(params_from_iter(entry.values().iter().map(Bound)))?;
     }
-    connection.prepare_cached(schema::SUM)?.execute([last])?;
+    let mut add = connection.prepare_cached(schema::ADD)?;
+    for sums in sums(entries) {
+        add.execute(params_from_iter(sums.iter().map(Bound)))?;
+    }
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, params_from_iter};
 use serde_json::json;
-use tidegate_core::ledger::{About, BATCH_MAX, Entry, Query, Value, schema};
+use tidegate_core::ledger::{About, BATCH_MAX, Entry, Query, Value, schema, sums};
 use tidegate_core::rng::Rng;
 use tidegate_tests::gateway::Scratch;
 
@@ -31,9 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for step in schema::STEPS {
         connection.execute_batch(step)?;
     }
-    let started = Instant::now();
-    fill(&mut connection, lines)?;
-    let took = started.elapsed();
+    let took = fill(&mut connection, lines)?;
     println!("ledger of {lines} lines: written in {:.1} s, {:.1} µs a line", took.as_secs_f64(), micros(took, lines));
     let mut by_client_and_day = Duration::MAX;
     for (what, about, question) in [
@@ -60,23 +58,28 @@ fn micros(took: Duration, lines: u64) -> f64 {
     took.as_secs_f64() * 1e6 / lines
 }
 
-fn fill(connection: &mut Connection, lines: u64) -> Result<(), Box<dyn Error>> {
+/// How long it took to write them.
+fn fill(connection: &mut Connection, lines: u64) -> Result<Duration, Box<dyn Error>> {
     let mut rng = Rng::from_seed(1);
-    let mut nth = 0;
-    while nth < lines {
+    let mut took = Duration::ZERO;
+    for batch in (0..lines).step_by(BATCH_MAX) {
+        let of_batch = batch..lines.min(batch + BATCH_MAX as u64);
+        let entries: Vec<_> = of_batch.map(|nth| entry(&mut rng, nth, lines)).collect::<Result<_, _>>()?;
+        let started = Instant::now();
         let transaction = connection.transaction()?;
-        let last: i64 = transaction.query_row(schema::LAST, [], |row| row.get(0))?;
         let mut store = transaction.prepare_cached(schema::STORE)?;
-        for _ in 0..BATCH_MAX {
-            let entry = entry(&mut rng, nth, lines)?;
+        let mut add = transaction.prepare_cached(schema::ADD)?;
+        for entry in &entries {
             store.execute(params_from_iter(entry.values().into_iter().map(bound)))?;
-            nth += 1;
         }
-        drop(store);
-        transaction.prepare_cached(schema::SUM)?.execute([last])?;
+        for sums in sums(&entries) {
+            add.execute(params_from_iter(sums.into_iter().map(bound)))?;
+        }
+        drop((store, add));
         transaction.commit()?;
+        took += started.elapsed();
     }
-    Ok(())
+    Ok(took)
 }
 
 /// One after the other through the days, by anybody, of any model.

@@ -48,7 +48,7 @@ fn lines_add_up_by_whatever_is_asked_for() {
         (3, noon + DAY, "a", "success", None),
         (4, noon + DAY, "", "success", Some(5)),
     ] {
-        store(&connection, [entry(nth, at, client, outcome, cost)].into_iter()).unwrap();
+        store(&connection, &[entry(nth, at, client, outcome, cost)]).unwrap();
     }
     let by_client_and_day = told(&connection, About::Sums, "by=client,day");
     let rows = by_client_and_day["rows"].as_array().unwrap();
@@ -84,8 +84,9 @@ fn lines_add_up_by_whatever_is_asked_for() {
 #[test]
 fn old_lines_are_forgotten_and_their_sums_stay() {
     let (_store, connection) = opened();
-    store(&connection, (0..1500).map(|nth| entry(nth, DAY, "a", "success", Some(1)))).unwrap();
-    store(&connection, [entry(9999, 9 * DAY, "a", "success", Some(1))].into_iter()).unwrap();
+    let old: Vec<_> = (0..1500).map(|nth| entry(nth, DAY, "a", "success", Some(1))).collect();
+    store(&connection, &old).unwrap();
+    store(&connection, &[entry(9999, 9 * DAY, "a", "success", Some(1))]).unwrap();
     let forget = || connection.execute(schema::FORGET, [i64::try_from(2 * DAY).unwrap()]).unwrap();
     assert_eq!((forget(), forget(), forget()), (1000, 500, 0), "not too many at once");
     assert_eq!(told(&connection, About::Lines, "limit=10")["lines"].as_array().unwrap().len(), 1);
@@ -101,7 +102,7 @@ fn absurd_counts_do_not_make_it_unreadable() {
             "key": "", "outcome": "success", "stream": true, "probe": true, "cost": u64::MAX, "first_token": u64::MAX, "took": u64::MAX,
             "usage": {"input": u64::MAX, "cached_input": u64::MAX, "cache_write": 0, "cache_write_1h": 0, "output": u64::MAX, "reasoning": 0},
         });
-        store(&connection, [serde_json::from_value(entry).unwrap()].into_iter()).unwrap();
+        store(&connection, &[serde_json::from_value(entry).unwrap()]).unwrap();
     }
     let total = &told(&connection, About::Sums, "by=probe")["rows"][0];
     assert_eq!((&total["attempts"], &total["probe"]), (&json!(50), &json!(true)));
@@ -114,7 +115,7 @@ fn absurd_counts_do_not_make_it_unreadable() {
 fn what_a_client_has_spent_of_its_period_is_known_again() {
     let (_store, connection) = opened();
     for (nth, at, client) in [(1, 5 * DAY - 1, "a"), (2, 5 * DAY, "a"), (3, 5 * DAY + 9, "a"), (4, 5 * DAY, "b")] {
-        store(&connection, [entry(nth, at, client, "success", Some(2_000_001))].into_iter()).unwrap();
+        store(&connection, &[entry(nth, at, client, "success", Some(2_000_001))]).unwrap();
     }
     let spent = |client: &str| {
         let since = Timestamp(5 * DAY);
