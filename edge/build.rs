@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tidegate_core::config::{prices_file, prices_to_json, toml_to_json};
+use tidegate_core::config::{prices_file, prices_to_json, worker_json};
 
 /// Names the config, as an absolute path. `cargo xtask edge --config` sets it.
 const CONFIG: &str = "TIDEGATE_CONFIG";
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", path.display());
     let out = Path::new(&env::var("OUT_DIR")?).join("config.json");
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    match toml_to_json(&text, &path.display().to_string()) {
+    match worker_json(&text, &path.display().to_string()) {
         Ok(json) => {
             fs::write(out.with_file_name("prices.json"), prices(&path, &json)?)?;
             fs::write(out, json)?;

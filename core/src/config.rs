@@ -404,8 +404,7 @@ pub fn prices_file(json: &str) -> Result<Option<String>, serde_json::Error> {
     Ok(document.pointer("/prices/file").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
-/// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON: what a worker embeds,
-/// so that it need not carry a TOML parser.
+/// Checks all of a TOML document but its secrets, which need not be set, and rewrites it as JSON.
 ///
 /// # Errors
 ///
@@ -432,6 +431,19 @@ pub fn toml_to_json_alone(text: &str, file: &str, prices: Option<(&str, &str)>) 
     check::with_prices(config, &listed, prices_file, Some(prices))?;
     document.take_in_prices(listed);
     Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
+}
+
+/// The same as [`toml_to_json`] for a worker, which embeds the JSON so that it need not carry a TOML parser. There are rules
+/// for what isolates share with each other, as servers do not.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, each with its line and a remedy.
+#[cfg(feature = "toml")]
+pub fn worker_json(text: &str, file: &str) -> Result<String, ConfigErrors> {
+    let json = toml_to_json(text, file)?;
+    check::sharing(&Config::from_json(&json, file, &assumed_secret)?, &Node::from_toml(text, file)?, file, text)?;
+    Ok(json)
 }
 
 /// The same as [`toml_to_json`] for a document of prices; `config` is what [`toml_to_json`] made of the configuration that names it.

@@ -53,6 +53,8 @@ pub(crate) use limits::used;
 use limits::{Held, Limiting};
 pub(crate) use shadows::Shadowing;
 pub(crate) use spending::Spending;
+#[cfg(feature = "toml")]
+pub(crate) use together::shared_limits;
 
 /// Notices kept for an adapter that is slow to take them.
 const NOTICES_MAX: usize = 1024;

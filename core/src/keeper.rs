@@ -23,6 +23,8 @@ mod alerts;
 mod limits;
 
 pub use alerts::{Aged, Held, Standing, Told};
+#[cfg(feature = "toml")]
+pub(crate) use limits::LIMITS_MAX;
 pub use limits::{Grant, Kind, Level, Used};
 
 use alerts::Alerts;

@@ -20,12 +20,16 @@ mod prices;
 mod queue;
 mod routes;
 mod server;
+#[cfg(feature = "toml")]
+mod sharing;
 mod store;
 mod targets;
 mod vendors;
 
 pub(super) use prices::with_file as with_prices;
 pub(super) use server::exposure;
+#[cfg(feature = "toml")]
+pub(super) use sharing::sharing;
 
 /// Checks `document`, which was read from `file`; `text` is what its places are in, if it has any.
 pub(super) fn check(

@@ -566,6 +566,29 @@ fn json_gives_the_same_config_and_needs_no_secret_to_be_made() {
 }
 
 #[test]
+fn a_worker_has_no_more_limits_than_its_isolates_can_keep_together() {
+    let limited = |count: usize| {
+        let client = |nth| format!("[clients.c{nth:04}]\nkey = {{ env = \"C{nth:04}\" }}\ntpm = 1000\n");
+        small("defaults.rpm = 60\n") + &(0..count).map(client).collect::<String>()
+    };
+    let most = crate::keeper::LIMITS_MAX - 1;
+    assert_eq!(worker_json(&limited(most), "t").unwrap(), toml_to_json(&limited(most), "t").unwrap());
+    assert_eq!(load(&limited(most + 1)).clients.len(), most + 1, "a server has nobody to share them with");
+    let errors = worker_json(&limited(most + 1), "t").unwrap_err().to_string();
+    let line = 1 + limited(0).lines().count();
+    assert_eq!(
+        errors,
+        format!(
+            "t:{line}:2: clients: the worker's isolates would have 1025 limits to keep together, and can keep 1024: of those \
+             beyond, each isolate would allow the whole, and no budget could be spent. Remove some: each `rpm`, `tpm` and \
+             `budget` of a key, a model or a client is one."
+        )
+    );
+    let misspelt = worker_json(&small("vendors.v.base_ulr = 1"), "t").unwrap_err();
+    assert!(misspelt.to_string().contains("Did you mean `base_url`?"));
+}
+
+#[test]
 fn the_leaky_window_is_a_choice_among_durations() {
     let window = |value: &str| {
         Config::from_toml(&small(&format!("vendors.v.breaker.window = {value}")), "t", &all_set)

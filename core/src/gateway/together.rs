@@ -105,6 +105,12 @@ impl Gateway {
     }
 }
 
+/// How many limits a configuration has that are kept together, where there are others to keep them together with.
+#[cfg(feature = "toml")]
+pub(crate) fn shared_limits(config: &Config) -> usize {
+    Limiting::new(config).shared(config).len()
+}
+
 impl ClientState {
     /// Whether it has spent anything, or set it aside, since the keeper was told: of that the others are to know at once.
     fn has_untold(&self, now: Timestamp) -> bool {
@@ -147,13 +153,14 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
     use crate::concurrency::Claim;
     use crate::config::TargetId;
     use crate::gateway::tests::settlement;
     use crate::gateway::{Permit, Settlement};
-    use crate::keeper::{Keeper, Report, View};
+    use crate::keeper::{Keeper, LIMITS_MAX, Report, View};
     use crate::limit::Need;
     use crate::price::Usage;
     use crate::time::Millis;
@@ -181,6 +188,34 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
             gateway
         };
         (1..=count).map(new).collect()
+    }
+
+    #[test]
+    fn as_many_limits_are_shared_as_a_worker_may_have_and_not_one_more() {
+        let ungranted = |clients: usize| {
+            let client = |nth| {
+                let name = format!("C{nth:04}");
+                (name.clone(), json!({"key": {"env": name}, "rpm": 9, "budget": {"usd": 1, "per": "1d"}}))
+            };
+            let document = json!({
+                "vendors": {"v": {"dialect": "openai", "base_url": "https://v.test"}},
+                "models": {"v/m": {}},
+                "clients": serde_json::Map::from_iter((0..clients).map(client)),
+            });
+            let secret = |name: &str| Some(format!("the-key-of-client-{name}"));
+            let config =
+                Config::from_json(&document.to_string(), "t", &secret).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(shared_limits(&config), 2 * clients);
+            let mut gateway = Gateway::new(Arc::new(config), 1, NOW);
+            gateway.share();
+            let mut keeper = Keeper::default();
+            let report = gateway.poll_first_report(NOW).unwrap();
+            keeper.handle_report(NOW, &report);
+            gateway.handle_view(NOW, &keeper.view_for(NOW, Some(report.reporter)));
+            (0..clients).filter(|client| gateway.lacks_share(NOW, *client)).count()
+        };
+        assert_eq!(ungranted(LIMITS_MAX / 2), 0);
+        assert_eq!(ungranted(LIMITS_MAX / 2 + 1), 1, "it would never spend anything");
     }
 
     fn admit(gateway: &mut Gateway, now: Timestamp, client: Option<usize>, output: u64) -> Option<Permit> {

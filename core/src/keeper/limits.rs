@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Millis, Timestamp};
 
-/// Limits remembered. A deployment has tens; those of clients that are no more give way to new ones.
-const LIMITS_MAX: usize = 1024;
+/// Limits remembered. A deployment has tens; those of clients that are no more give way to new ones. A worker whose
+/// configuration has more is not built.
+pub(crate) const LIMITS_MAX: usize = 1024;
 
 /// Gateways remembered for each; what others have used stays counted.
 const REPORTERS_MAX: usize = 64;
