@@ -119,6 +119,36 @@ pub(crate) async fn a_share_of_failures_opens_it(world: &World) {
     assert_eq!(world.a.count("uneven-1").await, 6);
 }
 
+pub(crate) async fn what_is_long_past_does_not_count(world: &World) {
+    let fails = async || {
+        world.a.answers_times("lapsing-1", 1, 503).await;
+        served(world.ask("lapsing").await, "b/lapsing-2", 2);
+    };
+    for _ in 0..2 {
+        fails().await;
+        wait::until("it to be forgotten", async || {
+            (world.target("a/lapsing-1").await["breaker"]["window"]["total"] == 0).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(world.breaker("a/lapsing-1").await, "closed", "two of two, and not at one time");
+}
+
+pub(crate) async fn successes_make_up_for_failures(world: &World) {
+    for fails in [true, true, false, true] {
+        if fails {
+            world.a.answers_times("leaky-1", 1, 503).await;
+        }
+        let (target, attempts) = if fails { ("b/leaky-2", 2) } else { ("a/leaky-1", 1) };
+        served(world.ask("leaky").await, target, attempts);
+    }
+    assert_eq!(world.breaker("a/leaky-1").await, "closed", "three failures, less a success");
+    world.a.answers_times("leaky-1", 1, 503).await;
+    served(world.ask("leaky").await, "b/leaky-2", 2);
+    assert_eq!(world.breaker("a/leaky-1").await, "open", "two in a row, and two before them less one");
+    served(world.ask("leaky").await, "b/leaky-2", 1);
+}
+
 pub(crate) async fn traffic_returns_little_by_little(world: &World) {
     // One takes an hour to get all of its traffic back, the other a second.
     let by_a = |reply: &Reply| reply.header("x-tidegate-target").starts_with("a/");

@@ -1,6 +1,7 @@
 //! A vendor that fails before the client has seen anything: the client gets its answer all the same.
 
 use serde_json::json;
+use tidegate_tests::wait;
 use tidegate_tests::world::World;
 
 use crate::check::{interrupted, refused, refused_for_now, served, streamed, text_of};
@@ -132,6 +133,21 @@ pub(crate) async fn attempt_budget(world: &World) {
     world.b.answers("budget-2", 503).await;
     refused_for_now(world.ask("budget").await, 502, "upstream_error", true);
     assert_eq!(world.c.count("budget-3").await, 0, "two attempts are what the route allows");
+}
+
+pub(crate) async fn retries_have_a_budget(world: &World) {
+    world.a.answers("stormy-1", 500).await;
+    let mut tried_again = 0;
+    // A 500 may be this once, and is tried again; where all of them fail, that only doubles the load.
+    wait::until("the budget to be spent", async || {
+        let reply = world.ask("stormy").await.expect(502);
+        let again = reply.header("x-tidegate-attempts") == "2";
+        tried_again += u64::from(again);
+        (!again).then_some(())
+    })
+    .await;
+    assert!((10..50).contains(&tried_again), "ten in ten seconds are free: {tried_again}");
+    assert_eq!(world.a.count("stormy-1").await, 2 * tried_again + 1);
 }
 
 pub(crate) async fn deadline(world: &World) {

@@ -68,6 +68,15 @@ pub(crate) async fn vendors_that_are_down_do_not_make_the_gateway_ill(world: &Wo
     }
 }
 
+pub(crate) async fn a_probe_that_is_not_answered_is_a_bad_sign(world: &World) {
+    world.c.path_fault("/v1beta/models", json!({"kind": "latency", "ms": 10_000})).await;
+    becomes(world, "hushed/silenced-1", "unhealthy").await;
+    served(world.ask("silenced").await, "b/silenced-2", 1);
+    world.c.heal_path("/v1beta/models").await;
+    becomes(world, "hushed/silenced-1", "healthy").await;
+    served(world.ask("silenced").await, "hushed/silenced-1", 1);
+}
+
 pub(crate) async fn paid_probes_ask_for_words(world: &World) {
     world.a.answers("asked-1", 503).await;
     becomes(world, "consulted/asked-1", "unhealthy").await;

@@ -16,6 +16,17 @@ pub(crate) async fn a_key_at_its_limit_makes_way_for_another(world: &World) {
     assert_eq!(keys, ["…1111", "…1111", "…2222", "…2222"]);
 }
 
+pub(crate) async fn words_with_one_key_too_many_go_with_another(world: &World) {
+    // Each will likely come to some five hundred tokens, and the first key has room for one.
+    for reply in <[Reply; 2]>::from(tokio::join!(world.ask("sparing/sparing-1"), world.ask("sparing/sparing-1"))) {
+        served(reply, "sparing/sparing-1", 1);
+    }
+    let requests = world.slow.requests("sparing-1").await;
+    let mut keys: Vec<&str> = requests.iter().map(Seen::key).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["…1111", "…2222"]);
+}
+
 pub(crate) async fn a_target_at_its_limit_makes_way_for_the_next(world: &World) {
     for _ in 0..2 {
         served(world.ask("rationed").await, "a/rationed-1", 1);

@@ -66,7 +66,7 @@ fn table() -> Vec<Scenario> {
             quotas_in_the_clients_dialect;
         content: tools tool_choices schemas images thinking thinking_travels;
         parameters: same_bytes same_bytes_back keys_and_places anthropics_headers dropped_and_named strict never_dropped
-            quirks what_a_model_is_asked_with_by_default who_cannot_be_made_to_call_a_tool_is_passed_over;
+            quirks a_models_own_quirks what_a_model_is_asked_with_by_default who_cannot_be_made_to_call_a_tool_is_passed_over;
         hints: in_the_body in_headers fallbacks no_fallbacks limits_in_time usage_at_the_end_of_a_stream refused_hints;
         refusals: callers_faults contexts_in_each_vendors_words credentials_that_look_like_callers_faults
             geminis_retry_info filters_returned filters_rerouted the_gateways_own what_no_vendor_is_asked;
@@ -84,6 +84,7 @@ fn table() -> Vec<Scenario> {
             waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
             keys_are_drawn_by_their_weights a_busy_key_makes_way_for_another refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
         limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
+            words_with_one_key_too_many_go_with_another
             tokens_of_requests_at_one_moment_are_not_given_twice a_clients_requests_a_minute
             a_clients_tokens_a_minute a_clients_requests_at_once a_clients_budget;
         caching: asked_again never_across_clients failures_are_not_kept kept_for_its_time no_more_is_kept_than_may_be clients_pass_it_by prices_are_built_in a_long_prompt_has_prices_of_its_own;
@@ -92,7 +93,7 @@ fn table() -> Vec<Scenario> {
         door: unknown_model bad_json bad_fields unknown_path wrong_method body_too_large body_too_large_in_pieces
             no_key wrong_key key_for_one_route health;
         breakers: opens_and_stays_shut heals_and_traffic_returns failed_probe_reopens half_open_admits_its_probes_only
-            abandoned_probe_gives_its_lease_back slow_first_tokens_open_it all_open a_share_of_failures_opens_it
+            abandoned_probe_gives_its_lease_back slow_first_tokens_open_it all_open a_share_of_failures_opens_it what_is_long_past_does_not_count successes_make_up_for_failures
             traffic_returns_little_by_little
             when_all_are_open_the_one_that_comes_back_first_is_asked when_all_are_open_all_are_asked
             when_all_are_open_a_route_has_words_of_its_own obeys_orders the_last_one_stays_in a_route_has_its_own;
@@ -101,10 +102,10 @@ fn table() -> Vec<Scenario> {
         routing: a_task_and_a_priority_choose_a_list conditions_lead_elsewhere a_canary_takes_its_share
             a_conversation_stays_where_it_is a_client_stays_where_it_is a_shadow_decides_and_sends_nothing;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
-            a_full_queue_refuses throttling_shrinks_the_limit;
+            a_full_queue_refuses throttling_shrinks_the_limit answers_let_the_limit_grow;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill
-            paid_probes_ask_for_words who_fails_too_often_is_asked_last slow_is_degraded_and_too_slow_is_asked_last;
+            a_probe_that_is_not_answered_is_a_bad_sign paid_probes_ask_for_words who_fails_too_often_is_asked_last slow_is_degraded_and_too_slow_is_asked_last;
         jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
             clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up operators_see_all_jobs
             a_job_that_takes_long_holds_up_no_other
@@ -119,6 +120,7 @@ fn table() -> Vec<Scenario> {
 fn brief_table() -> Vec<Scenario> {
     scenarios! {
         limits: who_has_no_limits_has_the_defaults;
+        failures: retries_have_a_budget;
         jobs: a_job_waits_no_longer_than_it_may an_answer_is_kept_no_longer_than_it_may;
     }
 }

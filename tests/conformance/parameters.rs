@@ -163,6 +163,14 @@ pub(crate) async fn quirks(world: &World) {
     assert_eq!(seen.body()["max_completion_tokens"], 2000, "in a translated request too: {:?}", seen.body());
 }
 
+pub(crate) async fn a_models_own_quirks(world: &World) {
+    let more = json!({"logit_bias": {"50256": -100}, "max_tokens": 9, "seed": 7, "user": "u-1"});
+    let reply = world.send(Api::Chat.ask(&with(Api::Chat.question("quirky/whims"), &more))).await.expect(200);
+    assert_eq!(named(&reply), "logit_bias, seed", "its vendor's too: {reply}");
+    let expected = with(Api::Chat.question("whims"), &json!({"max_completion_tokens": 9, "safety_identifier": "u-1"}));
+    assert_eq!(*world.a.only("whims").await.body(), expected);
+}
+
 pub(crate) async fn what_a_model_is_asked_with_by_default(world: &World) {
     let said = async |more: &Value| {
         let body = with(Api::Chat.question("a/preset-1"), more);

@@ -90,11 +90,25 @@ pub(crate) async fn a_full_queue_refuses(world: &World) {
 
 pub(crate) async fn throttling_shrinks_the_limit(world: &World) {
     // One attempt at once makes no use of such a limit, so that it does not grow again at the next answer.
-    for (status, limit) in [(429, 20), (529, 10)] {
+    for (status, limit) in [(429, 20), (529, 10), (529, 8)] {
         world.a.answers_times("shrinking", 1, status).await;
         let _ = world.ask("a/shrinking").await;
         becomes(world, "a/shrinking", "limit", limit).await;
     }
+}
+
+pub(crate) async fn answers_let_the_limit_grow(world: &World) {
+    assert_eq!(load(world, "a/growing").await["limit"], 1);
+    wait::until("it to grow", async || {
+        served(world.ask("a/growing").await, "a/growing", 1);
+        (load(world, "a/growing").await["limit"] == 2).then_some(())
+    })
+    .await;
+    // As many again would have it grow once more, if it might.
+    for _ in 0..world.a.count("growing").await + 5 {
+        served(world.ask("a/growing").await, "a/growing", 1);
+    }
+    assert_eq!(load(world, "a/growing").await["limit"], 2);
 }
 
 /// A chat on behalf of `user`, at this priority.

@@ -135,7 +135,12 @@ impl Vendor {
 
     /// From now on, requests to `path` are answered with `status`, whatever model they are for.
     pub async fn path_answers(&self, path: &str, status: u16) {
-        self.order(json!({"fault": {"kind": "status", "status": status}, "path": path})).await;
+        self.path_fault(path, json!({"kind": "status", "status": status})).await;
+    }
+
+    /// From now on, requests to `path` meet this fault, whatever model they are for.
+    pub async fn path_fault(&self, path: &str, fault: Value) {
+        self.order(json!({"fault": fault, "path": path})).await;
     }
 
     /// Ends all faults of `path`.
