@@ -355,11 +355,12 @@ impl Gateway {
         if settlement.malformed > 0 {
             self.notify(Notice::EventsSkipped { target: target.name.clone(), count: settlement.malformed });
         }
-        let cost = self.bill(now, id, key, settlement, cause);
+        let set_aside = held.as_ref().and_then(|held| held.set_aside());
+        let bill = self.bill(now, id, key, settlement, cause, set_aside);
         if let Some(held) = held {
-            self.settle_room(now, id, key, *held, settlement, cost);
+            self.settle_room(now, id, key, *held, settlement, bill.owed);
         }
-        cost
+        bill.cost
     }
 
     /// How many tokens a request will come to at a target. Whoever needs it asks for [`Request::weight`] first, where the

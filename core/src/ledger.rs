@@ -57,6 +57,8 @@ pub struct Line {
     pub(crate) usage: Option<Usage>,
     /// What it cost; `None`: nobody knows. What a vendor fails to answer costs nothing.
     pub(crate) cost: Option<Picodollars>,
+    /// What its client's budget has paid for it where nobody knows.
+    pub(crate) presumed: Option<Picodollars>,
     pub(crate) first_token: Option<Millis>,
     pub(crate) took: Millis,
 }

@@ -58,7 +58,7 @@ fn read(document: &Node, reader: &Reader<'_>) -> Option<Config> {
         let clients = clients::read(root, &routes, server.admin_key.as_ref());
         let queue = queue::read(root, &routes);
         let alerts = alerts::read(root);
-        let store = store::read(root);
+        let store = store::read(root, &clients);
         let prices = prices::read(root);
         let vendors = vendors.into_iter().map(|(vendor, _)| vendor).collect();
         let goes_by_tags = routes.iter().any(|route| route.choices.when.iter().any(|when| when.tags.is_some()));

@@ -678,6 +678,11 @@ fn a_store_is_kept_only_where_the_config_says_so() {
         let errors = errors_of(&small(&format!("store = {wrong}")));
         assert!(errors.contains(problem), "{wrong}: {errors}");
     }
+    let yearly =
+        "clients.c = { key = { env = \"C\" }, budget = { usd = 1, per = \"365d\" } }\nstore = { kind = \"sqlite\"";
+    let errors = errors_of(&small(&format!("{yearly} }}")));
+    assert!(errors.contains("forgotten before a period of the budget of `c` is over. Write a `keep`"), "{errors}");
+    assert!(load(&small(&format!("{yearly}, keep = \"365d\" }}"))).store.is_some());
 }
 
 #[test]

@@ -43,6 +43,13 @@ pub(super) struct Held {
     earmark: Option<(usize, Earmark)>,
 }
 
+impl Held {
+    /// How much of its client's money.
+    pub(super) fn set_aside(&self) -> Option<Picodollars> {
+        self.earmark.as_ref().map(|(_, earmark)| earmark.amount())
+    }
+}
+
 impl Limiting {
     pub(super) fn new(config: &Config) -> Self {
         let keys = config.vendors.iter().map(|vendor| {
@@ -119,16 +126,14 @@ impl Gateway {
         key: KeyId,
         held: Held,
         settlement: &Settlement,
-        cost: Option<Picodollars>,
+        owed: Option<Picodollars>,
     ) {
         let used = used(settlement.outcome, settlement.usage);
         self.limits.keys[self.config.target(id).vendor.0][key.0].settle(now, held.key, used);
         self.limits.targets[id.0].settle(now, held.target, used);
         let Some((client, earmark)) = held.earmark else { return };
-        let is_free = matches!(used, Use::Nothing | Use::Tokens(0));
-        let cost = cost.or(is_free.then_some(Picodollars(0)));
         if let Some(budget) = &mut self.limits.clients[client].budget {
-            budget.settle(now, earmark, cost);
+            budget.settle(now, earmark, owed);
         }
         self.warn_of_budget(now, client);
     }

@@ -18,6 +18,15 @@ pub(crate) struct Spending {
     pub(crate) unpriced: u64,
 }
 
+/// What an attempt comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bill {
+    /// What the answer cost, where there is one and that is known.
+    pub(super) cost: Option<Picodollars>,
+    /// What the ledger's line says, and a client's budget has to pay: nothing for what failed, `None` where nobody knows.
+    pub(super) owed: Option<Picodollars>,
+}
+
 impl Gateway {
     /// Takes up to `max` of the lines that wait to be stored, the oldest first: whoever takes them has to store them.
     pub fn take_lines(&mut self, now: Timestamp, max: usize) -> Vec<Line> {
@@ -56,7 +65,7 @@ impl Gateway {
         self.ledger.as_ref().map(Ledger::counts)
     }
 
-    /// Notes what an attempt cost, and leaves its line. Says the cost where it is known.
+    /// Notes what an attempt cost, and leaves its line. What was set aside for it counts where nobody knows.
     pub(super) fn bill(
         &mut self,
         now: Timestamp,
@@ -64,7 +73,8 @@ impl Gateway {
         key: KeyId,
         settlement: &Settlement,
         cause: &Cause<'_>,
-    ) -> Option<Picodollars> {
+        set_aside: Option<Picodollars>,
+    ) -> Bill {
         let is_answer = settlement.outcome == Outcome::Success || settlement.usage.is_some();
         // Whoever is dropped in the middle has its work paid for; nobody says how much.
         let is_owed = settlement.outcome == Outcome::Neutral || settlement.first_token.is_some();
@@ -73,6 +83,7 @@ impl Gateway {
             let spending = &mut self.targets[id.0].spending;
             spending.unpriced = spending.unpriced.saturating_add(1);
         }
+        let owed = if is_answer || is_owed { cost } else { Some(Picodollars(0)) };
         if let Some(ledger) = &mut self.ledger {
             ledger.push(Line {
                 at: now - settlement.took,
@@ -86,13 +97,14 @@ impl Gateway {
                 stream: settlement.stream,
                 probe: cause.probe,
                 usage: settlement.usage,
-                cost: if is_answer || is_owed { cost } else { Some(Picodollars(0)) },
+                cost: owed,
+                presumed: set_aside.filter(|_| owed.is_none()),
                 first_token: settlement.first_token,
                 took: settlement.took,
             });
             self.tell_of_lost_lines(now);
         }
-        cost
+        Bill { cost, owed }
     }
 
     /// What an answer cost. Without a price, or without the vendor's count, that is unknown, which is not nothing.

@@ -40,6 +40,8 @@ pub struct Entry<'n> {
     probe: bool,
     usage: Option<Usage>,
     cost: Option<Picodollars>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    presumed: Option<Picodollars>,
     first_token: Option<Millis>,
     took: Millis,
 }
@@ -73,6 +75,7 @@ impl<'n> Entry<'n> {
             probe: line.probe,
             usage: line.usage,
             cost: line.cost,
+            presumed: line.presumed,
             first_token: line.first_token,
             took: line.took,
         }
@@ -94,6 +97,7 @@ impl<'n> Entry<'n> {
             probe: self.probe,
             usage: self.usage,
             cost: self.cost,
+            presumed: self.presumed,
             first_token: self.first_token,
             took: self.took,
         }
@@ -124,7 +128,7 @@ impl<'n> Entry<'n> {
     }
 
     /// What [`schema::STORE`](super::schema::STORE) is to be given.
-    pub fn values(&self) -> [Value<'_>; 20] {
+    pub fn values(&self) -> [Value<'_>; 21] {
         let tokens =
             |count: fn(&Usage) -> u64| Value::maybe(self.usage.as_ref().map(|usage| count(usage).min(TOKENS_MAX)));
         [
@@ -146,6 +150,7 @@ impl<'n> Entry<'n> {
             tokens(|usage| usage.reasoning),
             Value::maybe(self.cost.map(|cost| cost.0 / PER_MICRO)),
             Value::maybe(self.cost.map(|cost| cost.0 % PER_MICRO)),
+            Value::maybe(self.presumed.map(|presumed| presumed.0.div_ceil(PER_MICRO))),
             Value::maybe(self.first_token.map(|length| length.0)),
             Value::number(self.took.0),
         ]

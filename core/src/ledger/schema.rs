@@ -15,7 +15,8 @@ use crate::time::Timestamp;
 pub const SUBJECT: &str = "ledger";
 
 /// How the tables came to be, in this order. Only ever appended to: databases that have taken the first steps take the others.
-pub const STEPS: &[&str] = &["
+pub const STEPS: &[&str] = &[
+    "
 CREATE TABLE ledger_lines (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
@@ -68,12 +69,14 @@ CREATE TABLE ledger_reporters (
     kept INTEGER NOT NULL,
     at INTEGER NOT NULL
 ) WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE ledger_lines ADD COLUMN presumed INTEGER",
+];
 
 /// Stores a line, by [`Entry::values`](super::Entry::values).
 pub const STORE: &str = "INSERT INTO ledger_lines (at, request, attempt, client, route, target, key, outcome, stream, probe, \
-    input, cached_input, cache_write, cache_write_1h, output, reasoning, micros, picos, first_token, took) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    input, cached_input, cache_write, cache_write_1h, output, reasoning, micros, picos, presumed, first_token, took) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 /// Adds what a batch of lines comes to for a group of them, by [`sums`](super::sums).
 pub const ADD: &str = "INSERT INTO ledger_days VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
@@ -98,9 +101,10 @@ pub const FORGET_REPORTERS: &str = "DELETE FROM ledger_reporters WHERE at < ?";
 pub const FORGET: &str =
     "DELETE FROM ledger_lines WHERE id IN (SELECT id FROM ledger_lines WHERE at < ? ORDER BY at LIMIT 1000)";
 
-/// What a client has spent from a moment on: the lines that tell, for [`spent`].
+/// What a client has spent from a moment on: the lines that tell, for [`spent`]. What an attempt cost that nobody knows is
+/// what its budget paid for it then.
 pub fn spent_since(since: Timestamp, client: &str) -> Statement {
-    let sql = "SELECT sum(micros), sum(picos) FROM ledger_lines WHERE at >= ? AND client = ?".to_owned();
+    let sql = "SELECT coalesce(sum(micros), 0) + coalesce(sum(presumed), 0), sum(picos) FROM ledger_lines WHERE at >= ? AND client = ?".to_owned();
     Statement { sql, parameters: vec![Value::number(since.0), Value::Text(client.to_owned().into())] }
 }
 

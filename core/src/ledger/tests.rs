@@ -21,6 +21,7 @@ fn line(nth: u32) -> Line {
         probe: false,
         usage: None,
         cost: Some(Picodollars(7)),
+        presumed: None,
         first_token: None,
         took: Millis(100),
     }

@@ -60,6 +60,13 @@ pub struct Earmark {
     began: Timestamp,
 }
 
+impl Earmark {
+    /// What is set aside.
+    pub fn amount(&self) -> Picodollars {
+        self.amount
+    }
+}
+
 /// There is not enough left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverBudget {

@@ -397,3 +397,29 @@ fn what_was_spent_before_a_restart_is_spent() {
     assert_eq!(team(&mut world).status, OK);
     assert_eq!(team(&mut world).status, REFUSED);
 }
+
+/// As the ledger has it: a vendor that fails to answer is not paid, or an outage would use up what a client may spend.
+#[test]
+fn what_nobody_answered_is_not_spent() {
+    for script in [Script::hang(), Script::reset(10), Script::body(200, "<html>"), Script::answer(10).cut_after(1)] {
+        let mut world = world_with_budget(|document| document["routes"]["chain"]["models"] = json!(["a/m"]));
+        world.usually("a/m", script.clone());
+        team(&mut world);
+        assert_eq!(spent(&world), "0", "{script:?}");
+    }
+}
+
+#[test]
+fn what_was_left_in_the_middle_counts_as_expected_and_its_line_says_so() {
+    let mut world = world_with_budget(|document| document["store"] = json!({"kind": "memory"}));
+    world.usually("a/m", Script::answer(50).stall_after(1));
+    let id = ask_as_team(&mut world, r#"{"model":"chain","messages":[],"stream":true,"max_tokens":100}"#);
+    world.run_for(Millis(200));
+    world.leave(id);
+    world.run();
+    let now = world.now();
+    let [line] = &world.gateway().take_lines(now, 9)[..] else { panic!("one attempt, one line") };
+    assert_eq!(line.cost, None);
+    let presumed = line.presumed.expect("a budget paid for it").to_string();
+    assert!(presumed != "0" && presumed == spent(&world), "{presumed}");
+}

@@ -117,11 +117,15 @@ fn what_a_client_has_spent_of_its_period_is_known_again() {
     for (nth, at, client) in [(1, 5 * DAY - 1, "a"), (2, 5 * DAY, "a"), (3, 5 * DAY + 9, "a"), (4, 5 * DAY, "b")] {
         store(&connection, &[entry(nth, at, client, "success", Some(2_000_001))]).unwrap();
     }
+    // What this one cost nobody knows: its client's budget has paid what was expected, rounded up to a micro-dollar.
+    let mut unknown = serde_json::to_value(entry(5, 5 * DAY, "b", "neutral", None)).unwrap();
+    unknown["presumed"] = json!(3_000_001);
+    store(&connection, [serde_json::from_value(unknown).unwrap()].into_iter()).unwrap();
     let spent = |client: &str| {
         let since = Timestamp(5 * DAY);
         schema::spent(&ask(&connection, &schema::spent_since(since, client)).unwrap()).0
     };
-    assert_eq!((spent("a"), spent("b"), spent("c")), (4_000_002, 2_000_001, 0));
+    assert_eq!((spent("a"), spent("b"), spent("c")), (4_000_002, 6_000_001, 0));
 }
 
 /// A server's state with a ledger in memory, and an attempt that is made by it.
