@@ -1,7 +1,7 @@
 //! Answers that are kept for whoever asks exactly the same again.
 //!
 //! One for each route that wants it, in the gateway's own memory: of this process, or of this isolate. What is kept is what
-//! the client was sent, byte by byte, under a hash of all that the answer may depend on. Bounded by its bytes: what has not been
+//! the client was sent, byte by byte but for its cost, which is paid once, under a hash of all that the answer may depend on. Bounded by its bytes: what has not been
 //! asked for longest goes first.
 
 use std::collections::BTreeMap;
@@ -111,6 +111,22 @@ fn members(json: &[u8]) -> u64 {
     count
 }
 
+/// A copy of an answer in which it cost nothing: who adds up `usage.cost` has paid for it already.
+///
+/// The last number under this key is the usage's, which comes last; a text of the answer has its quotes escaped.
+fn at_no_cost(body: &[u8]) -> Vec<u8> {
+    const COST: &[u8] = b"\"cost\":";
+    let number = |at: usize| {
+        let from = at + COST.len();
+        let is_digit = |byte: &&u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        from..from + body[from..].iter().take_while(is_digit).count()
+    };
+    match memchr::memmem::rfind(body, COST).map(number) {
+        Some(number) if !number.is_empty() => [&body[..number.start], b"0", &body[number.end..]].concat(),
+        _ => body.to_vec(),
+    }
+}
+
 impl Cache {
     pub(crate) fn new(ttl: Millis, bytes_max: usize) -> Self {
         Self { ttl, bytes_max, bytes: 0, entries: BTreeMap::new(), order: BTreeMap::new(), turn: 0 }
@@ -145,7 +161,7 @@ impl Cache {
         self.bytes += size;
         self.order.insert(self.turn, key);
         // Its own bytes, and not a slice that keeps a larger buffer.
-        let kept = Kept { body: Bytes::copy_from_slice(&kept.body), ..kept };
+        let kept = Kept { body: at_no_cost(&kept.body).into(), ..kept };
         self.entries.insert(key, (self.turn, kept));
     }
 
@@ -187,6 +203,21 @@ mod tests {
             key(r#"{"model":"m","n":1,"messages":[{"role":"user","content":"é"}]}"#, "b"),
             "another client"
         );
+    }
+
+    #[test]
+    fn what_is_kept_costs_nothing() {
+        for (sent, again) in [
+            (r#"{"usage":{"cost":0.000015,"prompt_tokens":7}}"#, r#"{"usage":{"cost":0,"prompt_tokens":7}}"#),
+            (r#"{"usage":{"output_tokens":7,"cost":1.5e-05}}"#, r#"{"usage":{"output_tokens":7,"cost":0}}"#),
+            (r#"{"cost":1,"usage":{"cost":2}}"#, r#"{"cost":1,"usage":{"cost":0}}"#),
+            (r#"{"text":"\"cost\":5","usage":{}}"#, r#"{"text":"\"cost\":5","usage":{}}"#),
+            (r#"{"usage":{"cost":null}}"#, r#"{"usage":{"cost":null}}"#),
+            (r#"{"metadata":{"cost":"5"}}"#, r#"{"metadata":{"cost":"5"}}"#),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8(at_no_cost(sent.as_bytes())).unwrap(), again);
+        }
     }
 
     /// Or whoever shares a cache could have the answer to one question kept for another.
