@@ -1,9 +1,9 @@
 //! Alerts as an operator hears of them: once each, and once more when they are over.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_tests::http::Request;
 use tidegate_tests::wait;
-use tidegate_tests::world::{ALERTS, World};
+use tidegate_tests::world::{ALERTS, BUDGET_KEY, World, chat, question};
 
 use crate::check::served;
 
@@ -14,9 +14,9 @@ pub(crate) async fn an_alert_is_raised_told_once_and_cleared(world: &World) {
     for _ in 0..2 {
         served(world.ask("alarmed").await, "b/alarmed-2", 2);
     }
-    assert!(on_the_page(world, "last").await.is_none(), "two in a row are not three");
+    assert!(on_the_page(world, TARGET, "last").await.is_none(), "two in a row are not three");
     served(world.ask("alarmed").await, "b/alarmed-2", 2);
-    let open = wait::until("the alert to be shown", async || on_the_page(world, "open").await).await;
+    let open = wait::until("the alert to be shown", async || on_the_page(world, TARGET, "open").await).await;
     assert_eq!(
         (&open["kind"], &open["subject"], &open["state"]),
         (&"failures".into(), &"target".into(), &"raised".into())
@@ -28,14 +28,14 @@ pub(crate) async fn an_alert_is_raised_told_once_and_cleared(world: &World) {
     world.a.heal("alarmed-1").await;
     served(world.ask("alarmed").await, TARGET, 1);
     wait::until("the alert to be over", async || {
-        let last = on_the_page(world, "last").await?;
+        let last = on_the_page(world, TARGET, "last").await?;
         (last["state"] == "cleared").then_some(())
     })
     .await;
-    assert!(on_the_page(world, "open").await.is_none());
+    assert!(on_the_page(world, TARGET, "open").await.is_none());
     wait::until("the webhook to be told that it is over", async || {
         // At the edge it is the next request after it that sees to it.
-        let _ = on_the_page(world, "open").await;
+        let _ = on_the_page(world, TARGET, "open").await;
         (told(world).await == ["raised", "cleared"]).then_some(())
     })
     .await;
@@ -43,10 +43,41 @@ pub(crate) async fn an_alert_is_raised_told_once_and_cleared(world: &World) {
     assert!(status["alerts_open"].is_u64(), "{status}");
 }
 
-/// The latest alert about the target, among those that are open or the last of all.
-async fn on_the_page(world: &World, which: &str) -> Option<Value> {
+pub(crate) async fn each_threshold_has_an_alert_of_its_own(world: &World) {
+    for fails in [true, false, true] {
+        if fails {
+            world.a.answers_times("erring-1", 1, 503).await;
+        }
+        let _ = world.ask("erring").await.expect(200);
+    }
+    assert_eq!(on_the_page(world, "a/erring-1", "last").await, None, "three are too few to tell a share");
+    served(world.ask("erring").await, "a/erring-1", 1);
+
+    world.a.fault("tarrying-1", json!({"kind": "latency", "ms": 400})).await;
+    let ask = || world.ask("a/tarrying-1");
+    let _ = tokio::join!(ask(), ask(), ask(), ask());
+    world.a.fault("faltering-1", json!({"kind": "slow_first_token", "ms": 400})).await;
+    let stream = || world.stream("a/faltering-1");
+    let _ = tokio::join!(stream(), stream(), stream(), stream());
+    let costly = chat(&question("a/costly-1")).header("authorization", &format!("Bearer {BUDGET_KEY}"));
+    let _ = world.send(costly).await.expect(200);
+
+    for (name, subject, kind) in [
+        ("a/erring-1", "target", "error_rate"),
+        ("a/tarrying-1", "target", "answer"),
+        ("a/faltering-1", "target", "first_token"),
+        ("thrifty", "client", "budget"),
+    ] {
+        let raised = async || on_the_page(world, name, "open").await;
+        let alert = wait::until(&format!("an alert about {name}"), raised).await;
+        assert_eq!((&alert["subject"], &alert["kind"]), (&json!(subject), &json!(kind)), "{alert}");
+    }
+}
+
+/// The latest alert of this name, among those that are open or the last of all.
+async fn on_the_page(world: &World, name: &str, which: &str) -> Option<Value> {
     let page = world.admin(Request::get("/admin/alerts")).await.expect(200).json();
-    page[which].as_array().unwrap().iter().find(|alert| alert["name"] == TARGET).cloned()
+    page[which].as_array().unwrap().iter().find(|alert| alert["name"] == name).cloned()
 }
 
 /// What the webhook was told about the target.

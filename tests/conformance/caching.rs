@@ -96,24 +96,31 @@ pub(crate) async fn a_long_prompt_has_prices_of_its_own(world: &World) {
         let words = "tide ".repeat(repeats);
         let body = json!({"model": "tiered", "messages": [{"role": "user", "content": words}]});
         let reply = world.send(chat(&body)).await.expect(200);
-        let usage = reply.json()["usage"].clone();
-        let tokens = |name: &str| usage[name].as_u64().unwrap();
-        assert_eq!(tokens("prompt_tokens") > 1000, repeats > 1, "{usage}");
-        let microdollars = tokens("prompt_tokens") * input + tokens("completion_tokens") * output;
-        let told: f64 = reply.header("x-tidegate-cost").parse().unwrap();
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand tokens")]
-        let expected = microdollars as f64 / 1e6;
-        assert!((told - expected).abs() < 1e-12, "{told} for {usage}");
+        let prompt_tokens = reply.json()["usage"]["prompt_tokens"].as_u64().unwrap();
+        assert_eq!(prompt_tokens > 1000, repeats > 1, "{reply}");
+        costs(&reply, input, output);
     }
 }
 
 pub(crate) async fn prices_are_built_in(world: &World) {
-    let reply = world.ask("listed/gpt-4.1").await.expect(200);
+    costs(&world.ask("listed/gpt-4.1").await, 2, 8);
+}
+
+pub(crate) async fn prices_are_read_from_a_file(world: &World) {
+    costs(&world.ask("a/filed-1").await, 3, 7);
+    // The file names this one as well: what stands with the model itself counts.
+    costs(&world.ask("a/written-1").await, 1, 2);
+}
+
+/// What the reply is said to have cost is what its tokens come to at these prices.
+#[track_caller]
+fn costs(reply: &Reply, input: u64, output: u64) {
+    assert_eq!(reply.status, 200, "{reply}");
     let usage = reply.json()["usage"].clone();
     let tokens = |name: &str| usage[name].as_u64().unwrap();
-    let microdollars = tokens("prompt_tokens") * 2 + tokens("completion_tokens") * 8;
+    let microdollars = tokens("prompt_tokens") * input + tokens("completion_tokens") * output;
     let told: f64 = reply.header("x-tidegate-cost").parse().unwrap();
-    #[expect(clippy::cast_precision_loss, reason = "a few dozen tokens")]
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand tokens")]
     let expected = microdollars as f64 / 1e6;
     assert!((told - expected).abs() < 1e-12, "{told} for {usage}");
 }

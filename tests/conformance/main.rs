@@ -121,6 +121,8 @@ fn brief_table() -> Vec<Scenario> {
     scenarios! {
         limits: who_has_no_limits_has_the_defaults;
         failures: retries_have_a_budget;
+        caching: prices_are_read_from_a_file;
+        alerts: each_threshold_has_an_alert_of_its_own;
         jobs: a_job_waits_no_longer_than_it_may an_answer_is_kept_no_longer_than_it_may;
     }
 }
