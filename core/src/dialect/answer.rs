@@ -148,11 +148,9 @@ impl Reader {
     /// Passes an answer on as it came, with what it cost put in.
     fn pass(&self, body: Bytes) -> (Reading, Bytes) {
         // Readers look at what they need of it alone. A client reads all, and JSON that is no text is none.
-        if std::str::from_utf8(&body).is_err() {
-            return (Reading::Malformed, body);
-        }
+        let Ok(text) = str::from_utf8(&body) else { return (Reading::Malformed, body) };
         let (reading, place) = match self.dialect {
-            Dialect::OpenAi => openai::read_reply_and_place(self.operation, &body),
+            Dialect::OpenAi => openai::read_reply_and_place(self.operation, text),
             _ => (self.light(&body), None),
         };
         let usage = match &reading {

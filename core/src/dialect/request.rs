@@ -130,7 +130,9 @@ impl Request {
                 &"it does not begin with `{`"
             }));
         }
-        let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
+        // Checked once for all of it, which is cheaper than string by string.
+        let text = str::from_utf8(&body).map_err(|error| unreadable(&error))?;
+        let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| unreadable(&error))?;
         if envelope.has_controls() {
             let (controls, body) = take_controls(&body)?;
             return Ok(Self { controls, ..Self::read(surface, body)? });
@@ -393,6 +395,13 @@ mod tests {
         let body = Bytes::from_static(br#"{"model":"gpt-x", "n":1e400}"#);
         let request = Request::read(Surface::Chat, body.clone()).unwrap();
         assert_eq!(request.body_for("gpt-x").as_ptr(), body.as_ptr());
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_wherever_it_stands() {
+        let body = Bytes::from_static(b"{\"model\":\"m\",\"messages\":[{\"content\":\"\xff\"}]}");
+        let error = Request::read(Surface::Chat, body).unwrap_err();
+        assert!(error.message.ends_with("invalid utf-8 sequence of 1 bytes from index 37."), "{}", error.message);
     }
 
     #[test]

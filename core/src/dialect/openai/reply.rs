@@ -30,21 +30,21 @@ struct Choice<'a> {
 
 /// Reads the body of a reply whose status promised an answer.
 pub fn read_reply(operation: Operation, body: &[u8]) -> Reading {
-    read_reply_and_place(operation, body).0
+    str::from_utf8(body).map_or(Reading::Malformed, |text| read_reply_and_place(operation, text).0)
 }
 
 /// The same, and where in the body the answer's cost is to be put: nowhere, where it has no usage or tells its cost.
-pub fn read_reply_and_place(operation: Operation, body: &[u8]) -> (Reading, Option<usize>) {
+pub fn read_reply_and_place(operation: Operation, body: &str) -> (Reading, Option<usize>) {
     if body.trim_ascii().is_empty() {
         return (Reading::Empty, None);
     }
-    let Ok(reply) = serde_json::from_slice::<Reply<'_>>(body) else {
+    let Ok(reply) = serde_json::from_str::<Reply<'_>>(body) else {
         return (Reading::Malformed, None);
     };
     if reply.error.is_some() {
-        return (Reading::Error(read_error(body)), None);
+        return (Reading::Error(read_error(body.as_bytes())), None);
     }
-    let (usage, place) = find_usage_in(body, reply.usage).unzip();
+    let (usage, place) = find_usage_in(body.as_bytes(), reply.usage).unzip();
     let reading = match operation {
         Operation::Chat | Operation::Stream => match reply.choices.as_deref() {
             None | Some([]) => Reading::Empty,
