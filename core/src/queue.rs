@@ -105,6 +105,8 @@ pub enum NotStored {
     Full,
     /// The store has failed.
     Failed,
+    /// Its idempotency key is another request's, whose answer would be none to this one.
+    KeyTaken,
 }
 
 impl<S: Store> Queue<S> {
@@ -165,7 +167,9 @@ impl<S: Store> Queue<S> {
         let now = self.advance(now);
         let Submission { client, model, idempotency_key, .. } = submission;
         if let Some(known) = idempotency_key.as_ref().and_then(|key| self.index.by_key(client, key)) {
-            return Ok(Ticket { id: known.id.clone(), is_new: false });
+            let is_same =
+                known.fingerprint.as_ref().is_none_or(|taken| *taken == self.fingerprint(&known.id, submission));
+            return if is_same { Ok(Ticket { id: known.id.clone(), is_new: false }) } else { Err(NotStored::KeyTaken) };
         }
         // What there is no room for is neither copied nor sealed: it comes in numbers while everything is down.
         let head = submission.head();
@@ -184,6 +188,7 @@ impl<S: Store> Queue<S> {
             model: model.clone(),
             hints: Asked::of(&submission.hints),
             idempotency_key: idempotency_key.clone(),
+            fingerprint: idempotency_key.as_ref().map(|_| self.fingerprint(&id, submission)),
             created_at: now,
             expires_at: now + self.policy.expiry,
             bytes,
@@ -370,6 +375,10 @@ impl<S: Store> Queue<S> {
     fn backoff(&mut self, attempts: u32) -> Millis {
         let whole = doubled(self.policy.base, attempts.saturating_sub(1), self.policy.max);
         self.rng.between(Millis(whole.0 / 2), whole)
+    }
+
+    fn fingerprint(&self, id: &str, submission: &Submission) -> String {
+        seal::fingerprint(self.policy.key.as_ref(), id, submission.surface.path(), &submission.body)
     }
 
     fn sealed(&mut self, id: &str, kind: Kind, plain: Vec<u8>) -> Vec<u8> {

@@ -189,6 +189,7 @@ fn greeting(app: &App, address: &str, remarks: &[String]) -> String {
         let _ = writeln!(text, "{remark}");
     }
     let key = if app.config.clients.is_empty() { "any" } else { "YOUR-CLIENT-KEY" };
+    let admin = app.config.server.admin_key.as_ref().map_or("", |_| " -H 'Authorization: Bearer YOUR-ADMIN-KEY'");
     let model = app.config.routes.first().map_or_else(|| &app.config.targets[0].name, |route| &route.name);
     let _ = write!(
         text,
@@ -199,7 +200,7 @@ fn greeting(app: &App, address: &str, remarks: &[String]) -> String {
          -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\
          \n  Python    OpenAI(base_url=\"http://{address}/v1\", api_key=\"{key}\")\
          .chat.completions.create(model=\"{model}\", messages=[{{\"role\": \"user\", \"content\": \"Hello\"}}])\
-         \n  status    curl http://{address}/admin/status\n\n"
+         \n  status    curl http://{address}/admin/status{admin}\n\n"
     );
     text
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Url;
+use reqwest::header::WWW_AUTHENTICATE;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tidegate_core::api::COMMAND_WAIT;
@@ -68,13 +69,17 @@ pub(crate) async fn ask_gateway(url: &str, path: &[&str], query: &str) -> Result
     let failed = |error: reqwest::Error| format!("no answer from {url}: {}", causes(&error));
     let response = request.send().await.map_err(failed)?;
     let is_ours = response.headers().contains_key(REQUEST_ID);
+    let asks_for_key = response.headers().contains_key(WWW_AUTHENTICATE);
     let body = response.bytes().await.map_err(failed)?;
     if !is_ours {
         return Err(format!("what answers at {url} is no Tidegate"));
     }
     let told: Option<Value> = serde_json::from_slice(&body).ok();
     match told.as_ref().and_then(|told| told["error"]["message"].as_str()) {
-        Some(message) => Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)")),
+        Some(message) if asks_for_key => {
+            Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)"))
+        }
+        Some(message) => Err(format!("{url} says: {message}")),
         None => Ok(body),
     }
 }

@@ -75,6 +75,10 @@ pub(crate) async fn one_idempotency_key_is_one_job(world: &World) {
     let (first, second, other) = (ask("k-1").await, ask("k-1").await, ask("k-2").await);
     assert_eq!(first, second);
     assert_ne!(first, other);
+    let mut another = question("keyed");
+    another["messages"][0]["content"] = json!("Something else altogether");
+    let refused_key = world.send(chat(&another).header("idempotency-key", "k-1")).await;
+    assert_eq!(refused_key.status, 503, "the answer to one question is none to another: {refused_key}");
     let error = refused(
         world.send(chat(&question("keyed")).header("idempotency-key", &"k".repeat(256))).await,
         400,

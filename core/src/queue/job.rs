@@ -22,6 +22,9 @@ pub(super) struct Job {
     pub(super) model: String,
     pub(super) hints: Asked,
     pub(super) idempotency_key: Option<String>,
+    /// Tells its request from another that is given the same key; what was asked cannot be had from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fingerprint: Option<String>,
     pub(super) created_at: Timestamp,
     /// Until when it may wait.
     pub(super) expires_at: Timestamp,

@@ -9,6 +9,7 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
+use super::hex;
 use crate::secret::Secret;
 
 const NONCE_BYTES: usize = 24;
@@ -57,6 +58,17 @@ impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seal(…)")
     }
+}
+
+/// Tells a job's request from others. Whoever has the store and not the operator's key cannot try out what it may have been.
+pub(super) fn fingerprint(key: Option<&Secret>, id: &str, path: &str, body: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for part in [key.map_or("", Secret::expose).as_bytes(), id.as_bytes(), path.as_bytes(), body] {
+        // With their lengths, so that no two lists of parts are the same bytes.
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hex(&hash.finalize())
 }
 
 fn nonce_of(bytes: &[u8]) -> XNonce {

@@ -38,3 +38,21 @@ fn after_a_step_that_was_cut_off_only_what_is_stored_is_believed() {
     assert_eq!(setting.run(NOW, &answer("yes")), running, "it is carried out again");
     assert_eq!(setting.look(NOW, &running)["status"], "done");
 }
+
+/// A client that gives two questions one key has made a mistake: it gets no answer rather than the wrong one.
+#[test]
+fn a_key_of_one_request_is_no_key_to_its_answer_for_another() {
+    for sealed in [json!({}), json!({"key": {"env": "QUEUE_KEY"}})] {
+        let mut setting = Setting::new(&sealed);
+        let id = setting.try_submit(&named("one", "k")).unwrap();
+        let other =
+            Submission { body: Bytes::from_static(br#"{"model":"default","messages":[1]}"#), ..named("one", "k") };
+        assert_eq!(setting.try_submit(&other), Err(NotStored::KeyTaken));
+        let elsewhere = Submission { surface: Surface::Messages, ..named("one", "k") };
+        assert_eq!(setting.try_submit(&elsewhere), Err(NotStored::KeyTaken));
+        setting.run(NOW, &answer(""));
+        setting.restart(NOW);
+        assert_eq!(setting.try_submit(&other), Err(NotStored::KeyTaken), "over, and after a crash");
+        assert_eq!(setting.try_submit(&named("one", "k")), Ok(id));
+    }
+}
