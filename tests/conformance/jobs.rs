@@ -77,8 +77,8 @@ pub(crate) async fn one_idempotency_key_is_one_job(world: &World) {
     assert_ne!(first, other);
     let mut another = question("keyed");
     another["messages"][0]["content"] = json!("Something else altogether");
-    let refused_key = world.send(chat(&another).header("idempotency-key", "k-1")).await;
-    assert_eq!(refused_key.status, 503, "the answer to one question is none to another: {refused_key}");
+    // The answer to one question is none to another.
+    refused(world.send(chat(&another).header("idempotency-key", "k-1")).await, 502, "upstream_error");
     let error = refused(
         world.send(chat(&question("keyed")).header("idempotency-key", &"k".repeat(256))).await,
         400,

@@ -178,7 +178,7 @@ async fn a_server_that_is_told_to_end_writes_all_of_it() {
     let (well, said) = run(&mut tidegate(&["ledger", "--file", file, "--by", "moon"]));
     assert!(!well && said.contains("`by` has no `moon`"), "{said}");
     let (well, said) = run(&mut tidegate(&["ledger", "--file", "no-such.db"]));
-    assert!(!well && said.contains("no-such.db cannot be used"), "{said}");
+    assert!(!well && said.contains("there is no no-such.db"), "{said}");
 
     // And by a server that has begun anew.
     let gateway = place.start();
