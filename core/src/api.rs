@@ -27,7 +27,7 @@ use crate::ledger::{self, About, Query};
 use crate::queue;
 use crate::reply::{ApiError, Reply, name_request, quoted};
 use crate::route::{self, Asker, Plan};
-use crate::time::{Millis, Timestamp};
+use crate::time::Timestamp;
 
 pub use queued::TakenUp;
 
@@ -51,20 +51,6 @@ pub fn read_headers() -> impl Iterator<Item = &'static str> {
     let own = ["anthropic-beta", "anthropic-version", "authorization", "content-length", "host", "x-api-key"];
     own.into_iter().chain(hints::HEADERS)
 }
-
-/// How long to leave the listener alone after it could not accept a connection. Running out of file descriptors heals when
-/// connections end; trying again at once would only spin.
-pub const ACCEPT_PAUSE: Millis = Millis(100);
-
-/// How long a command waits for the gateway that it asks: longer than the ledger's store may be held up.
-pub const COMMAND_WAIT: Millis = Millis::from_secs(15);
-
-/// How long a part of a process rests that has panicked, before it begins again: one that does so at once must not fill the
-/// log, nor a processor.
-pub const BUG_REST: Millis = Millis::from_secs(1);
-
-/// How long a process that ends waits for whoever reads its log.
-pub const LOG_WAIT: Millis = Millis::from_secs(1);
 
 /// What to do with a request whose head has come.
 #[derive(Debug)]

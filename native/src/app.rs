@@ -16,8 +16,8 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::jobs::Jobs;
-use crate::store::Store;
 use crate::store::ledger::Ledger;
+use crate::store::{Store, configured};
 use crate::tend::REST;
 
 /// The shared state of a running server.
@@ -52,8 +52,8 @@ impl App {
         let config = Arc::new(config);
         let clients = config.vendors.iter().map(client).collect::<Result<_, _>>()?;
         let urls = (0..config.targets.len()).map(|index| urls(&config, TargetId(index))).collect::<Result<_, _>>()?;
-        let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| error.to_string())?;
-        let ledger = store.as_ref().map(Ledger::open).transpose().map_err(|error| error.to_string())?;
+        let store = config.store.as_ref().map(Store::open).transpose().map_err(|error| configured(&error))?;
+        let ledger = store.as_ref().map(Ledger::open).transpose().map_err(|error| configured(&error))?;
         let jobs = match (&config.queue, &store) {
             (Some(_), Some(store)) => Some(Jobs::open(&config, store, seed, REST)?),
             _ => None,
@@ -62,7 +62,7 @@ impl App {
         let started_at = clock::now();
         let mut gateway = Gateway::new(Arc::clone(&config), seed, started_at);
         if let Some((store, ledger)) = store.as_ref().zip(ledger.as_ref()) {
-            ledger.restore(started_at, &mut gateway).map_err(|why| store.unusable(why).to_string())?;
+            ledger.restore(started_at, &mut gateway).map_err(|why| configured(&store.unusable(why)))?;
         }
         let gateway = Mutex::new(gateway);
         let asleep_until = AtomicU64::new(0);

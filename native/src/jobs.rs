@@ -20,7 +20,7 @@ use tracing::error;
 use crate::app::{App, log};
 use crate::outlet::{Answer, Driving, Outlet};
 use crate::port::NativePort;
-use crate::store::Store;
+use crate::store::{Store, configured};
 use crate::tend::{REST, caught, caught_async, turn};
 use crate::{clock, webhook};
 
@@ -53,7 +53,7 @@ struct Orders {
 impl Jobs {
     /// Takes up the queue that the store holds; and once more when a step has panicked, after a rest.
     pub(crate) fn open(config: &Arc<Config>, store: &Store, seed: u64, rest: Duration) -> Result<Self, String> {
-        let connection = store.connect(&disk::SUBJECT).map_err(|error| error.to_string())?;
+        let connection = store.connect(&disk::SUBJECT).map_err(|error| configured(&error))?;
         let queue = Queue::open(Arc::clone(config), Disk(connection), seed, clock::now());
         let mut queue = queue.map_err(|error| format!("the queue cannot be taken up: {error}"))?;
         let (steps, mut todo) = mpsc::channel::<Step>(STEPS_MAX);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{panic, thread};
 
-use tidegate_core::api::LOG_WAIT;
+use tidegate_core::waits::LOG_WAIT;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;

@@ -7,21 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Url;
-use reqwest::header::WWW_AUTHENTICATE;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tidegate_core::api::COMMAND_WAIT;
 use tidegate_core::config::{Config, assumed_secret};
+use tidegate_core::operator::{ADMIN_KEY, refusal, shown};
 use tidegate_core::queue::Overview;
 use tidegate_core::record::{Account, Recording, fingerprint};
 use tidegate_core::reply::REQUEST_ID;
 use tidegate_core::sim::replay;
+use tidegate_core::waits::COMMAND_WAIT;
 
 use crate::cli::QueueTerms;
 use crate::setup::{self, text_of};
-
-/// The variable with the key of a gateway's operator.
-const ADMIN_KEY: &str = "TIDEGATE_ADMIN_KEY";
 
 /// Asks a gateway for the record of a request, and puts it in words, or in JSON.
 pub(crate) async fn explain(id: &str, url: &str, as_json: bool) -> Result<String, String> {
@@ -63,24 +61,35 @@ pub(crate) async fn ask_gateway(url: &str, path: &[&str], query: &str) -> Result
     at.set_query((!query.is_empty()).then_some(query));
     let client = reqwest::Client::builder().timeout(Duration::from_millis(COMMAND_WAIT.0)).build();
     let mut request = client.map_err(|error| format!("the HTTP client cannot be made: {error}"))?.get(at);
-    if let Ok(key) = std::env::var(ADMIN_KEY) {
-        request = request.bearer_auth(key);
+    let credentials = credentials()?;
+    let has_key = credentials.is_some();
+    if let Some(credentials) = credentials {
+        request = request.header(AUTHORIZATION, credentials);
     }
-    let failed = |error: reqwest::Error| format!("no answer from {url}: {}", causes(&error));
+    let failed = |error: reqwest::Error| {
+        // Whoever is not there may be elsewhere; whoever is there and silent is not to be looked for.
+        let remedy = if error.is_connect() { ". Is a gateway running there? --url says where it is." } else { "" };
+        format!("no answer from {url}: {}{remedy}", causes(&error))
+    };
     let response = request.send().await.map_err(failed)?;
     let is_ours = response.headers().contains_key(REQUEST_ID);
-    let asks_for_key = response.headers().contains_key(WWW_AUTHENTICATE);
     let body = response.bytes().await.map_err(failed)?;
     if !is_ours {
         return Err(format!("what answers at {url} is no Tidegate"));
     }
-    let told: Option<Value> = serde_json::from_slice(&body).ok();
-    match told.as_ref().and_then(|told| told["error"]["message"].as_str()) {
-        Some(message) if asks_for_key => {
-            Err(format!("{url} says: {message} ({ADMIN_KEY} is the variable for the admin key.)"))
-        }
-        Some(message) => Err(format!("{url} says: {message}")),
+    match refusal(&body, has_key) {
+        Some(refusal) => Err(format!("{url} says: {refusal}")),
         None => Ok(body),
+    }
+}
+
+/// What shows whoever asks to be the operator, if there is anything.
+fn credentials() -> Result<Option<HeaderValue>, String> {
+    let key = std::env::var_os(ADMIN_KEY).unwrap_or_default();
+    let shown = key.to_str().map(str::trim).and_then(shown);
+    match shown {
+        Some(shown) => Ok((!key.is_empty()).then_some(shown)),
+        None => Err(format!("{ADMIN_KEY} holds a character that no key has. Set it again, to the key alone.")),
     }
 }
 

@@ -212,17 +212,21 @@ impl fmt::Display for Place {
     }
 }
 
+/// What is wrong with the database that the configuration names.
+pub(crate) fn configured(error: &StoreError) -> String {
+    format!("store.path: {error}")
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unusable { place, why } => write!(f, "store.path: {place} cannot be used: {why}. {}", remedy(why)),
-            Self::Foreign { place } => write!(
-                f,
-                "store.path: {place} is a database of another program. It has been left as it is: name another file."
-            ),
+            Self::Unusable { place, why } => write!(f, "{place} cannot be used: {why}. {}", remedy(why)),
+            Self::Foreign { place } => {
+                write!(f, "{place} is a database of another program. It has been left as it is: name another file.")
+            }
             Self::Newer { place, subject, taken, known } => write!(
                 f,
-                "store.path: {place} was written by a later version of Tidegate ({subject}: step {taken}, this version \
+                "{place} was written by a later version of Tidegate ({subject}: step {taken}, this version \
                  knows {known}). It has been left as it is: use that version, or name another file."
             ),
         }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_core::api::BUG_REST;
+use tidegate_core::waits::BUG_REST;
 use tracing::error;
 
 /// How long what has panicked rests before it goes on.

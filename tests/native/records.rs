@@ -70,6 +70,7 @@ async fn what_was_recorded_is_decided_the_same_again() {
     assert!(well && account["request_id"] == id.as_str(), "{said}");
     let (well, said) = run(tidegate(&["explain", "tg-0123", "--url", &url]).env("NO_PROXY", "*"));
     assert!(!well && said.contains("no record of a request `tg-0123`"), "{said}");
+    assert!(!said.contains("ADMIN_KEY"), "that is not the matter: {said}");
 
     served.gateway.terminate();
     assert!(served.gateway.ended_well());
@@ -131,7 +132,10 @@ async fn prices_in_a_file_of_their_own_are_recorded_too() {
 #[test]
 fn nobody_there_is_said_plainly() {
     let (well, said) = run(tidegate(&["explain", "tg-0123", "--url", "http://127.0.0.1:9"]).env("NO_PROXY", "*"));
-    assert!(!well && said.contains("no answer from http://127.0.0.1:9: "), "{said}");
+    assert!(
+        !well && said.contains("no answer from http://127.0.0.1:9: ") && said.contains("--url says where"),
+        "{said}"
+    );
     let (well, said) = run(&mut tidegate(&["replay", "no-such.jsonl"]));
     assert!(!well && said.contains("no-such.jsonl cannot be read"), "{said}");
 }
@@ -166,6 +170,7 @@ fn what_is_no_gateway_is_not_believed() {
 fn a_gateway_that_says_nothing_is_not_waited_for_for_ever() {
     let (well, said) = taken_for(None);
     assert!(!well && said.contains("no answer from http://127.0.0.1:") && said.contains("timed out"), "{said}");
+    assert!(!said.contains("--url says where"), "it is there: {said}");
 }
 
 #[tokio::test]
@@ -180,8 +185,12 @@ async fn the_admin_key_is_asked_for() {
         command
     };
     let (well, said) = run(&mut explain());
-    assert!(!well && said.contains("This needs the admin key"), "{said}");
-    let (well, said) = run(explain().env("TIDEGATE_ADMIN_KEY", "the-admins-own-secret"));
+    assert!(!well && said.contains("This needs the admin key") && said.contains("Set TIDEGATE_ADMIN_KEY"), "{said}");
+    let (well, said) = run(explain().env("TIDEGATE_ADMIN_KEY", "somebody-elses-secret"));
+    assert!(!well && said.contains("TIDEGATE_ADMIN_KEY holds is another one"), "{said}");
+    let (well, said) = run(explain().env("TIDEGATE_ADMIN_KEY", "two\nlines"));
+    assert!(!well && said.contains("TIDEGATE_ADMIN_KEY holds a character") && !said.contains("two"), "{said}");
+    let (well, said) = run(explain().env("TIDEGATE_ADMIN_KEY", "the-admins-own-secret\n"));
     assert!(well && said.contains("answered by a/tide"), "{said}");
     assert_eq!(Request::get(&format!("/admin/requests/{id}")).send(to).await.status, 401);
 }

@@ -1,6 +1,7 @@
 //! What is only the operator's: a look at the queue, and a dry run that stands in for a client.
 
 use super::*;
+use crate::time::Millis;
 
 /// What the operator is told by a dry run.
 fn explained(gateway: &mut Gateway, path: &str, model: &str) -> Value {
