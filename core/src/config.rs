@@ -186,7 +186,7 @@ pub struct Key {
 impl Key {
     /// That of a vendor which asks for none.
     fn none() -> Self {
-        Self { name: "none".to_owned(), secret: None, limits: Limits::default(), weight: None }
+        Self { name: NO_KEY.to_owned(), secret: None, limits: Limits::default(), weight: None }
     }
 }
 
@@ -388,6 +388,9 @@ fn origin(url: &str) -> &str {
     let path_at = url[host_at..].find('/').map_or(url.len(), |at| host_at + at);
     &url[..path_at]
 }
+
+/// What stands for the key of a vendor that asks for none.
+pub(crate) const NO_KEY: &str = "none";
 
 /// Stands in for any secret: a URL, in case that is asked for, long enough for a key, and no two are the same.
 pub fn assumed_secret(name: &str) -> Option<String> {

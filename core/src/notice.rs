@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::alert::Alert;
 use crate::breaker::Trip;
+use crate::config::NO_KEY;
 use crate::health::Status;
 use crate::price::Picodollars;
 use crate::time::Millis;
@@ -204,6 +205,15 @@ impl Notice {
     }
 }
 
+/// A key as one speaks of it: by the variable that holds it.
+struct Spoken<'n>(&'n str);
+
+impl fmt::Display for Spoken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == NO_KEY { f.write_str("requests without a key") } else { write!(f, "the key in {}", self.0) }
+    }
+}
+
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -223,10 +233,10 @@ impl fmt::Display for Notice {
                 write!(f, "{request_id}: {slow} is slow, asked {asked} as well")
             }
             Self::KeyQuarantined { vendor, key, for_ms } => {
-                write!(f, "{vendor} refuses the key in {key}: not used for {for_ms}")
+                write!(f, "{vendor} refuses {}: not used for {for_ms}", Spoken(key))
             }
             Self::KeyThrottled { target, key, for_ms } => {
-                write!(f, "{target} throttles the key in {key}: not used there for {for_ms}")
+                write!(f, "{target} throttles {}: not used there for {for_ms}", Spoken(key))
             }
             Self::StreamBroken { request_id, target, outcome } => {
                 write!(f, "{request_id}: the stream from {target} broke off ({outcome})")
@@ -268,5 +278,19 @@ fn words(trip: Trip) -> &'static str {
         Trip::Probe => "a probe failed",
         Trip::Reported => "other gateways found it down",
         Trip::Forced => "an operator's order",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_spoken_of_by_its_variable_and_none_as_none() {
+        let throttled = |key: &str| {
+            Notice::KeyThrottled { target: "v/m".into(), key: key.into(), for_ms: Millis(5000) }.to_string()
+        };
+        assert_eq!(throttled("V_KEY"), "v/m throttles the key in V_KEY: not used there for 5s");
+        assert_eq!(throttled(NO_KEY), "v/m throttles requests without a key: not used there for 5s");
     }
 }

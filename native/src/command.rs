@@ -208,7 +208,9 @@ fn greeting(app: &App, address: &str, remarks: &[String]) -> String {
 /// Writes what the command has to say.
 fn say(text: &str) -> Result<(), String> {
     let mut output = std::io::stdout();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    // What comes next in a terminal begins on a line of its own.
+    let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+    match output.write_all(text.as_bytes()).and_then(|()| output.write_all(end)).and_then(|()| output.flush()) {
         // Whoever stops reading, as `head` does, has read enough.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
         _ => Ok(()),

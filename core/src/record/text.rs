@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{Account, Attempt, Ending, How, Role};
 use crate::backoff::rfc3339_of;
+use crate::config::NO_KEY;
 use crate::limit::Dimension;
 use crate::price::Usage;
 use crate::route::Rejection;
@@ -64,7 +65,8 @@ impl Attempt {
             Role::Hedge => ", as a hedge",
             Role::Rescue => ", to go on with the stream",
         };
-        lines.push((self.sent_ms, format!("{target} asked with the key in {key}{role}")));
+        let with = if key == NO_KEY { "without a key".to_owned() } else { format!("with the key in {key}") };
+        lines.push((self.sent_ms, format!("{target} asked {with}{role}")));
         if let (Some(at), Some(status)) = (self.head_ms, self.status) {
             lines.push((at, format!("{target} answers {status}")));
         }
