@@ -120,7 +120,7 @@ fn what_a_client_has_spent_of_its_period_is_known_again() {
     // What this one cost nobody knows: its client's budget has paid what was expected, rounded up to a micro-dollar.
     let mut unknown = serde_json::to_value(entry(5, 5 * DAY, "b", "neutral", None)).unwrap();
     unknown["presumed"] = json!(3_000_001);
-    store(&connection, [serde_json::from_value(unknown).unwrap()].into_iter()).unwrap();
+    store(&connection, &[serde_json::from_value(unknown).unwrap()]).unwrap();
     let spent = |client: &str| {
         let since = Timestamp(5 * DAY);
         schema::spent(&ask(&connection, &schema::spent_since(since, client)).unwrap()).0
