@@ -200,7 +200,7 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
             let document = json!({
                 "vendors": {"v": {"dialect": "openai", "base_url": "https://v.test"}},
                 "models": {"v/m": {}},
-                "clients": serde_json::Map::from_iter((0..clients).map(client)),
+                "clients": (0..clients).map(client).collect::<serde_json::Map<_, _>>(),
             });
             let secret = |name: &str| Some(format!("the-key-of-client-{name}"));
             let config =
