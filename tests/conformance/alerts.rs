@@ -68,9 +68,13 @@ pub(crate) async fn each_threshold_has_an_alert_of_its_own(world: &World) {
         ("a/faltering-1", "target", "first_token"),
         ("thrifty", "client", "budget"),
     ] {
-        let raised = async || on_the_page(world, name, "open").await;
-        let alert = wait::until(&format!("an alert about {name}"), raised).await;
-        assert_eq!((&alert["subject"], &alert["kind"]), (&json!(subject), &json!(kind)), "{alert}");
+        // A machine that is busy may be slow as well: there is one of this kind among those about it.
+        wait::until(&format!("an alert of {kind} about {name}"), async || {
+            let page = world.admin(Request::get("/admin/alerts")).await.expect(200).json();
+            let is_it = |alert: &Value| alert["name"] == name && alert["subject"] == subject && alert["kind"] == kind;
+            page["open"].as_array().unwrap().iter().any(is_it).then_some(())
+        })
+        .await;
     }
 }
 

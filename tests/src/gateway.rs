@@ -11,8 +11,8 @@ use rustix::process::Signal;
 
 use crate::process::{Process, built};
 
-/// The worker is compiled first, on a machine that may be busy.
-const START_MAX: Duration = Duration::from_mins(5);
+/// The worker is compiled first, on a machine that may be busy, and perhaps after another one with another config.
+const START_MAX: Duration = Duration::from_mins(10);
 
 /// Where the gateway runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
