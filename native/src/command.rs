@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tidegate_core::record::Header;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
@@ -37,13 +38,20 @@ pub fn run(cli: Cli) -> ExitCode {
 fn run_logged(cli: Cli) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot be started: {error}"))?;
-    runtime.block_on(async {
+    run_to_end(runtime, async {
         let Cli { config, serving, command } = cli;
         match command {
             None => serve(config.as_deref(), serving).await,
             Some(command) => carry_out(command, config, serving).await,
         }
     })
+}
+
+/// Does the work, and waits for nothing else: a name that nobody resolves holds a thread for half a minute.
+fn run_to_end<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn carry_out(command: Command, config: Option<PathBuf>, serving: Serving) -> Result<ExitCode, String> {
@@ -221,4 +229,29 @@ fn say(text: &str) -> Result<(), String> {
 fn failed(message: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "tidegate: {message}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_elsewhere_does_not_hold_up_the_end() {
+        let (answer, asked) = channel::<()>();
+        let (ended, end) = channel();
+        std::thread::spawn(move || {
+            let runtime = Runtime::new().unwrap();
+            let outcome = run_to_end(runtime, async {
+                let (begins, begun) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || (begins.send(()), asked.recv()));
+                begun.await.is_ok()
+            });
+            ended.send(outcome)
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(20)), Ok(true));
+        drop(answer);
+    }
 }
