@@ -29,7 +29,7 @@ mod rescue;
 mod storing;
 mod suiting;
 
-use crate::classify::Outcome;
+use crate::classify::{Failure, Outcome};
 use crate::config::{AlertPolicy, Config, ContentFilter, TargetId};
 use crate::dialect::{Prepared, Reader, Request};
 use crate::drive::{Action, Event};
@@ -352,7 +352,7 @@ impl Exchange {
 
     fn settlement(&self, live: &Live, ended: &Ended) -> Settlement {
         Settlement {
-            outcome: ended.outcome,
+            outcome: if self.is_impatience(live, ended.outcome) { Outcome::Neutral } else { ended.outcome },
             stream: self.request.stream,
             first_token: live.first_token_at.map(|at| at.since(live.sent_at)),
             took: self.now.since(live.sent_at),
@@ -365,6 +365,19 @@ impl Exchange {
             malformed: live.malformed(),
             quarantine: self.plan.retry.quarantine,
         }
+    }
+
+    /// Whether an attempt ended because its client would not wait for longer, though by the operator's measure the target was
+    /// not even slow: then nothing is known of it, and one client's haste shuts nobody else off.
+    fn is_impatience(&self, live: &Live, outcome: Outcome) -> bool {
+        let Some(patience) = self.plan.patience.filter(|_| self.request.stream) else { return false };
+        let candidate = &self.plan.candidates[live.candidate];
+        let is_late = match outcome {
+            Outcome::Silent => patience < candidate.timeouts.head,
+            outcome => outcome == Outcome::HardFailure(Failure::FirstToken),
+        };
+        let slow = self.config.guard(candidate.breaker).policy.slow_first_token;
+        is_late && patience == candidate.timeouts.first_token && patience <= slow
     }
 
     /// Whether what came of an attempt is what the client is answered.

@@ -52,6 +52,8 @@ pub struct Plan {
     pub priority: Priority,
     /// How another vendor goes on with a stream that breaks off while the client reads it; `None`: it ends in an error.
     pub stream_cut: Option<Rescue>,
+    /// When the client itself wants a first token, which is no vendor's fault if it is too soon.
+    pub patience: Option<Millis>,
 }
 
 /// Who asks, and what for.
@@ -234,6 +236,7 @@ fn named(config: &Config, name: Name, asker: Asker, hints: &Hints) -> Plan {
                 exhausted: route.exhausted,
                 priority: Priority::default(),
                 stream_cut: route.stream_cut,
+                patience: None,
             }
         }
         Name::Target(id) => {
@@ -253,6 +256,7 @@ fn named(config: &Config, name: Name, asker: Asker, hints: &Hints) -> Plan {
                 exhausted: Exhausted::default(),
                 priority: Priority::default(),
                 stream_cut: None,
+                patience: None,
             }
         }
     }
@@ -376,6 +380,7 @@ fn tighten(plan: &mut Plan, hints: &Hints) {
     retry.deadline = hints.timeout.map_or(retry.deadline, |timeout| timeout.min(retry.deadline));
     retry.attempts = hints.attempts.map_or(retry.attempts, |attempts| attempts.clamp(1, retry.attempts));
     retry.base = hints.backoff.map_or(retry.base, |backoff| backoff.min(retry.max));
+    plan.patience = hints.first_token;
     if let Some(first_token) = hints.first_token {
         for candidate in &mut plan.candidates {
             let timeouts = &mut candidate.timeouts;

@@ -121,3 +121,27 @@ fn what_a_cancelled_attempt_still_sends_changes_nothing() {
     assert_eq!(total(&world, 0, |tally| tally.silent), 1);
     assert_eq!(total(&world, 0, |tally| tally.successes), 0);
 }
+
+/// A client that wants its first token sooner than any vendor has one fails over, and shuts nobody else off. One that waits
+/// until the vendor is slow by the operator's measure has found something out.
+#[test]
+fn a_clients_haste_is_no_vendors_fault() {
+    for (script, patience, is_blamed) in [
+        (Script::answer(10).first_token_after(500), 100, false),
+        (Script::hang(), 100, false),
+        (Script::hang(), 900, true),
+        (Script::answer(10).first_token_after(1500), 900, true),
+    ] {
+        let mut world = world_with(|document| {
+            document["defaults"]["breaker"] = json!({"failures": 1, "failure_rate": 0, "slow_first_token": "800ms"});
+        });
+        world.usually("a/m", script.clone());
+        let body =
+            format!(r#"{{"model":"chain","messages":[],"stream":true,"tidegate":{{"ttft_timeout_ms":{patience}}}}}"#);
+        let id = world.ask(Surface::Chat, body);
+        world.run();
+        assert_eq!(world.answer(id).header("x-tidegate-target"), "b/m", "it fails over all the same: {script:?}");
+        assert_eq!(state(&world, 0) != State::Closed, is_blamed, "{script:?}, {patience}");
+        assert_settled(&world);
+    }
+}
