@@ -339,6 +339,7 @@ fn number() -> impl Strategy<Value = Option<Number>> {
     prop::option::of(prop_oneof![
         (0_u32..200).prop_map(|hundredths| Number::from_f64(f64::from(hundredths) / 100.0).unwrap()),
         (0_u32..3).prop_map(Number::from),
+        prop::num::f64::NORMAL.prop_map(|any| Number::from_f64(any).unwrap()),
     ])
 }
 
