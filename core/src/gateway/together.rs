@@ -70,11 +70,13 @@ impl Gateway {
         let used = self.limits.shared(&self.config).into_iter().map(|(limit, shared)| match shared {
             Shared::Rate(bucket) => {
                 let quota = bucket.quota();
-                Used { limit, used: bucket.used(), of: Kind::Rate { amount: quota.amount, period_ms: quota.period } }
+                let of = Kind::Rate { amount: quota.amount, period_ms: quota.period };
+                Used { limit, used: bucket.used(), of, heard: 0 }
             }
             Shared::Money(budget) => {
-                let (period, used) = budget.told(now);
-                Used { limit, used, of: Kind::Money { limit: budget.limit().0, period } }
+                let (period, used) = budget.tell(now);
+                let of = Kind::Money { limit: budget.limit().0, period };
+                Used { limit, used, of, heard: budget.heard() }
             }
         });
         // Those of which nothing was used too: the keeper counts from what it is told first.
@@ -112,9 +114,11 @@ pub(crate) fn shared_limits(config: &Config) -> usize {
 }
 
 impl ClientState {
-    /// Whether it has spent anything, or set it aside, since the keeper was told: of that the others are to know at once.
+    /// Whether it has spent anything, or set it aside, or given much of its share back since the keeper was told: of that the
+    /// others are to know at once.
     fn has_untold(&self, now: Timestamp) -> bool {
-        self.budget.as_ref().map(|budget| budget.told(now)) != self.told
+        let gives_back = self.budget.as_ref().is_some_and(Budget::gives_back);
+        gives_back || self.budget.as_ref().map(|budget| budget.told(now)) != self.told
     }
 }
 
@@ -336,11 +340,46 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
         let latest = tell(&mut gateways[0]);
         gateways[0].handle_view(NOW, &latest);
         gateways[0].handle_view(NOW, &late);
+        let _ = tell(&mut gateways[0]);
         let other = tell(&mut gateways[1]);
         gateways[1].handle_view(NOW, &other);
         assert!(admit(&mut gateways[1], NOW, Some(0), 25).is_some(), "half of the other half");
         assert!(admit(&mut gateways[0], NOW, Some(0), 51).is_none(), "alone it might have had all");
         assert!(admit(&mut gateways[0], NOW, Some(0), 50).is_some());
+    }
+
+    #[test]
+    fn what_a_lost_answer_would_have_taken_back_is_nobody_elses_yet() {
+        let mut gateways = gateways_with(2, "1d");
+        let mut keeper = Keeper::default();
+        let mut tell = |gateway: &mut Gateway| {
+            let report = gateway.poll_first_report(NOW).unwrap();
+            keeper.handle_report(NOW, &report);
+            keeper.view_for(NOW, Some(report.reporter))
+        };
+        let all = tell(&mut gateways[0]);
+        gateways[0].handle_view(NOW, &all);
+        // There is another now, who is to have half: the first does not hear of it, and would spend all.
+        let _ = tell(&mut gateways[1]);
+        let lost = tell(&mut gateways[0]);
+        let other = tell(&mut gateways[1]);
+        gateways[1].handle_view(NOW, &other);
+        assert!(!may_spend(&gateways[1], 1));
+        assert!(may_spend(&gateways[0], 100));
+
+        // It was late. Once the first has said that it knows, the other may.
+        gateways[0].handle_view(NOW, &lost);
+        assert!(!may_spend(&gateways[0], 51));
+        let _ = tell(&mut gateways[0]);
+        let other = tell(&mut gateways[1]);
+        gateways[1].handle_view(NOW, &other);
+        assert!(may_spend(&gateways[1], 25), "half of the other half");
+    }
+
+    /// Whether the client may spend so many cents there.
+    fn may_spend(gateway: &Gateway, cents: u64) -> bool {
+        let budget = gateway.limits.clients[0].budget.as_ref().unwrap();
+        budget.check(NOW, Picodollars(cents * 10_000_000_000)).is_ok()
     }
 
     #[test]

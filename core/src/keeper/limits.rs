@@ -4,7 +4,8 @@
 //! and one that is repeated counts nothing twice. The keeper adds it up, lets it drain as a
 //! [`Bucket`](crate::limit::Bucket) does, and tells how full it is and among how many gateways the rest is to be shared.
 //! Each of them uses no more than its share until it hears again. Of money, what each may spend is set aside here before it
-//! is told, so that no two of them spend the same.
+//! is told, so that no two of them spend the same; and what an answer takes back of that is nobody else's before the gateway
+//! has said that the answer has reached it.
 //!
 //! What gateways have spent is kept for good, since money does not drain; what they have used in a minute is not worth
 //! storing.
@@ -35,6 +36,9 @@ pub struct Used {
     pub used: u64,
     /// What kind of limit it is.
     pub of: Kind,
+    /// Of money: the number of the last report whose answer has reached it. It may still go by that answer.
+    #[serde(default)]
+    pub heard: u64,
 }
 
 /// What kind of limit something is.
@@ -110,6 +114,9 @@ struct Known {
     at: Timestamp,
     /// Money that is set aside for it, as long as it is heard of.
     share: u64,
+    /// What it may still take for its own of an answer before the last, which it has not said to have heard.
+    #[serde(default)]
+    kept: u64,
     /// The number of the report in which it was heard of last.
     #[serde(default)]
     sequence: u64,
@@ -174,29 +181,30 @@ impl Shared {
         if self.by.len() >= REPORTERS_MAX && !self.by.contains_key(&reporter) {
             self.forget_one();
         }
-        let at = self.by.get(&reporter).map_or(now, |known| known.at);
+        let known = self.by.get(&reporter).copied();
+        let at = known.map_or(now, |known| known.at);
         let at = if more > 0 || is_money { now } else { at };
-        self.by.insert(reporter, Known { used, at, share: 0, sequence });
+        // The answer to this may be lost.
+        let kept = known.filter(|known| known.is_active(now)).map_or(0, |known| known.left(told));
+        self.by.insert(reporter, Known { used, at, share: 0, kept, sequence });
         let share = self.share(now, reporter);
-        self.by.insert(reporter, Known { used, at, share, sequence });
+        self.by.insert(reporter, Known { used, at, share, kept, sequence });
     }
 
     /// What can be set aside for a gateway: its part of what has neither been spent nor been set aside for another. What a
     /// silent one was left is not another's before that one has had time to tell.
     fn share(&self, now: Timestamp, reporter: u64) -> u64 {
         let Kind::Money { limit, .. } = self.of else { return 0 };
-        let active = |known: &Known| now.since(known.at) < ACTIVE;
-        let gone = self.by.values().fold(self.forgotten, |gone, known| {
-            let share = if active(known) { known.share } else { 0 };
-            gone.saturating_add(known.used).saturating_add(share)
-        });
-        let others = self.by.iter().filter(|(other, known)| **other != reporter && active(known)).count() as u64;
-        limit.saturating_sub(gone) / (others + 1)
+        let others = || self.by.iter().filter(|(other, _)| **other != reporter).map(|(_, known)| known);
+        let active = || others().filter(|known| known.is_active(now));
+        let used = self.by.values().map(|known| known.used).fold(self.forgotten, u64::saturating_add);
+        let gone = active().map(|known| known.share.max(known.kept)).fold(used, u64::saturating_add);
+        limit.saturating_sub(gone) / (active().count() as u64 + 1)
     }
 
     fn level(&self, now: Timestamp, limit: &str, reporter: Option<u64>) -> Level {
         let others = || self.by.iter().filter(|(known, _)| Some(**known) != reporter);
-        let active = others().filter(|(_, known)| now.since(known.at) < ACTIVE).count() as u64;
+        let active = others().filter(|(_, known)| known.is_active(now)).count() as u64;
         let (used, grant) = match self.of {
             Kind::Rate { period_ms, .. } => (self.water_at(now).div_ceil(period_ms.0.max(1)), None),
             Kind::Money { period, .. } => {
@@ -223,6 +231,18 @@ impl Shared {
         if let Some(known) = self.by.remove(&silent) {
             self.forgotten = self.forgotten.saturating_add(known.used);
         }
+    }
+}
+
+impl Known {
+    fn is_active(&self, now: Timestamp) -> bool {
+        now.since(self.at) < ACTIVE
+    }
+
+    /// What it may have left, by whichever answer it goes, of what had been set aside for it before it told this.
+    fn left(&self, told: &Used) -> u64 {
+        let share = if told.heard == self.sequence { self.share } else { self.share.max(self.kept) };
+        share.saturating_add(self.used).saturating_sub(told.used)
     }
 }
 
@@ -261,7 +281,7 @@ mod tests {
     const SIXTY: Kind = Kind::Rate { amount: 60, period_ms: Millis(60_000) };
 
     fn used(used: u64, of: Kind) -> Vec<Used> {
-        vec![Used { limit: "client/team/requests".into(), used, of }]
+        vec![Used { limit: "client/team/requests".into(), used, of, heard: 0 }]
     }
 
     fn level(limits: &Limits, now: Timestamp, reporter: Option<u64>) -> (u64, u64) {
@@ -331,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_new_limit_takes_the_place_of_one_that_is_no_more() {
-        let limit = |name: String| Used { limit: name, used: 1, of: SIXTY };
+        let limit = |name: String| Used { limit: name, used: 1, of: SIXTY, heard: 0 };
         let all: Vec<Used> = (0..LIMITS_MAX).map(|nth| limit(format!("limit/{nth}"))).collect();
         let mut limits = Limits::default();
         limits.take_in(NOW, 1, 1, &all);
@@ -378,6 +398,9 @@ mod tests {
         limits.take_in(NOW, 1, 2, &used(200, today));
         assert_eq!(share(&limits, NOW, 1), 400, "half of the rest, for there is another");
         limits.take_in(NOW, 2, 2, &used(0, today));
+        assert_eq!(share(&limits, NOW, 2), 0, "the first may go on as it did until it has heard");
+        limits.take_in(NOW, 1, 3, &[Used { heard: 2, ..used(200, today).remove(0) }]);
+        limits.take_in(NOW, 2, 3, &used(0, today));
         assert_eq!(share(&limits, NOW, 2), 200);
         let later = NOW + ACTIVE;
         limits.take_in(later, 2, 2, &used(0, today));
@@ -391,11 +414,11 @@ mod tests {
         let today = Kind::Money { limit: 5000, period: 7 };
         for reporter in 0..1000 {
             limits.take_in(NOW + Millis(reporter), reporter, 1, &used(1, today));
-            let other = Used { limit: format!("client/{reporter}-{}", "x".repeat(3)), used: 1, of: SIXTY };
+            let other = Used { limit: format!("client/{reporter}-{}", "x".repeat(3)), used: 1, of: SIXTY, heard: 0 };
             limits.take_in(NOW, reporter, 1, &[other.clone(), other]);
         }
         for more in 0..1000 {
-            limits.take_in(NOW, 1, 1, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY }]);
+            limits.take_in(NOW, 1, 1, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY, heard: 0 }]);
         }
         assert_eq!(limits.0.len(), LIMITS_MAX);
         let spent = limits.levels(NOW, None).into_iter().find(|level| level.limit == "client/team/requests").unwrap();

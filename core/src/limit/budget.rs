@@ -39,6 +39,8 @@ pub struct Budget {
     share: Option<Share>,
     /// The number of the report after which that was set aside.
     heard: u64,
+    /// Whether that took back half of its share or more. The others have it only once it is known to have been heard.
+    gives_back: bool,
     /// Whether the soft limit of this period has been told of.
     warned: bool,
 }
@@ -90,6 +92,7 @@ impl Budget {
             issued: 0,
             share: None,
             heard: 0,
+            gives_back: false,
             warned: false,
         }
     }
@@ -179,7 +182,10 @@ impl Budget {
         self.elsewhere = if is_of_now { spent } else { Picodollars(0) };
         // What has been spent since it told is of this share.
         let left = grant.share.saturating_sub(own.saturating_sub(grant.told));
-        self.share = Some(Share { left: Picodollars(if is_of_now { left } else { 0 }), until: told_at + SHARE_LASTS });
+        let left = Picodollars(if is_of_now { left } else { 0 });
+        let had = self.share.map_or(Picodollars(0), |share| share.left);
+        self.gives_back |= had.less(left) >= left && had > left;
+        self.share = Some(Share { left, until: told_at + SHARE_LASTS });
     }
 
     /// Whether there are others, and they have not been heard of for too long to spend anything.
@@ -194,6 +200,17 @@ impl Budget {
         (began.0 / self.period.0, own)
     }
 
+    /// The same, to be told now, and that the last answer has been heard.
+    pub fn tell(&mut self, now: Timestamp) -> (u64, u64) {
+        self.gives_back = false;
+        self.told(now)
+    }
+
+    /// Whether there is to be told that a share, half of which or more was taken back, is not this gateway's any more.
+    pub fn gives_back(&self) -> bool {
+        self.gives_back
+    }
+
     /// What has been spent in the present period, and is known to be.
     pub fn spent(&self, now: Timestamp) -> Picodollars {
         if self.beginning(now) > self.began { Picodollars(0) } else { self.spent.plus(self.elsewhere) }
@@ -202,6 +219,11 @@ impl Budget {
     /// What is set aside.
     pub fn earmarked(&self, now: Timestamp) -> Picodollars {
         if self.beginning(now) > self.began { Picodollars(0) } else { self.earmarked }
+    }
+
+    /// The number of the report by whose answer this gateway goes.
+    pub fn heard(&self) -> u64 {
+        self.heard
     }
 
     /// What may be spent in a period.
