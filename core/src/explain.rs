@@ -77,7 +77,7 @@ pub struct Considered {
     pub taken: bool,
     /// How its target is: one that is not well is asked after the others.
     pub health: Status,
-    /// What the request is expected to cost there, in USD, where that counts and is known.
+    /// What the request is expected to cost there, in USD, where that is known.
     pub cost_usd: Option<String>,
     /// What it scores, where that counts.
     pub score: Option<u64>,
@@ -99,6 +99,8 @@ impl Inquiry {
             Some((candidate.target, Rejection::Unsupported { what }))
         });
         let unfit = unfit.collect();
+        // What it costs is told for each. Here, where the gateway is not held: to read all of it takes time.
+        request.weight();
         Self { client, plan, unfit, request }
     }
 }
@@ -174,8 +176,7 @@ impl Gateway {
             None => Vec::new(),
         };
         let scores = (strategy == Some(Strategy::Context)).then(|| self.scores(now, candidates, &plan.basis, request));
-        let counted = candidates.iter().filter(|_| plan.basis.weighs).map(|candidate| candidate.target);
-        let costs = self.likely_costs(counted, Some(request));
+        let costs = self.likely_costs(candidates.iter().map(|candidate| candidate.target), Some(request));
         let considered = candidates.iter().enumerate().map(|(place, candidate)| {
             let id = candidate.target;
             let unfit = unfit.iter().find(|(target, _)| *target == id).map(|(_, why)| why.clone());

@@ -466,11 +466,11 @@ fn an_explanation_names_each_candidate_and_its_reason() {
         "target": "free/m",
         "candidates": [
             {
-                "target": "a/m", "taken": false, "health": "unknown", "cost_usd": null, "score": null,
+                "target": "a/m", "taken": false, "health": "unknown", "cost_usd": "0.001003", "score": null,
                 "rejected": {"reason": "breaker_open", "retry_in_ms": retry_in},
             },
             {
-                "target": "b/m", "taken": false, "health": "unknown", "cost_usd": null, "score": null,
+                "target": "b/m", "taken": false, "health": "unknown", "cost_usd": "0.001003", "score": null,
                 "rejected": {"reason": "rate_limited", "retry_in_ms": 2000},
             },
             {"target": "free/m", "taken": true, "health": "unknown", "cost_usd": null, "score": null, "rejected": null},

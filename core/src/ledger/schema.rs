@@ -104,8 +104,9 @@ pub const FORGET: &str =
 /// What a client has spent from a moment on: the lines that tell, for [`spent`]. What an attempt cost that nobody knows is
 /// what its budget paid for it then.
 pub fn spent_since(since: Timestamp, client: &str) -> Statement {
-    let sql = "SELECT coalesce(sum(micros), 0) + coalesce(sum(presumed), 0), sum(picos) FROM ledger_lines WHERE at >= ? AND client = ?".to_owned();
-    Statement { sql, parameters: vec![Value::number(since.0), Value::Text(client.to_owned().into())] }
+    let sql = "SELECT coalesce(sum(micros), 0) + coalesce(sum(presumed), 0), sum(picos) \
+        FROM ledger_lines WHERE at >= ? AND client = ?";
+    Statement { sql: sql.to_owned(), parameters: vec![Value::number(since.0), Value::Text(client.to_owned().into())] }
 }
 
 /// The sum in the answer to [`spent_since`].
