@@ -25,6 +25,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const CONNECTIONS: [u32; 3] = [1, 16, 64];
+/// The thread that writes the ledger.
+const WRITER: &str = "ledger";
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// How long to measure.
@@ -156,9 +158,9 @@ impl Bench {
         let kind = if stream { "stream" } else { "plain" };
         load.arg(format!("127.0.0.1:{}", server.port)).arg(through.route()).arg(kind);
         load.arg(connections.to_string()).arg(seconds.to_string()).stderr(Stdio::inherit());
-        let before = cpu_time(server.group.id());
+        let before = [cpu_time(server.group.id(), None), cpu_time(server.group.id(), Some(WRITER))];
         let printed = output(&mut load)?;
-        let after = cpu_time(server.group.id());
+        let after = [cpu_time(server.group.id(), None), cpu_time(server.group.id(), Some(WRITER))];
         let result: serde_json::Value = serde_json::from_str(&printed).context("the load generator printed no JSON")?;
         let number = |name: &str| result[name].as_f64().with_context(|| format!("the load generator gave no {name}"));
         let (sent, wrong) = (number("sent")?, number("wrong")?);
@@ -166,9 +168,14 @@ impl Bench {
             self.all_run()?;
             bail!("{wrong} of {sent} requests, {through}, went wrong: see the logs in {}", self.dir.display());
         }
+        let [cpu_us, writer_us] = [0, 1].map(|of| {
+            let (before, after) = before[of].zip(after[of])?;
+            Some(after.saturating_sub(before).as_secs_f64() * 1e6 / sent)
+        });
         Ok(Sample {
             per_s: number("counted")? / number("seconds")?,
-            cpu_us: before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() * 1e6 / sent),
+            cpu_us,
+            writer_us,
             p50_us: number("p50_us")?,
             p99_us: number("p99_us")?,
         })
@@ -277,11 +284,15 @@ impl Pin {
     }
 }
 
-/// The CPU time that all threads of a process have had; nothing where the kernel does not say.
-fn cpu_time(process: u32) -> Option<Duration> {
+/// The CPU time that all threads of a process have had, or those of this name; nothing where the kernel does not say.
+fn cpu_time(process: u32, name: Option<&str>) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?;
     let each = threads.map(|thread| {
-        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        let thread = thread.ok()?.path();
+        if name.is_some_and(|name| fs::read_to_string(thread.join("comm")).is_ok_and(|is| is.trim_end() != name)) {
+            return Some(Duration::ZERO);
+        }
+        let text = fs::read_to_string(thread.join("schedstat")).ok()?;
         text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     });
     each.sum()
@@ -303,10 +314,11 @@ mod tests {
 
     #[test]
     fn cpu_time_of_this_process_only_grows() {
-        let Some(before) = cpu_time(std::process::id()) else { return };
+        let Some(before) = cpu_time(std::process::id(), None) else { return };
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(5) {}
-        let after = cpu_time(std::process::id()).expect("it was there before");
+        let after = cpu_time(std::process::id(), None).expect("it was there before");
         assert!(after > before, "{after:?} after {before:?}");
+        assert_eq!(cpu_time(std::process::id(), Some("nobody")), Some(Duration::ZERO));
     }
 }

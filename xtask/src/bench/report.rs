@@ -23,6 +23,8 @@ pub(crate) struct Sample {
     pub(crate) per_s: f64,
     /// CPU time of the gateway process for one request; for [`Through::Direct`] that is the vendor.
     pub(crate) cpu_us: Option<f64>,
+    /// What of that the thread has taken that writes the ledger.
+    pub(crate) writer_us: Option<f64>,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
 }
@@ -98,6 +100,14 @@ impl Cell {
         self.compared(of, to, |sample| sample.cpu_us, |one, other| one / other)
     }
 
+    /// What the ledger's writer takes, to what all the rest of the same process does: two processes differ by more than this.
+    fn writer_ratio(&self) -> Option<f64> {
+        self.median_of(Through::Ledger, |sample| {
+            let writer = sample.writer_us?;
+            Some(writer / (sample.cpu_us? - writer))
+        })
+    }
+
     fn added_p50_us(&self, over: Through) -> Option<f64> {
         self.compared(Through::Tidegate, over, |sample| Some(sample.p50_us), |ours, other| ours - other)
     }
@@ -122,6 +132,7 @@ impl Cell {
             "cpu_ratio": self.cpu_ratio(Through::Tidegate, Through::Floor),
             "cpu_ratio_of_translating": self.cpu_ratio(Through::Translated, Through::Tidegate),
             "cpu_ratio_of_the_ledger": self.cpu_ratio(Through::Ledger, Through::Tidegate),
+            "cpu_ratio_of_its_writer": self.writer_ratio(),
             "added_p50_us_over_direct": self.added_p50_us(Through::Direct),
             "added_p50_us_over_pass_through": self.added_p50_us(Through::Floor),
         })
@@ -156,22 +167,23 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "\n| kind   | connections | CPU, tidegate : pass-through | translated : tidegate | with ledger : without | added p50 µs, to direct | to pass-through |"
+            "\n| kind   | connections | CPU, tidegate : pass-through | translated : tidegate | with ledger : without | its writer : the rest | added p50 µs, to direct | to pass-through |"
         )?;
         writeln!(
             f,
-            "|--------|------------:|-----------------------------:|----------------------:|----------------------:|------------------------:|----------------:|"
+            "|--------|------------:|-----------------------------:|----------------------:|----------------------:|----------------------:|------------------------:|----------------:|"
         )?;
         for cell in &self.cells {
             let (kind, connections) = (cell.kind(), cell.connections);
             let ratio = Shown(cell.cpu_ratio(Through::Tidegate, Through::Floor), 2);
             let translating = Shown(cell.cpu_ratio(Through::Translated, Through::Tidegate), 2);
             let ledger = Shown(cell.cpu_ratio(Through::Ledger, Through::Tidegate), 3);
+            let writer = Shown(cell.writer_ratio(), 3);
             let direct = Shown(cell.added_p50_us(Through::Direct), 0);
             let floor = Shown(cell.added_p50_us(Through::Floor), 0);
             writeln!(
                 f,
-                "| {kind:<6} | {connections:>11} | {ratio:>28} | {translating:>21} | {ledger:>21} | {direct:>23} | {floor:>15} |"
+                "| {kind:<6} | {connections:>11} | {ratio:>28} | {translating:>21} | {ledger:>21} | {writer:>21} | {direct:>23} | {floor:>15} |"
             )?;
         }
         if let Some(text) = &self.decision {
@@ -205,7 +217,7 @@ mod tests {
     use super::*;
 
     fn sample(cpu_us: f64, p50_us: f64) -> Sample {
-        Sample { per_s: 1000.0, cpu_us: Some(cpu_us), p50_us, p99_us: 2.0 * p50_us }
+        Sample { per_s: 1000.0, cpu_us: Some(cpu_us), writer_us: Some(cpu_us / 9.0), p50_us, p99_us: 2.0 * p50_us }
     }
 
     #[test]
@@ -230,6 +242,7 @@ mod tests {
         let is_near = |ratio: Option<f64>, expected: f64| (ratio.expect("two rounds") - expected).abs() < 1e-9;
         assert!(is_near(cell.cpu_ratio(Through::Tidegate, Through::Floor), 1.1));
         assert!(is_near(cell.cpu_ratio(Through::Translated, Through::Tidegate), 1.5));
+        assert!(is_near(cell.writer_ratio(), 0.125));
         assert_eq!(cell.added_p50_us(Through::Floor), Some(15.0));
         assert_eq!(cell.added_p50_us(Through::Direct), Some(60.0));
     }
