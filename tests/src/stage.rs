@@ -25,8 +25,8 @@ pub struct Stage<W = World> {
     /// The config of its gateway.
     config: &'static str,
     tokio: tokio::runtime::Handle,
-    /// `None`: it could not be started.
-    world: OnceLock<Option<W>>,
+    /// An error says why it could not be started.
+    world: OnceLock<Result<W, String>>,
 }
 
 /// What scenarios are told in: a gateway and its vendors.
@@ -50,15 +50,23 @@ impl<W: Setting> Stage<W> {
         Runtime::ALL.map(|runtime| Arc::new(Self { runtime, config, tokio: tokio.clone(), world: OnceLock::new() }))
     }
 
-    /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
-    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w W) -> Told<'w>) -> Result<(), Failed> {
+    /// Makes its world, if nobody has yet.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be started.
+    pub fn start(&self) -> Result<&W, &str> {
         let start = || {
             let world = W::start(self.runtime, self.config);
-            catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(world))).ok()
+            catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(world))).map_err(|_| LAST_PANIC.take())
         };
-        let Some(world) = self.world.get_or_init(start) else {
-            return Err(format!("the {} gateway has not started. {}", self.runtime.name(), LAST_PANIC.take()).into());
-        };
+        self.world.get_or_init(start).as_ref().map_err(String::as_str)
+    }
+
+    /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
+    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w W) -> Told<'w>) -> Result<(), Failed> {
+        let world =
+            self.start().map_err(|why| format!("the {} gateway has not started. {why}", self.runtime.name()))?;
         let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(scenario(world))));
         told.map_err(|_| format!("{}\n--- the gateway's log\n{}", LAST_PANIC.take(), log_tail(world.gateway())).into())
     }

@@ -39,7 +39,8 @@ pub(crate) fn main(args: lexopt::Parser) -> Result<()> {
         return Ok(());
     }
     let tools = setup::edge()?;
-    let worker = build(&tools, options.config.as_deref())?;
+    let shrink = options.build_only || options.config.is_none();
+    let worker = build(&tools, options.config.as_deref(), shrink)?;
     if options.build_only { Ok(()) } else { serve(&tools, &worker, &options) }
 }
 
@@ -77,7 +78,9 @@ fn var(text: &str) -> Result<String> {
 ///
 /// The default config goes where wrangler.toml looks for it, each other one into a directory of its own, so that tests
 /// with their configs do not disturb a deployment. What is there already for the same wasm and tools is left as it is.
-pub(crate) fn build(tools: &Tools, config: Option<&Path>) -> Result<PathBuf> {
+///
+/// To `shrink` it takes as long as to link it, and is of no use where it is only run here.
+pub(crate) fn build(tools: &Tools, config: Option<&Path>, shrink: bool) -> Result<PathBuf> {
     let root = place::root()?;
     let (config, out) = match config {
         None => (root.join("tidegate.toml"), root.join("edge/build")),
@@ -100,13 +103,14 @@ pub(crate) fn build(tools: &Tools, config: Option<&Path>) -> Result<PathBuf> {
     let mut compile = cargo();
     compile.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
     run(prepare(&mut compile, tools, &config)?.current_dir(root.join("edge")))?;
-    let stamp = stamp()?;
+    let stamp = format!("{}{}", stamp()?, if shrink { "" } else { " as linked" });
     if fs::read_to_string(out.join(".stamp")).is_ok_and(|old| old == stamp) {
         return Ok(out.join("index.js"));
     }
     let mut bundle = Command::new(&tools.worker_build);
     scrub(&mut bundle);
-    bundle.arg("--release").arg("--out-dir").arg(&out).arg(root.join("edge"));
+    bundle.args(["--release"].into_iter().chain((!shrink).then_some("--no-opt")));
+    bundle.arg("--out-dir").arg(&out).arg(root.join("edge"));
     run(prepare(&mut bundle, tools, &config)?)?;
     fs::write(out.join(".stamp"), stamp).context("cannot write the worker's stamp")?;
     Ok(out.join("index.js"))

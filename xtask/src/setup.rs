@@ -15,6 +15,8 @@ use std::process::Command;
 const WORKER_BUILD: &str = "0.8.7";
 const VIDAIMOCK: &str = "0.3.1";
 const WASM: &str = "wasm32-unknown-unknown";
+/// Where tools are compiled.
+const TOOLS_TARGET: &str = "tools/target";
 const MARKER: &str = ".complete";
 
 /// Where the tools are once they are installed.
@@ -30,6 +32,8 @@ pub(crate) fn everything() -> Result<()> {
     let tools = edge()?;
     let python = python()?;
     let vidaimock = vidaimock()?;
+    // Nothing is left to be compiled.
+    let _ = fs::remove_dir_all(place::cache()?.join(TOOLS_TARGET));
     eprintln!("worker-build  {}", tools.worker_build.display());
     eprintln!("wasm-bindgen  {}", tools.wasm_bindgen.display());
     eprintln!("npm           {}", tools.node_bin.display());
@@ -110,8 +114,11 @@ fn cargo_tool(package: &str, version: &str, how: impl FnOnce(&mut Command)) -> R
         let mut install = cargo();
         // Not `--locked`: wasm-bindgen-cli's own lock file names a version that was withdrawn.
         install.arg("install").arg(format!("{package}@{version}")).arg("--root").arg(dir);
-        // A temporary target directory and no workspace: the tool is not part of this build.
-        install.env_remove("CARGO_TARGET_DIR").current_dir(dir);
+        // No workspace: the tool is not part of this build. What the tools share is compiled once.
+        install.current_dir(dir).arg("--target-dir").arg(place::cache()?.join(TOOLS_TARGET));
+        // They run for seconds, and are compiled for minutes.
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_LTO", "off");
+        install.env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
         how(&mut install);
         run(&mut install)
     })

@@ -92,7 +92,7 @@ impl Tally {
 /// The worker with the default config builds, and its upload bundles.
 fn worker() -> Result<()> {
     let tools = setup::edge()?;
-    let worker = edge::build(&tools, None)?;
+    let worker = edge::build(&tools, None, true)?;
     run(edge::wrangler(&tools)?
         .args(["deploy", "--dry-run", "--outdir"])
         .arg(place::target()?.join("edge/upload"))
