@@ -133,7 +133,11 @@ impl Campaign {
     fn target(&self, name: &str) -> Result<bool> {
         let log = self.home.join(format!("{name}.log"));
         let found = self.home.join("found").join(name);
-        let corpus = self.home.join("corpus").join(name);
+        // libFuzzer writes what it learns into the first directory that it is given: never into the seeds.
+        let corpus = self.home.join(if self.goes_on { "corpus" } else { "brief" }).join(name);
+        if !self.goes_on && corpus.is_dir() {
+            fs::remove_dir_all(&corpus).with_context(|| format!("cannot clear {}", corpus.display()))?;
+        }
         for dir in [&found, &corpus] {
             fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
@@ -145,8 +149,7 @@ impl Campaign {
             // In the tests, the same inputs each time: news about a change, not about luck.
             fuzz.arg("-seed=1");
         }
-        let status =
-            fuzz.args(self.goes_on.then_some(corpus)).arg(&self.seeds).status().context("cannot run the fuzzer")?;
+        let status = fuzz.arg(corpus).arg(&self.seeds).status().context("cannot run the fuzzer")?;
         let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let said = String::from_utf8_lossy(&said);
         if status.success() {
