@@ -324,16 +324,19 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
         assert!(admit(&mut alone, NOW, Some(0), 100).is_some(), "nor does a gateway wait that has no others");
     }
 
+    /// A gateway tells of itself. What it is answered, it has yet to hear.
+    fn answer_to(keeper: &mut Keeper, gateway: &mut Gateway) -> View {
+        let report = gateway.poll_first_report(NOW).unwrap();
+        keeper.handle_report(NOW, &report);
+        keeper.view_for(NOW, Some(report.reporter))
+    }
+
     #[test]
     fn an_answer_that_another_has_overtaken_sets_nothing_aside() {
         let mut gateways = gateways_with(2, "1d");
         let mut keeper = Keeper::default();
         // Its reports reach the keeper one after the other, and the answer to the first comes last.
-        let mut tell = |gateway: &mut Gateway| {
-            let report = gateway.poll_first_report(NOW).unwrap();
-            keeper.handle_report(NOW, &report);
-            keeper.view_for(NOW, Some(report.reporter))
-        };
+        let mut tell = |gateway: &mut Gateway| answer_to(&mut keeper, gateway);
         let late = tell(&mut gateways[0]);
         let other = tell(&mut gateways[1]);
         gateways[1].handle_view(NOW, &other);
@@ -352,11 +355,7 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
     fn what_a_lost_answer_would_have_taken_back_is_nobody_elses_yet() {
         let mut gateways = gateways_with(2, "1d");
         let mut keeper = Keeper::default();
-        let mut tell = |gateway: &mut Gateway| {
-            let report = gateway.poll_first_report(NOW).unwrap();
-            keeper.handle_report(NOW, &report);
-            keeper.view_for(NOW, Some(report.reporter))
-        };
+        let mut tell = |gateway: &mut Gateway| answer_to(&mut keeper, gateway);
         let all = tell(&mut gateways[0]);
         gateways[0].handle_view(NOW, &all);
         // There is another now, who is to have half: the first does not hear of it, and would spend all.

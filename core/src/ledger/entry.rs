@@ -108,20 +108,29 @@ impl<'n> Entry<'n> {
         (self.at.0 / MS_PER_DAY, &self.client, &self.route, &self.target, self.probe)
     }
 
+    /// What the vendor counted, in the order of the columns.
+    fn tokens(&self) -> [Option<u64>; 6] {
+        let Some(Usage { input, cached_input, cache_write, cache_write_1h, output, reasoning, .. }) = self.usage else {
+            return [None; 6];
+        };
+        [input, cached_input, cache_write, cache_write_1h, output, reasoning].map(|count| Some(count.min(TOKENS_MAX)))
+    }
+
     /// What it adds to them, in the order of their columns.
     pub(super) fn counts(&self) -> [u64; COUNTS] {
-        let tokens = |count: fn(&Usage) -> u64| self.usage.as_ref().map_or(0, |usage| count(usage).min(TOKENS_MAX));
+        let [input, cached_input, cache_write, cache_write_1h, output, reasoning] =
+            self.tokens().map(Option::unwrap_or_default);
         let cost = self.cost.map_or(0, |cost| cost.0);
         [
             1,
             u64::from(self.outcome == Outcome::Success.name()),
             u64::from(self.cost.is_none()),
-            tokens(|usage| usage.input),
-            tokens(|usage| usage.cached_input),
-            tokens(|usage| usage.cache_write),
-            tokens(|usage| usage.cache_write_1h),
-            tokens(|usage| usage.output),
-            tokens(|usage| usage.reasoning),
+            input,
+            cached_input,
+            cache_write,
+            cache_write_1h,
+            output,
+            reasoning,
             cost / PER_MICRO,
             cost % PER_MICRO,
         ]
@@ -129,8 +138,7 @@ impl<'n> Entry<'n> {
 
     /// What [`schema::STORE`](super::schema::STORE) is to be given.
     pub fn values(&self) -> [Value<'_>; 21] {
-        let tokens =
-            |count: fn(&Usage) -> u64| Value::maybe(self.usage.as_ref().map(|usage| count(usage).min(TOKENS_MAX)));
+        let [input, cached_input, cache_write, cache_write_1h, output, reasoning] = self.tokens().map(Value::maybe);
         [
             Value::number(self.at.0),
             Value::text(&self.request),
@@ -142,12 +150,12 @@ impl<'n> Entry<'n> {
             Value::text(&self.outcome),
             Value::number(u64::from(self.stream)),
             Value::number(u64::from(self.probe)),
-            tokens(|usage| usage.input),
-            tokens(|usage| usage.cached_input),
-            tokens(|usage| usage.cache_write),
-            tokens(|usage| usage.cache_write_1h),
-            tokens(|usage| usage.output),
-            tokens(|usage| usage.reasoning),
+            input,
+            cached_input,
+            cache_write,
+            cache_write_1h,
+            output,
+            reasoning,
             Value::maybe(self.cost.map(|cost| cost.0 / PER_MICRO)),
             Value::maybe(self.cost.map(|cost| cost.0 % PER_MICRO)),
             Value::maybe(self.presumed.map(|presumed| presumed.0.div_ceil(PER_MICRO))),
