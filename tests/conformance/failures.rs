@@ -54,6 +54,12 @@ pub(crate) async fn nobody_listens(world: &World) {
     assert_eq!(world.b.count("connect-2").await, 1);
 }
 
+pub(crate) async fn a_connection_is_not_waited_for(world: &World) {
+    served(world.ask("unheard").await, "b/unheard-2", 2);
+    let error = refused(world.ask("unheeding/unheard-1").await, 502, "upstream_error");
+    assert_eq!(error["metadata"]["attempts"][0]["outcome"], "connect_failed", "no answer was waited for: {error}");
+}
+
 pub(crate) async fn hang(world: &World) {
     world.a.fault("hang-1", json!({"kind": "hang"})).await;
     served(world.ask("hang").await, "b/hang-2", 2);

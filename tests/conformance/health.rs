@@ -98,6 +98,13 @@ pub(crate) async fn paid_probes_ask_for_words(world: &World) {
     assert!(booked["client"].is_null() && booked["cost_usd"] != "0", "{booked}");
 }
 
+pub(crate) async fn another_address_tells_how_a_vendor_is(world: &World) {
+    becomes(world, "observed/observed-1", "unhealthy").await;
+    served(world.ask("observed").await, "b/observed-2", 1);
+    assert_eq!(world.a.path_count("/health").await, 0, "the vendor itself is not asked");
+    served(world.ask("observed/observed-1").await, "observed/observed-1", 1);
+}
+
 pub(crate) async fn who_fails_too_often_is_asked_last(world: &World) {
     // Every third answer is bad, and never two in a row.
     for _ in 0..3 {

@@ -56,6 +56,19 @@ pub(crate) async fn both_fail_and_the_next_is_asked(world: &World) {
     assert_eq!((world.a.count("hedge-fails-1").await, world.b.count("hedge-fails-2").await), (1, 1));
 }
 
+pub(crate) async fn slow_is_no_less_than_the_route_says(world: &World) {
+    for _ in 0..4 {
+        let _ = world.stream("hedge-least").await.expect(200);
+    }
+    // Far slower than any of those, and still not slow.
+    world.a.fault_times("hedge-least-1", 1, json!({"kind": "slow_first_token", "ms": 500})).await;
+    streamed(world.stream("hedge-least").await, "a/hedge-least-1", 1);
+    assert_eq!(hedges(world, "hedge-least").await, (0, 0));
+    world.a.fault("hedge-least-1", json!({"kind": "slow_first_token", "ms": 20_000})).await;
+    let _ = world.stream("hedge-least").await.expect(200);
+    assert_eq!(hedges(world, "hedge-least").await, (1, 1));
+}
+
 pub(crate) async fn slow_is_what_was_measured(world: &World) {
     for _ in 0..3 {
         streamed(world.stream("hedge-measured").await, "a/hedge-measured-1", 1);

@@ -1,5 +1,7 @@
 //! A vendor that throttles, or refuses the gateway's key: neither is a failure of the vendor, and neither is the client's.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use tidegate_tests::vendors::Seen;
 use tidegate_tests::wait;
@@ -93,6 +95,19 @@ pub(crate) async fn refused_key_is_left_alone(world: &World) {
     let target = world.target("barred/barred-1").await;
     assert_eq!((&target["keys"], &target["keys_usable"]), (&json!(1), &json!(0)), "{target}");
     assert_eq!(target["breaker"]["state"], "closed", "the vendor itself is well: {target}");
+}
+
+pub(crate) async fn refused_key_is_tried_again_in_time(world: &World) {
+    world.a.answers_times("pardoned-1", 1, 401).await;
+    let started = Instant::now();
+    served(world.ask("pardoned").await, "b/pardoned-2", 2);
+    wait::until("the key to be tried again", async || {
+        let reply = world.ask("pardoned").await.expect(200);
+        (reply.header("x-tidegate-target") == "pardoned/pardoned-1").then_some(())
+    })
+    .await;
+    assert!(started.elapsed() >= Duration::from_secs(1), "not before its time was over: {:?}", started.elapsed());
+    assert_eq!(world.a.count("pardoned-1").await, 2);
 }
 
 pub(crate) async fn refused_key_fails_over(world: &World) {

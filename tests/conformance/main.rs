@@ -79,9 +79,9 @@ fn table() -> Vec<Scenario> {
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
         hedging: slow_stream_is_hedged slow_answer_is_hedged first_is_faster_than_its_hedge hedges_have_a_budget
-            both_fail_and_the_next_is_asked slow_is_what_was_measured;
+            both_fail_and_the_next_is_asked slow_is_what_was_measured slow_is_no_less_than_the_route_says;
         keys: throttled_with_retry_after throttled_for_a_moment throttled_without_a_hint everybody_throttles
-            waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone
+            waits_if_the_route_says_so throttled_key_makes_way_for_another refused_key_is_left_alone refused_key_is_tried_again_in_time
             keys_are_drawn_by_their_weights a_busy_key_makes_way_for_another refused_key_fails_over spent_quota_fails_over refused_key_makes_way_for_another;
         limits: a_key_at_its_limit_makes_way_for_another a_target_at_its_limit_makes_way_for_the_next
             words_with_one_key_too_many_go_with_another
@@ -98,14 +98,15 @@ fn table() -> Vec<Scenario> {
             when_all_are_open_the_one_that_comes_back_first_is_asked when_all_are_open_all_are_asked
             when_all_are_open_a_route_has_words_of_its_own obeys_orders the_last_one_stays_in a_route_has_its_own;
         strategies: ordered_keeps_to_its_order latency_moves_to_the_faster inverse_latency_probes_first weights_are_shares
-            cost_is_that_of_the_request context_is_fit_and_score;
+            cost_is_that_of_the_request context_is_fit_and_score a_route_has_caps_of_its_own
+            whoever_is_said_to_be_slow_is_not_tried_for_it;
         routing: a_task_and_a_priority_choose_a_list conditions_lead_elsewhere a_canary_takes_its_share
             a_conversation_stays_where_it_is a_client_stays_where_it_is a_shadow_decides_and_sends_nothing;
         queues: excess_goes_to_the_next_target excess_waits_where_there_is_no_other the_urgent_overtake
             a_full_queue_refuses throttling_shrinks_the_limit answers_let_the_limit_grow;
         health: standby_that_is_down_is_asked_last probes_close_a_breaker_before_a_client_is_asked_to
             vendors_that_are_down_do_not_make_the_gateway_ill
-            a_probe_that_is_not_answered_is_a_bad_sign paid_probes_ask_for_words who_fails_too_often_is_asked_last slow_is_degraded_and_too_slow_is_asked_last;
+            a_probe_that_is_not_answered_is_a_bad_sign paid_probes_ask_for_words another_address_tells_how_a_vendor_is who_fails_too_often_is_asked_last slow_is_degraded_and_too_slow_is_asked_last;
         jobs: queue_when_all_are_down one_idempotency_key_is_one_job jobs_are_their_clients_own
             clients_allow_and_forbid_the_queue a_job_that_nobody_can_serve_is_given_up operators_see_all_jobs
             a_job_that_takes_long_holds_up_no_other
@@ -130,8 +131,9 @@ fn brief_table() -> Vec<Scenario> {
 /// What only one of the two can tell.
 fn table_of(runtime: Runtime) -> Vec<Scenario> {
     match runtime {
-        // workerd notices that a client has left when it next writes to it; until then there is nothing to be seen.
+        // Workers have no limit of their own for connecting. And workerd notices that a client has left when it next writes to it; until then there is nothing to be seen.
         Runtime::Native => scenarios! {
+            failures: a_connection_is_not_waited_for;
             streams: client_leaves_a_stream_that_stalls client_leaves_before_the_answer;
         },
         // The native server keeps no breaker over a restart.

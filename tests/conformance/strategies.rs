@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use tidegate_tests::http::Request;
 use tidegate_tests::wait;
-use tidegate_tests::world::{World, chat, question};
+use tidegate_tests::world::{World, chat, question, streamed as streamed_question};
 
 use crate::apis::with;
-use crate::check::{refused, served};
+use crate::check::{refused, served, streamed};
 
 /// Who serves the next `times` requests, as how many of them are by `target`.
 async fn by(world: &World, route: &str, target: &str, times: u32) -> u32 {
@@ -91,6 +91,14 @@ pub(crate) async fn weights_are_shares(world: &World) {
     assert_eq!(by(world, "weighed", "b/weighed-2", 5).await, 5, "whoever is drawn first, the other takes over");
 }
 
+pub(crate) async fn whoever_is_said_to_be_slow_is_not_tried_for_it(world: &World) {
+    // Nothing has been measured: by chance alone each would be asked.
+    for _ in 0..10 {
+        streamed(world.stream("presumed").await, "b/presumed-2", 1);
+    }
+    assert_eq!(world.a.count("presumed-1").await, 0);
+}
+
 /// Who serves a question with this more in its body.
 async fn serves(world: &World, route: &str, more: &Value) -> String {
     let reply = world.send(chat(&with(question(route), more))).await.expect(200);
@@ -139,4 +147,22 @@ pub(crate) async fn context_is_fit_and_score(world: &World) {
         ["a/fitting-1", "b/fitting-2", "c/fitting-3"].map(why),
         [json!("unsupported"), Value::Null, json!("context_too_small")]
     );
+}
+
+pub(crate) async fn a_route_has_caps_of_its_own(world: &World) {
+    streamed(world.stream("capped").await, "c/capped-3", 1);
+    let explain = Request::post("/admin/explain", &streamed_question("capped"));
+    let explained = world.admin(explain).await.expect(200).json();
+    let candidates = explained["candidates"].as_array().expect("a list");
+    let why = |target: &str| {
+        let row = candidates.iter().find(|row| row["target"] == target).expect("each is considered");
+        row["rejected"]["reason"].clone()
+    };
+    assert_eq!(
+        ["a/capped-1", "b/capped-2", "c/capped-3"].map(why),
+        [json!("too_slow"), json!("too_dear"), Value::Null],
+        "{explained}"
+    );
+    // How long it takes for an answer in whole nobody has said.
+    served(world.ask("capped").await, "a/capped-1", 1);
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 use tidegate::sandbox::{Profile, Sandbox, VendorSpec};
 use tidegate_core::config::Dialect;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::http::{Reply, Request};
 use crate::wait;
@@ -21,6 +22,8 @@ pub struct Vendors {
     pub c: Vendor,
     /// One that takes its time from word to word: long enough to be left in the middle.
     pub slow: Vendor,
+    /// One that never comes to take a connection.
+    pub unheeding: Unheeding,
     _sandbox: Sandbox,
 }
 
@@ -29,6 +32,14 @@ pub struct Vendors {
 pub struct Cast {
     vendors: Vec<Vendor>,
     _sandbox: Sandbox,
+}
+
+/// An address where connecting takes for ever. Dropping it closes its socket.
+#[derive(Debug)]
+pub struct Unheeding {
+    address: SocketAddr,
+    /// Its queue has one place, which is taken, and nobody is ever let in.
+    _queue: (TcpListener, TcpStream),
 }
 
 /// One of them.
@@ -62,7 +73,24 @@ impl Vendors {
         let mut next = || vendors.next().expect("four were started");
         let (a, b, c, slow) = (next(), next(), next(), next());
         drop(vendors);
-        Self { a, b, c, slow, _sandbox: sandbox }
+        Self { a, b, c, slow, unheeding: Unheeding::start().await, _sandbox: sandbox }
+    }
+}
+
+impl Unheeding {
+    async fn start() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        // Whoever is beyond these and one more gets no answer at all.
+        let listener = socket.listen(0).expect("a port to listen at");
+        let address = listener.local_addr().expect("it is bound");
+        let first = TcpStream::connect(address).await.expect("there is one place");
+        Self { address, _queue: (listener, first) }
+    }
+
+    /// What a config calls its API.
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
     }
 }
 

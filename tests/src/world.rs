@@ -163,7 +163,8 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
     // The last resort is also told of each job that is over.
     let webhook = ("QUEUE_WEBHOOK".to_owned(), format!("{}{WEBHOOK}", vendors.c.base_url_in(Dialect::Anthropic)));
     let alerts = ("ALERTS_WEBHOOK".to_owned(), format!("{}{ALERTS}", vendors.slow.base_url_in(Dialect::Anthropic)));
-    let variables = fixed.chain(addresses).chain([webhook, alerts]).collect();
+    let unheeding = ("UNHEEDING".to_owned(), vendors.unheeding.base_url());
+    let variables = fixed.chain(addresses).chain([webhook, alerts, unheeding]).collect();
     Setup { runtime, config: data(CONFORMANCE), variables, storage }
 }
 
