@@ -5,7 +5,7 @@ use tidegate_tests::gateway::{Gateway, Scratch};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Vendors;
 use tidegate_tests::wait;
-use tidegate_tests::world::{ADMIN_KEY, CLIENT_KEY, World, chat, question, setup, streamed as streamed_body};
+use tidegate_tests::world::{ADMIN_KEY, CLIENT_KEY, World, chat, long_streamed, question, setup};
 
 use crate::apis::Api;
 use crate::check::{refused_for_now, served, streamed};
@@ -67,11 +67,15 @@ pub(crate) async fn failed_probe_reopens(world: &World) {
 pub(crate) async fn half_open_admits_its_probes_only(world: &World) {
     world.a.answers_times("probes-1", 1, 503).await;
     served(world.ask("probes").await, "b/probes-2", 2);
-    // The probe takes long enough for all the others to come while it is under way.
-    world.a.fault("probes-1", json!({"kind": "latency", "ms": 700})).await;
     becomes(world, "a/probes-1", "half_open").await;
+    // The probe takes until all the others have come.
+    world.a.holds("probes-1").await;
+    let release = async {
+        world.b.is_reached("probes-2", 1 + 5).await;
+        world.a.heal("probes-1").await;
+    };
     let ask = || world.ask("probes");
-    let replies = tokio::join!(ask(), ask(), ask(), ask(), ask(), ask());
+    let replies = tokio::join!(ask(), ask(), ask(), ask(), ask(), ask(), release);
     let replies = [replies.0, replies.1, replies.2, replies.3, replies.4, replies.5];
     let served_by = |target| replies.iter().filter(|reply| reply.header("x-tidegate-target") == target).count();
     assert_eq!((served_by("a/probes-1"), served_by("b/probes-2")), (1, 5));
@@ -83,9 +87,9 @@ pub(crate) async fn abandoned_probe_gives_its_lease_back(world: &World) {
     world.slow.answers_times("lease-1", 1, 503).await;
     served(world.ask("lease").await, "b/lease-2", 2);
     becomes(world, "slow/lease-1", "half_open").await;
-    let mut probe = world.open(chat(&streamed_body("lease"))).await;
+    let mut probe = world.open(chat(&long_streamed("lease"))).await;
     assert_eq!(probe.headers["x-tidegate-target"], "slow/lease-1");
-    let _ = probe.until("is ").await;
+    let _ = probe.until("The ").await;
     served(world.ask("lease").await, "b/lease-2", 1);
     drop(probe);
     world.slow.saw_cancellation("lease-1").await;

@@ -61,7 +61,7 @@ pub(crate) async fn failures_are_not_kept(world: &World) {
 pub(crate) async fn kept_for_its_time(world: &World) {
     assert_eq!(told(&world.ask("aging").await), "miss");
     let again = world.ask("aging").await;
-    assert!(told(&again) == "hit" && again.header("age").parse::<u64>().is_ok_and(|age| age < 2), "{again}");
+    assert!(told(&again) == "hit" && again.header("age").parse::<u64>().is_ok_and(|age| age < 5), "{again}");
     wait::until("it to be too old", async || (told(&world.ask("aging").await) == "miss").then_some(())).await;
     assert_eq!(world.a.count("aging-1").await, 2);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tidegate_tests::wait;
-use tidegate_tests::world::World;
+use tidegate_tests::world::{World, chat, long_streamed};
 
 use crate::check::{interrupted, refused, refused_for_now, served, streamed, text_of};
 
@@ -167,7 +167,8 @@ pub(crate) async fn an_attempt_takes_no_longer_than_it_may(world: &World) {
     world.a.fault("total-1", json!({"kind": "latency", "ms": 20_000})).await;
     served(world.ask("total").await, "b/total-2", 2);
     // It speaks all the time, and for too long.
-    let (chunks, error) = interrupted(world.stream("total-stream").await, "slow/total-3");
+    let stream = world.send(chat(&long_streamed("total-stream"))).await;
+    let (chunks, error) = interrupted(stream, "slow/total-3");
     assert!(!text_of(&chunks).is_empty());
     assert_eq!(error["metadata"]["attempts"].as_array().map(Vec::len), Some(1), "{error}");
     world.slow.saw_cancellation("total-3").await;

@@ -32,9 +32,14 @@ pub(crate) async fn slow_answer_is_hedged(world: &World) {
 }
 
 pub(crate) async fn first_is_faster_than_its_hedge(world: &World) {
-    world.a.fault("hedge-loses-1", json!({"kind": "slow_first_token", "ms": 600})).await;
+    world.a.holds("hedge-loses-1").await;
     world.c.fault("hedge-loses-2", json!({"kind": "slow_first_token", "ms": 20_000})).await;
-    streamed(world.stream("hedge-loses").await, "a/hedge-loses-1", 2);
+    let release = async {
+        world.c.is_reached("hedge-loses-2", 1).await;
+        world.a.heal("hedge-loses-1").await;
+    };
+    let (reply, ()) = tokio::join!(world.stream("hedge-loses"), release);
+    streamed(reply, "a/hedge-loses-1", 2);
     world.c.saw_cancellation("hedge-loses-2").await;
     assert_eq!(hedges(world, "hedge-loses").await, (1, 0));
     let lost = world.target("c/hedge-loses-2").await;
@@ -42,7 +47,10 @@ pub(crate) async fn first_is_faster_than_its_hedge(world: &World) {
 }
 
 pub(crate) async fn hedges_have_a_budget(world: &World) {
-    world.a.fault("hedge-budget-1", json!({"kind": "slow_first_token", "ms": 600})).await;
+    // Slow each time, and where there is to be a hedge, slower than any hedge.
+    for ms in [600, 20_000, 600] {
+        world.a.fault_times("hedge-budget-1", 1, json!({"kind": "slow_first_token", "ms": ms})).await;
+    }
     streamed(world.stream("hedge-budget").await, "a/hedge-budget-1", 1);
     streamed(world.stream("hedge-budget").await, "b/hedge-budget-2", 2);
     streamed(world.stream("hedge-budget").await, "a/hedge-budget-1", 1);

@@ -93,7 +93,7 @@ pub(crate) async fn limits_in_time(world: &World) {
     }
     world.a.fault("tardy-1", json!({"kind": "slow_first_token", "ms": 20_000})).await;
     let request = Api::Chat.ask(&tidegate_tests::world::streamed("tardy"));
-    streamed(world.send(request.header("x-tidegate-ttft-timeout-ms", "200")).await, "b/tardy-2", 2);
+    streamed(world.send(request.header("x-tidegate-ttft-timeout-ms", "2000")).await, "b/tardy-2", 2);
 }
 
 pub(crate) async fn usage_at_the_end_of_a_stream(world: &World) {

@@ -138,8 +138,8 @@ pub(crate) async fn a_job_that_nobody_can_serve_is_given_up(world: &World) {
     let id = queued(world.ask("lost").await);
     let told = over(&world.gateway, &id).await;
     assert_eq!((&told["status"], &told["reason"]), (&json!("failed"), &json!("attempts")), "{told}");
-    assert_eq!((&told["attempts"], &told["error"]["code"]), (&json!(12), &json!("upstream_error")), "{told}");
-    assert_eq!(world.a.count("lost-1").await, 13, "once when it came, and then as often as a job is tried");
+    assert_eq!((&told["attempts"], &told["error"]["code"]), (&json!(40), &json!("upstream_error")), "{told}");
+    assert_eq!(world.a.count("lost-1").await, 41, "once when it came, and then as often as a job is tried");
 }
 
 pub(crate) async fn a_job_waits_no_longer_than_it_may(world: &World) {

@@ -75,8 +75,13 @@ pub(crate) async fn keys_are_drawn_by_their_weights(world: &World) {
 }
 
 pub(crate) async fn a_busy_key_makes_way_for_another(world: &World) {
+    world.slow.holds("busy-key-1").await;
+    let release = async {
+        world.slow.is_reached("busy-key-1", 3).await;
+        world.slow.heal("busy-key-1").await;
+    };
     let ask = || world.ask("busy/busy-key-1");
-    let replies = tokio::join!(ask(), ask(), ask());
+    let replies = tokio::join!(ask(), ask(), ask(), release);
     for reply in [replies.0, replies.1, replies.2] {
         served(reply, "busy/busy-key-1", 1);
     }

@@ -1,5 +1,6 @@
 //! Limits on what is used: keys and targets that are left alone at theirs, and clients that are told to wait at theirs.
 
+use futures_util::future::select;
 use serde_json::{Value, json};
 use tidegate_tests::http::{Reply, Request};
 use tidegate_tests::vendors::Seen;
@@ -18,7 +19,14 @@ pub(crate) async fn a_key_at_its_limit_makes_way_for_another(world: &World) {
 
 pub(crate) async fn words_with_one_key_too_many_go_with_another(world: &World) {
     // Each will likely come to some five hundred tokens, and the first key has room for one.
-    for reply in <[Reply; 2]>::from(tokio::join!(world.ask("sparing/sparing-1"), world.ask("sparing/sparing-1"))) {
+    world.slow.holds("sparing-1").await;
+    let release = async {
+        world.slow.is_reached("sparing-1", 2).await;
+        world.slow.heal("sparing-1").await;
+    };
+    let ask = || world.ask("sparing/sparing-1");
+    let (one, other, ()) = tokio::join!(ask(), ask(), release);
+    for reply in [one, other] {
         served(reply, "sparing/sparing-1", 1);
     }
     let requests = world.slow.requests("sparing-1").await;
@@ -58,7 +66,12 @@ pub(crate) async fn who_has_no_limits_has_the_defaults(world: &World) {
     assert_eq!(limit("b/hurried-2", "requests").await, 100, "its own");
 
     // Each will likely come to some five hundred tokens, and there is room for one.
-    let replies = tokio::join!(world.ask("wordy"), world.ask("wordy"));
+    world.slow.holds("wordy-1").await;
+    let release = async {
+        world.b.is_reached("wordy-2", 1).await;
+        world.slow.heal("wordy-1").await;
+    };
+    let replies = tokio::join!(world.ask("wordy"), world.ask("wordy"), release);
     let mut by = [&replies.0, &replies.1].map(|reply| reply.header("x-tidegate-target"));
     by.sort_unstable();
     assert_eq!(by, ["b/wordy-2", "slow/wordy-1"]);
@@ -67,8 +80,13 @@ pub(crate) async fn who_has_no_limits_has_the_defaults(world: &World) {
 
 pub(crate) async fn tokens_of_requests_at_one_moment_are_not_given_twice(world: &World) {
     // Each will likely come to some five hundred, and there is room for one.
+    world.slow.holds("roomy-1").await;
+    let release = async {
+        world.b.is_reached("roomy-2", 3).await;
+        world.slow.heal("roomy-1").await;
+    };
     let ask = || world.ask("roomy");
-    let replies = tokio::join!(ask(), ask(), ask(), ask());
+    let replies = tokio::join!(ask(), ask(), ask(), ask(), release);
     let replies = [replies.0, replies.1, replies.2, replies.3];
     let by_a = replies.iter().filter(|reply| reply.header("x-tidegate-target") == "slow/roomy-1").count();
     assert_eq!((by_a, world.b.count("roomy-2").await), (1, 3));
@@ -107,10 +125,11 @@ pub(crate) async fn a_clients_tokens_a_minute(world: &World) {
 
 pub(crate) async fn a_clients_requests_at_once(world: &World) {
     let ask = || ask_as(world, SINGLE_KEY, "single");
-    let (one, other) = tokio::join!(ask(), ask());
-    let (serves, refuses) = if one.status == 200 { (one, other) } else { (other, one) };
-    served(serves, "slow/single-1", 1);
-    refused_for_now(refuses, 429, "rate_limit_exceeded", false);
+    world.slow.holds("single-1").await;
+    let (first_to_end, other) = select(Box::pin(ask()), Box::pin(ask())).await.factor_first();
+    refused_for_now(first_to_end, 429, "rate_limit_exceeded", false);
+    world.slow.heal("single-1").await;
+    served(other.await, "slow/single-1", 1);
     served(ask().await, "slow/single-1", 1);
 }
 

@@ -7,17 +7,16 @@ use tidegate_tests::world::{World, chat, question};
 
 use crate::check::{refused, refused_for_now, served};
 
-/// Long enough for all that a scenario has to happen while an attempt is under way.
-const SLOW_MS: u64 = 1500;
-
 pub(crate) async fn excess_goes_to_the_next_target(world: &World) {
-    slow_down(world, "narrow-1").await;
+    world.a.holds("narrow-1").await;
     let second = async {
         becomes(world, "a/narrow-1", "in_flight", 1).await;
         let explained = world.admin(Request::post("/admin/explain", &question("narrow"))).await.expect(200).json();
         assert_eq!(explained["target"], "b/narrow-2", "{explained}");
         assert_eq!(explained["candidates"][0]["rejected"]["reason"], "busy", "{explained}");
-        world.ask("narrow").await
+        let second = world.ask("narrow").await;
+        world.a.heal("narrow-1").await;
+        second
     };
     let (first, second) = tokio::join!(world.ask("narrow"), second);
     served(first, "a/narrow-1", 1);
@@ -27,7 +26,7 @@ pub(crate) async fn excess_goes_to_the_next_target(world: &World) {
 }
 
 pub(crate) async fn excess_waits_where_there_is_no_other(world: &World) {
-    slow_down(world, "lone").await;
+    world.a.holds("lone").await;
     let second = async {
         becomes(world, "a/lone", "in_flight", 1).await;
         world.ask("a/lone").await
@@ -35,6 +34,7 @@ pub(crate) async fn excess_waits_where_there_is_no_other(world: &World) {
     let look = async {
         becomes(world, "a/lone", "waiting", 1).await;
         assert_eq!(world.a.count("lone").await, 1, "it waits here, not there");
+        world.a.heal("lone").await;
     };
     let (first, second, ()) = tokio::join!(world.ask("a/lone"), second, look);
     served(first, "a/lone", 1);
@@ -44,7 +44,7 @@ pub(crate) async fn excess_waits_where_there_is_no_other(world: &World) {
 }
 
 pub(crate) async fn the_urgent_overtake(world: &World) {
-    slow_down(world, "overtaken").await;
+    world.a.holds("overtaken").await;
     let first = ask(world, "a/overtaken", "first", "3");
     let patient = async {
         becomes(world, "a/overtaken", "in_flight", 1).await;
@@ -54,7 +54,11 @@ pub(crate) async fn the_urgent_overtake(world: &World) {
         becomes(world, "a/overtaken", "waiting", 1).await;
         ask(world, "a/overtaken", "urgent", "1").await
     };
-    let (first, patient, urgent) = tokio::join!(first, patient, urgent);
+    let release = async {
+        becomes(world, "a/overtaken", "waiting", 2).await;
+        world.a.heal("overtaken").await;
+    };
+    let (first, patient, urgent, ()) = tokio::join!(first, patient, urgent, release);
     for reply in [first, patient, urgent] {
         served(reply, "a/overtaken", 1);
     }
@@ -69,11 +73,13 @@ pub(crate) async fn the_urgent_overtake(world: &World) {
 }
 
 pub(crate) async fn a_full_queue_refuses(world: &World) {
-    slow_down(world, "crowded").await;
+    world.a.holds("crowded").await;
     let first = ask(world, "a/crowded", "first", "3");
     let waiting = async {
         becomes(world, "a/crowded", "in_flight", 1).await;
-        ask(world, "a/crowded", "waiting", "4").await
+        let waiting = ask(world, "a/crowded", "waiting", "4").await;
+        world.a.heal("crowded").await;
+        waiting
     };
     let late = async {
         becomes(world, "a/crowded", "waiting", 1).await;
@@ -116,10 +122,6 @@ async fn ask(world: &World, model: &str, user: &str, priority: &str) -> Reply {
     let mut body = question(model);
     body["user"] = json!(user);
     world.send(chat(&body).header("x-tidegate-priority", priority)).await
-}
-
-async fn slow_down(world: &World, model: &str) {
-    world.a.fault(model, json!({"kind": "latency", "ms": SLOW_MS})).await;
 }
 
 async fn load(world: &World, target: &str) -> Value {

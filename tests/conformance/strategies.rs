@@ -45,7 +45,7 @@ async fn serves_again(world: &World, target: &str) {
 }
 
 pub(crate) async fn latency_moves_to_the_faster(world: &World) {
-    world.a.fault("quick-1", json!({"kind": "latency", "ms": 1000})).await;
+    world.a.fault("quick-1", json!({"kind": "latency", "ms": 3000})).await;
     // Whoever has not been measured is asked too.
     wait::until("both to be measured", async || {
         let _ = world.ask("quick").await.expect(200);

@@ -1,7 +1,7 @@
 //! A vendor that fails while it streams: unseen before the first token, said in the stream after it.
 
 use serde_json::json;
-use tidegate_tests::world::{World, chat, question, streamed as streamed_body};
+use tidegate_tests::world::{World, chat, long_streamed, question, streamed as streamed_body};
 
 use crate::check::{interrupted, streamed, text_of};
 
@@ -98,8 +98,8 @@ pub(crate) async fn huge_event(world: &World) {
 }
 
 pub(crate) async fn client_leaves_a_stream(world: &World) {
-    let mut stream = world.open(chat(&streamed_body("left"))).await;
-    assert!(stream.until("is ").await.contains("\"assistant\""));
+    let mut stream = world.open(chat(&long_streamed("left"))).await;
+    assert!(stream.until("The ").await.contains("\"assistant\""));
     drop(stream);
     world.slow.saw_cancellation("left-1").await;
     let target = world.target("slow/left-1").await;

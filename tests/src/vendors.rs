@@ -145,6 +145,11 @@ impl Vendor {
         self.order(json!({"fault": fault, "model": model, "times": times})).await;
     }
 
+    /// From now on every request for `model` waits for its answer, until [`heal`](Self::heal) lets all of them have it.
+    pub async fn holds(&self, model: &str) {
+        self.fault(model, json!({"kind": "hold"})).await;
+    }
+
     /// Every request for `model` is answered with `status`.
     pub async fn answers(&self, model: &str, status: u16) {
         self.fault(model, json!({"kind": "status", "status": status})).await;
@@ -191,6 +196,12 @@ impl Vendor {
     pub async fn count(&self, model: &str) -> u64 {
         let reply = self.ask(Request::get(&format!("/count?model={model}"))).await;
         reply.json()["count"].as_u64().expect("a count")
+    }
+
+    /// Waits until so many requests for `model` have reached it.
+    pub async fn is_reached(&self, model: &str, times: u64) {
+        let what = format!("request {times} for {model} at vendor {}", self.name);
+        wait::until(&what, async || (self.count(model).await >= times).then_some(())).await;
     }
 
     /// The last requests for `model`, oldest first.

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Longer than anything that is waited for takes, even on a machine under load.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// Longer than anything that is waited for takes, even on a slow machine under load.
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Asks until there is an answer.
 ///

@@ -200,6 +200,11 @@ pub fn streamed(model: &str) -> Value {
     json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "Is the tide in?"}]})
 }
 
+/// A body that asks for a stream so long that whoever leaves it leaves it in the middle: fifteen seconds of the slow vendor's.
+pub fn long_streamed(model: &str) -> Value {
+    json!({"model": model, "stream": true, "messages": [{"role": "user", "content": "Say 300 words about the tide."}]})
+}
+
 fn with_key(request: Request) -> Request {
     request.or_header("authorization", &format!("Bearer {CLIENT_KEY}"))
 }

@@ -41,6 +41,9 @@ pub(super) enum Fault {
     },
     /// No head ever; the socket stays open until the client leaves.
     Hang {},
+    /// The answer as it would be, held back until the fault is cleared or over: what is to happen meanwhile takes as long as
+    /// it takes.
+    Hold {},
     /// An answer whose content is so long (in a stream: one event); absent, endless.
     Huge { bytes: Option<u64> },
     /// A wait before the head, on top of the profile's.
@@ -101,6 +104,13 @@ pub(super) struct Script {
     next_id: u64,
 }
 
+/// The fault that a request has met.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) id: u64,
+    pub(super) fault: Fault,
+}
+
 #[derive(Debug)]
 struct Posted {
     id: u64,
@@ -132,9 +142,15 @@ impl Script {
     }
 
     /// The fault that a request meets, which uses it up by one.
-    pub(super) fn meet(&mut self, now: Instant, path: &str, model: Option<&str>) -> Option<Fault> {
+    pub(super) fn meet(&mut self, now: Instant, path: &str, model: Option<&str>) -> Option<Met> {
         self.expire(now);
         self.posted.iter_mut().find_map(|posted| posted.meet(path, model))
+    }
+
+    /// Whether a fault is neither cleared nor over.
+    pub(super) fn is_posted(&mut self, now: Instant, id: u64) -> bool {
+        self.expire(now);
+        self.posted.iter().any(|posted| posted.id == id)
     }
 
     /// Clears all faults, or those for one model or path; gives their number.
@@ -156,15 +172,21 @@ impl Script {
 
     fn expire(&mut self, now: Instant) {
         self.posted.retain(|posted| {
-            posted.until.is_none_or(|until| now < until) && posted.order.times.is_none_or(|times| posted.met < times)
+            // Whom it holds it holds on to, when it is used up as well.
+            let is_left = posted.has_budget() || posted.order.fault == Fault::Hold {};
+            is_left && posted.until.is_none_or(|until| now < until)
         });
     }
 }
 
 impl Posted {
-    fn meet(&mut self, path: &str, model: Option<&str>) -> Option<Fault> {
+    fn has_budget(&self) -> bool {
+        self.order.times.is_none_or(|times| self.met < times)
+    }
+
+    fn meet(&mut self, path: &str, model: Option<&str>) -> Option<Met> {
         let order = &self.order;
-        let fits = order.times.is_none_or(|times| self.met < times)
+        let fits = self.has_budget()
             && order.model.as_deref().is_none_or(|wanted| model == Some(wanted))
             && order.path.as_deref().is_none_or(|wanted| path == wanted);
         if !fits {
@@ -175,7 +197,7 @@ impl Posted {
             return None;
         }
         self.met = self.met.saturating_add(1);
-        Some(order.fault.clone())
+        Some(Met { id: self.id, fault: order.fault.clone() })
     }
 
     fn show(&self, now: Instant) -> Value {
@@ -229,6 +251,7 @@ impl Fault {
             Self::Empty200 {} => "empty_200",
             Self::ErrorIn200 { .. } => "error_in_200",
             Self::Hang {} => "hang",
+            Self::Hold {} => "hold",
             Self::Huge { .. } => "huge",
             Self::Latency { .. } => "latency",
             Self::MalformedChunk { .. } => "malformed_chunk",
@@ -281,7 +304,7 @@ mod tests {
                 r#"{"fault": {"kind": "cut", "after_tokens": 3}, "path": "/v1/embeddings"}"#,
             ],
         );
-        let mut meet = |path, model| script.meet(now, path, Some(model)).map(|fault| fault.kind());
+        let mut meet = |path, model| script.meet(now, path, Some(model)).map(|met| met.fault.kind());
         assert_eq!(meet(CHAT, "a"), Some("hang"));
         assert_eq!(meet(CHAT, "b"), Some("reset"));
         assert_eq!(meet(CHAT, "b"), Some("hang"));
@@ -296,6 +319,25 @@ mod tests {
         let mut script = script(now, &[r#"{"fault": {"kind": "no_done"}, "for_ms": 50}"#]);
         assert!(script.meet(now + Duration::from_millis(49), CHAT, None).is_some());
         assert!(script.meet(now + Duration::from_millis(50), CHAT, None).is_none());
+    }
+
+    #[test]
+    fn a_hold_lasts_until_it_is_cleared_or_over() {
+        let now = Instant::now();
+        let mut script = script(
+            now,
+            &[
+                r#"{"fault": {"kind": "hold"}, "model": "a", "times": 1}"#,
+                r#"{"fault": {"kind": "hold"}, "model": "b", "for_ms": 50}"#,
+            ],
+        );
+        let [a, b] = ["a", "b"].map(|model| script.meet(now, CHAT, Some(model)).unwrap().id);
+        assert!(script.meet(now, CHAT, Some("a")).is_none(), "it was for one");
+        assert!(script.is_posted(now, a) && script.is_posted(now, b));
+        let later = now + Duration::from_millis(50);
+        assert!(script.is_posted(later, a) && !script.is_posted(later, b));
+        assert_eq!(script.clear(Some("a"), None), 1);
+        assert!(!script.is_posted(later, a));
     }
 
     #[test]

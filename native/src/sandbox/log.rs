@@ -1,8 +1,8 @@
 //! What reached a vendor: a test's evidence of what a gateway really sent, and whether it hung up.
 //!
-//! Requests are counted on arrival, before any fault. Bodies are kept up to a size, the last four hundred requests are
-//! kept in full, and keys are never kept: only their last four characters, to tell one key from another, and where they
-//! stood.
+//! Requests are counted on arrival, before any fault. Bodies are kept up to a size, as many of the last requests as a bound on
+//! their bytes allows are kept in full, and keys are never kept: only their last four characters, to tell one key from
+//! another, and where they stood.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use super::serve::Server;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     seen: VecDeque<Seen>,
+    /// What they take together.
+    seen_bytes: usize,
     /// Number of the next request; it goes on counting over a reset, so that a late ending finds its own request.
     next: u64,
     counts: BTreeMap<(String, Option<String>), u64>,
@@ -63,7 +65,10 @@ enum Ending {
     Open,
 }
 
-const SEEN_MAX: usize = 400;
+/// Some ten thousand requests of the usual length: who asks about one may have been held up while many others came.
+const SEEN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a request takes beside its body.
+const HEAD_BYTES: usize = 1024;
 const COUNTS_MAX: usize = 1024;
 const BODY_KEPT_MAX: usize = 256 * 1024;
 const NAME_KEPT_MAX: usize = 200;
@@ -95,10 +100,14 @@ impl Log {
         if body_bytes > BODY_KEPT_MAX {
             arrival.body = Bytes::new();
         }
-        if self.seen.len() == SEEN_MAX {
-            self.seen.pop_front();
+        let seen = Seen { number, arrival, body_bytes, key, key_in, fault, ending: Ending::Open };
+        self.seen_bytes += seen.bytes();
+        self.seen.push_back(seen);
+        while self.seen_bytes > SEEN_BYTES_MAX
+            && let Some(oldest) = self.seen.pop_front()
+        {
+            self.seen_bytes -= oldest.bytes();
         }
-        self.seen.push_back(Seen { number, arrival, body_bytes, key, key_in, fault, ending: Ending::Open });
         number
     }
 
@@ -123,6 +132,7 @@ impl Log {
     /// Forgets all requests.
     pub(super) fn reset(&mut self) {
         self.seen.clear();
+        self.seen_bytes = 0;
         self.counts.clear();
     }
 
@@ -160,6 +170,10 @@ impl Drop for Visit {
 }
 
 impl Seen {
+    fn bytes(&self) -> usize {
+        HEAD_BYTES + self.arrival.body.len()
+    }
+
     fn show(&self) -> Value {
         let Arrival { method, path, query, model, stream, headers, body } = &self.arrival;
         let headers: BTreeMap<&str, String> = headers
@@ -206,4 +220,39 @@ fn body_shown(body: &Bytes) -> Value {
         return Value::Null;
     }
     serde_json::from_slice(body).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(body).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_latest_stay() {
+        let mut log = Log::default();
+        let mut arrive = |body: Vec<u8>| {
+            let arrival = Arrival {
+                method: Method::POST,
+                path: "/v1/embeddings".to_owned(),
+                query: String::new(),
+                model: None,
+                stream: false,
+                headers: HeaderMap::new(),
+                body: body.into(),
+            };
+            log.arrive(arrival, None)
+        };
+        // Each takes a quarter of a mebibyte, which makes sixty-four of them.
+        let body = || vec![0; BODY_KEPT_MAX - HEAD_BYTES];
+        for number in 0..70 {
+            assert_eq!(arrive(body()), number);
+        }
+        // Of a larger one the body is not kept, and so it takes the room of a small one.
+        arrive(vec![0; BODY_KEPT_MAX + 1]);
+        let numbers: Vec<u64> = log.seen.iter().map(|seen| seen.number).collect();
+        assert_eq!(numbers, (7..=70).collect::<Vec<u64>>());
+        assert!(log.seen_bytes <= SEEN_BYTES_MAX);
+        assert_eq!(log.count(None, None), 71, "all are counted");
+        log.reset();
+        assert_eq!((log.seen_bytes, log.count(None, None)), (0, 0));
+    }
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::answer::{Answer, Plain, VendorError};
 use super::dialect::{Head, Operation, Place, Request as Asked, Route, Trouble, Turn};
-use super::fault::{Fault, Script};
+use super::fault::{Fault, Met, Script};
 use super::log::{Arrival, Log, Visit, hint};
 use super::reply::{Playback, Reply};
 use super::spoil::{Act, Voice};
@@ -60,6 +60,8 @@ struct Reset;
 pub(super) type Body = Either<Playback, Full<Bytes>>;
 
 const BODY_MAX: usize = 20 * 1024 * 1024;
+/// How soon an answer that is held back follows the end of its fault.
+const HOLD_LOOK: Duration = Duration::from_millis(5);
 const CONNECTIONS_MAX: usize = 4096;
 
 /// Serves connections until it is dropped, and them with it.
@@ -113,7 +115,13 @@ async fn respond(server: Arc<Server>, request: Request<Incoming>) -> Result<Resp
         headers: parts.headers,
         body,
     };
-    let (fault, mut visit) = server.arrive(&call, bytes);
+    let (met, mut visit) = server.arrive(&call, bytes);
+    if let Some(Met { id, fault: Fault::Hold {} }) = met {
+        while server.state().script.is_posted(Instant::now(), id) {
+            tokio::time::sleep(HOLD_LOOK).await;
+        }
+    }
+    let fault = met.map(|met| met.fault);
     let request_id = format!("req_{:016x}", noise::mix(server.seed.wrapping_add(visit.number())));
     let voice = Voice { dialect: call.route.dialect, request_id: &request_id };
     match server.answer(&call, fault.as_ref(), voice).spoil(fault.as_ref(), voice) {
@@ -142,12 +150,12 @@ impl Server {
     }
 
     /// Logs a request, and finds the fault it meets.
-    fn arrive(self: &Arc<Self>, call: &Call, bytes: Bytes) -> (Option<Fault>, Visit) {
+    fn arrive(self: &Arc<Self>, call: &Call, bytes: Bytes) -> (Option<Met>, Visit) {
         let model = call.model().map(str::to_owned);
         let in_body = call.body.as_ref().is_ok_and(|body| body["stream"] == true);
         let stream = in_body || call.route.operation == Operation::ChatStream;
         let State { log, script } = &mut *self.state();
-        let fault = script.meet(Instant::now(), &call.path, model.as_deref());
+        let met = script.meet(Instant::now(), &call.path, model.as_deref());
         let arrival = Arrival {
             method: call.method.clone(),
             path: call.path.clone(),
@@ -157,8 +165,8 @@ impl Server {
             headers: call.headers.clone(),
             body: bytes,
         };
-        let number = log.arrive(arrival, fault.as_ref().map(Fault::kind));
-        (fault, Visit::new(Arc::clone(self), number))
+        let number = log.arrive(arrival, met.as_ref().map(|met| met.fault.kind()));
+        (met, Visit::new(Arc::clone(self), number))
     }
 
     /// What it would answer if nothing went wrong.
