@@ -1,11 +1,11 @@
 //! The command line: what it checks, what it refuses, and what it does when nobody has configured anything.
 
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use tidegate_tests::gateway::{Scratch, listening_at};
 use tidegate_tests::http::Request;
 use tidegate_tests::process::{Process, built};
+use tidegate_tests::wait::PATIENCE;
 use tidegate_tests::world::{chat, question, streamed};
 
 use crate::{CONFIG, KEY_A, write};
@@ -155,8 +155,8 @@ fn what_is_to_be_logged_is_not_guessed_at() {
 #[tokio::test]
 async fn without_a_config_it_serves_simulated_vendors() {
     let server = Process::spawn(&mut tidegate(&["--listen", "127.0.0.1:0"]));
-    let address = server.wait_for(Duration::from_secs(20), listening_at);
-    server.wait_for(Duration::from_secs(20), |line| line.contains("/admin/status").then_some(()));
+    let address = server.wait_for(PATIENCE, listening_at);
+    server.wait_for(PATIENCE, |line| line.contains("/admin/status").then_some(()));
     let said = server.output();
     assert!(said.contains("SIMULATED"), "it says what it is: {said}");
     for hint in [format!("http://{address}/v1\n"), "curl ".to_owned(), "OpenAI(base_url".to_owned()] {
@@ -176,7 +176,7 @@ async fn keys_in_the_environment_make_a_config() {
         .env("OPENAI_API_KEY", "sk-of-openai-that-is-long-enough")
         .env("ANTHROPIC_API_KEY", "sk-ant-of-anthropic-long-enough");
     let server = Process::spawn(&mut command);
-    let address = server.wait_for(Duration::from_secs(20), listening_at);
+    let address = server.wait_for(PATIENCE, listening_at);
     let said = server.output();
     assert!(said.contains("OPENAI_API_KEY is set"), "{said}");
     assert!(said.contains("ANTHROPIC_API_KEY is set"), "{said}");
@@ -191,7 +191,7 @@ async fn keys_in_the_environment_make_a_config() {
 #[test]
 fn the_sandbox_runs_alone() {
     let sandbox = Process::spawn(&mut tidegate(&["sandbox", "--vendor", "acme", "--vendor", "other"]));
-    sandbox.wait_for(Duration::from_secs(20), |line| line.contains("POST /faults").then_some(()));
+    sandbox.wait_for(PATIENCE, |line| line.contains("POST /faults").then_some(()));
     let said = sandbox.output();
     assert!(said.contains("acme") && said.contains("other") && said.contains("http://127.0.0.1:"), "{said}");
 }

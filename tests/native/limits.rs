@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tidegate_tests::http::Reply;
 use tidegate_tests::world::{chat, question};
 use tokio::task::JoinSet;
@@ -11,16 +10,16 @@ use crate::Served;
 
 const KEY: &str = "client-key-that-a-crowd-shares";
 
-/// As many requests as that, all at once, of one client with these limits.
-async fn crowd(count: u32, client: &str, latency: Option<Duration>) -> (Vec<Reply>, Served, Duration) {
+/// As many requests as that, all at once, of one client with these limits. `held`: none is answered before so many others
+/// have been refused.
+async fn crowd(count: u32, client: &str, held: Option<usize>) -> (Vec<Reply>, Served, Duration) {
     let config = format!(
         "{}\n[clients.crowd]\nkey = {{ env = \"KEY_CROWD\" }}\n{client}\n[defaults.health]\nprobe = \"none\"\n",
         crate::CONFIG.replace("\"a/tide\" = {}", "\"a/tide\" = { price = { input = 0, output = 1000 } }")
     );
     let served = Served::start(&config, &[("KEY_CROWD", KEY)]).await;
-    if let Some(latency) = latency {
-        let ms = u64::try_from(latency.as_millis()).expect("a short time");
-        served.vendor.fault("tide", json!({"kind": "latency", "ms": ms})).await;
+    if held.is_some() {
+        served.vendor.holds("tide").await;
     }
     let address = served.gateway.address;
     let began = Instant::now();
@@ -29,7 +28,13 @@ async fn crowd(count: u32, client: &str, latency: Option<Duration>) -> (Vec<Repl
         let request = chat(&question("default")).header("authorization", &format!("Bearer {KEY}"));
         requests.spawn(async move { request.send(address).await });
     }
-    let replies = requests.join_all().await;
+    let mut replies = Vec::new();
+    while let Some(reply) = requests.join_next().await {
+        replies.push(reply.expect("no panic"));
+        if held == Some(replies.len()) {
+            served.vendor.heal("tide").await;
+        }
+    }
     (replies, served, began.elapsed())
 }
 
@@ -54,7 +59,7 @@ async fn of_five_hundred_at_once_a_hundred_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_hundred_at_once_ten_are_under_way() {
-    let (replies, served, _) = crowd(100, "concurrency = 10", Some(Duration::from_secs(5))).await;
+    let (replies, served, _) = crowd(100, "concurrency = 10", Some(90)).await;
     assert_eq!((count(&replies, 200), count(&replies, 429)), (10, 90));
     assert_eq!(served.vendor.count("tide").await, 10);
 }
@@ -63,7 +68,7 @@ async fn of_a_hundred_at_once_ten_are_under_way() {
 async fn a_budget_holds_against_all_at_once() {
     // An answer is expected to be five hundred tokens, at a tenth of a cent each: ten dollars pay for twenty of those.
     let budget = "budget = { usd = 10.0, per = \"30d\" }";
-    let (replies, served, _) = crowd(500, budget, Some(Duration::from_secs(5))).await;
+    let (replies, served, _) = crowd(500, budget, Some(480)).await;
     let let_in = count(&replies, 200);
     assert_eq!((let_in, count(&replies, 429)), (20, 480));
     assert_eq!(served.vendor.count("tide").await, let_in);

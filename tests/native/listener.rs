@@ -16,9 +16,9 @@ const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
 
 #[tokio::test]
 async fn sigterm_drains() {
-    let mut served = Served::with("drain = \"10s\"").await;
+    let mut served = Served::with("drain = \"1m\"").await;
     // The stream is under way, and its first token is still to come when the signal does.
-    served.vendor.fault("tide", json!({"kind": "slow_first_token", "ms": 1500})).await;
+    served.vendor.holds("tide").await;
     let address = served.gateway.address;
     let stream = tokio::spawn(chat(&streamed("default")).send(address));
     wait::until("the stream to reach the vendor", async || (served.vendor.count("tide").await == 1).then_some(()))
@@ -33,6 +33,7 @@ async fn sigterm_drains() {
     .await;
     assert_eq!(idle.read(&mut [0; 16]).await.expect("a clean end"), 0, "an idle connection is closed");
     assert!(!stream.is_finished(), "the stream is still being served");
+    served.vendor.heal("tide").await;
     let reply = stream.await.expect("no panic").expect(200);
     assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"), "{reply}");
     assert!(served.gateway.ended_well(), "{}", served.gateway.output());

@@ -3,19 +3,16 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tidegate_tests::gateway::{Scratch, listening_at};
 use tidegate_tests::vendors::Vendors;
+use tidegate_tests::wait::PATIENCE;
 use tidegate_tests::world::{chat, question};
 use tokio::time::timeout;
 
 use crate::command::tidegate;
 use crate::{CONFIG, KEY_A, write};
-
-/// Longer than any answer takes here, on a machine that may be busy.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server whose log is nobody's yet.
 struct Unread {

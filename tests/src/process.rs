@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long a program that was asked to end may take.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// A running program.
 #[derive(Debug)]
