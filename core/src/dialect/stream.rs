@@ -28,6 +28,8 @@ pub struct Translation {
     /// What the client has been sent, where another vendor may have to go on from there.
     track: Option<Box<Track>>,
     usage: Option<Usage>,
+    /// How what has been said would end, if its vendor should say that this was all, and not why.
+    unsaid: Option<Stop>,
     finished: bool,
     filtered: bool,
     /// Whether the client has been sent the stream's good end.
@@ -168,9 +170,9 @@ impl Stream {
 
 impl Translation {
     fn new(decoder: Box<dyn Decode>, encoder: Box<dyn Encode>, track: Option<Box<Track>>) -> Self {
-        let (usage, error, out) = (None, None, Vec::new());
+        let (usage, unsaid, error, out) = (None, None, None, Vec::new());
         let (finished, filtered, ended) = (false, false, false);
-        Self { decoder, encoder, track, usage, finished, filtered, ended, error, out }
+        Self { decoder, encoder, track, usage, unsaid, finished, filtered, ended, error, out }
     }
 
     /// All that can be read now becomes one event: what a piece held goes on in one piece.
@@ -181,7 +183,7 @@ impl Translation {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let (mut has_content, mut finishes) = (false, false);
-        while let Some(delta) = self.decoder.next_delta()? {
+        while let Some(delta) = self.next_delta()? {
             match &delta {
                 // What comes after its end is for nobody, but it is taken in.
                 _ if self.ended => continue,
@@ -201,7 +203,11 @@ impl Translation {
                     self.finished = true;
                     self.filtered = *stop == Stop::Filtered;
                 }
-                delta => has_content |= delta.is_content(),
+                delta if delta.is_content() => {
+                    has_content = true;
+                    self.note(delta);
+                }
+                _ => {}
             }
             match self.pass(delta) {
                 Ok(Some(delta)) => self.encoder.encode(&delta, &mut out),
@@ -230,6 +236,25 @@ impl Translation {
         Ok(event)
     }
 
+    /// What comes next. `[DONE]` and `message_stop` are the vendor's word that all has been said, as good as a reason: some
+    /// servers that speak these dialects give none.
+    fn next_delta(&mut self) -> Result<Option<Delta>, EventTooLarge> {
+        let delta = self.decoder.next_delta()?;
+        if delta.is_some() || self.finished || !self.decoder.is_done() {
+            return Ok(delta);
+        }
+        Ok(self.unsaid.take().map(Delta::Stop))
+    }
+
+    fn note(&mut self, content: &Delta) {
+        match content {
+            Delta::ToolCall { .. } => self.unsaid = Some(Stop::Tools),
+            Delta::Refusal(_) if self.unsaid != Some(Stop::Tools) => self.unsaid = Some(Stop::Refusal),
+            _ if self.unsaid.is_none() => self.unsaid = Some(Stop::End),
+            _ => {}
+        }
+    }
+
     /// What of a delta is for the client: all of it, unless another vendor has told a part before.
     fn pass(&mut self, delta: Delta) -> Result<Option<Delta>, Diverged> {
         match &mut self.track {
@@ -242,6 +267,100 @@ impl Translation {
         if !self.ended {
             self.ended = true;
             self.encoder.end(self.usage, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chat::Stamp;
+    use super::*;
+    use crate::time::Timestamp;
+
+    const HI: &str = r#"{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;
+    const CALL: &str =
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"1","function":{"name":"f","arguments":"{}"}}]}}]}"#;
+    const STOP: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    const MESSAGE: [&str; 2] = [
+        r#"{"type":"message_start","message":{"id":"1","model":"m","usage":{"input_tokens":1,"output_tokens":1}}}"#,
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#,
+    ];
+    const MESSAGE_STOP: &str = r#"{"type":"message_stop"}"#;
+
+    fn stamp() -> Stamp {
+        Stamp { request_id: "r".to_owned(), at: Timestamp(0), price: None, wants_usage: false }
+    }
+
+    /// What became of a stream of these events: what the client was sent, and whether that is a whole answer.
+    fn told(mut stream: Stream, events: &[&str]) -> (String, bool) {
+        let mut sent = Vec::new();
+        for data in events {
+            stream.push(format!("data: {data}\n\n").into());
+            while let Some(event) = stream.next_event().unwrap() {
+                match event {
+                    Event::Content(raw) | Event::Finish(raw) | Event::Other(raw) => sent.extend(raw),
+                    Event::Error(_) | Event::Diverged => return (String::from_utf8(sent).unwrap(), false),
+                }
+            }
+        }
+        let is_whole = stream.is_finished() || stream.is_done();
+        sent.extend(stream.farewell().filter(|_| is_whole).unwrap_or_default());
+        (String::from_utf8(sent).unwrap(), is_whole)
+    }
+
+    /// The same as a client of `OpenAI`'s dialect gets it as it comes, and translated.
+    fn from_openai(events: &[&str]) -> [(String, bool); 2] {
+        let watched = Stream::OpenAi(openai::Watcher::new(false, true, None));
+        let (decoder, encoder) = (openai::Decoder::new(), openai::Encoder::new(stamp()));
+        let translated = Stream::translated(Box::new(decoder), Box::new(encoder));
+        [told(watched, events), told(translated, events)]
+    }
+
+    #[test]
+    fn whoever_says_that_this_was_all_need_not_say_why() {
+        for (stream, reason) in [([HI, "[DONE]"], "stop"), ([CALL, "[DONE]"], "tool_calls")] {
+            let [as_it_came, translated] = from_openai(&stream);
+            assert!(as_it_came.1 && translated.1, "{stream:?}");
+            assert_eq!(as_it_came.0, stream.map(|data| format!("data: {data}\n\n")).concat(), "the vendor's own bytes");
+            let end = format!("\"finish_reason\":\"{reason}\"");
+            assert!(translated.0.contains(&end) && translated.0.ends_with("data: [DONE]\n\n"), "{}", translated.0);
+        }
+        let events = [MESSAGE[0], MESSAGE[1], MESSAGE_STOP];
+        let (decoder, encoder) = (anthropic::Decoder::default(), openai::Encoder::new(stamp()));
+        for stream in
+            [Stream::Anthropic(anthropic::Watcher::new(None)), Stream::translated(Box::new(decoder), Box::new(encoder))]
+        {
+            assert!(told(stream, &events).1);
+        }
+    }
+
+    #[test]
+    fn whoever_says_neither_has_not_said_all() {
+        let empty = HI.replace("null", "\"\"");
+        let error = HI.replace("null", "\"error\"");
+        for events in [&[HI][..], &[&empty], &[&error, "[DONE]"]] {
+            assert_eq!(from_openai(events).map(|(_, is_whole)| is_whole), [false; 2], "{events:?}");
+        }
+        assert_eq!(from_openai(&[&empty, STOP]).map(|(_, is_whole)| is_whole), [true; 2]);
+    }
+
+    #[test]
+    fn nothing_that_ends_is_no_answer() {
+        let role = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+        let (sent, is_whole) = from_openai(&[role, "[DONE]"])[1].clone();
+        assert!(!is_whole && !sent.contains("finish_reason\":\"stop"), "{sent}");
+    }
+
+    #[test]
+    fn what_is_no_text_is_left_out_and_counted() {
+        let broken = || Bytes::from_static(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\"}}]}\n\n");
+        let (decoder, encoder) = (openai::Decoder::new(), openai::Encoder::new(stamp()));
+        for mut stream in [
+            Stream::OpenAi(openai::Watcher::new(false, false, None)),
+            Stream::translated(Box::new(decoder), Box::new(encoder)),
+        ] {
+            stream.push(broken());
+            assert_eq!((stream.next_event(), stream.malformed()), (Ok(None), 1));
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::read_chat::{Seen, WireCall, answer, call_id, stop};
+use super::read_chat::{Seen, WireCall, answer, broken_off, call_id, stop};
 use super::read_messages::{WireFunction, signature};
 use super::reasoning::{self, Piece};
 use super::{read_error, read_usage};
@@ -133,7 +133,7 @@ impl Decoder {
         self.deltas.extend(choice.logprobs.map(|logprobs| Delta::Logprobs(Json::keep(logprobs))));
         let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) else { return };
         self.stopped = true;
-        self.deltas.push_back(stop(&reason, self.seen).map_or_else(broken_off, Delta::Stop));
+        self.deltas.push_back(stop(&reason, self.seen).map_or_else(|| Delta::Error(broken_off()), Delta::Stop));
     }
 
     fn read_thinking(&mut self, delta: &mut Fields<'_>) {
@@ -198,12 +198,6 @@ impl Decoder {
         self.deltas.push_back(Delta::ToolCall { call, id, name, signature });
         Some(call)
     }
-}
-
-/// `OpenRouter` ends an answer whose vendor failed with a reason, and says no more of it.
-fn broken_off() -> Delta {
-    let message = "The vendor broke its answer off with an error.".into();
-    Delta::Error(VendorError { message, kind: "server_error".into(), ..VendorError::default() })
 }
 
 /// The calls that have begun.

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::read_messages::{WireFunction, parts, signature};
 use super::{read_usage, reasoning};
+use crate::dialect::VendorError;
 use crate::dialect::chat::{Choice, Content, Json, Reply, Stop, ToolCall};
 use crate::dialect::fields::Fields;
 
@@ -108,11 +109,19 @@ impl Seen {
     }
 }
 
+/// The reason with which `OpenRouter` ends an answer whose vendor failed.
+pub(super) const BROKEN_OFF: &str = "error";
+
+/// What is said of that: no more than that it is so.
+pub(super) fn broken_off() -> VendorError {
+    let message = "The vendor broke its answer off with an error.".into();
+    VendorError { message, kind: "server_error".into(), ..VendorError::default() }
+}
+
 /// Why an answer ended; `None` where it broke off in an error.
 pub(super) fn stop(finish_reason: &str, seen: Seen) -> Option<Stop> {
     Some(match finish_reason {
-        // `OpenRouter`'s.
-        "error" => return None,
+        BROKEN_OFF => return None,
         "tool_calls" | "function_call" => Stop::Tools,
         // The second is Mistral's; the third is said by `DeepSeek` when it runs short of machines.
         "length" | "model_length" | "insufficient_system_resource" => Stop::Length,

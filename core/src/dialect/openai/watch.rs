@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::read_chat::{BROKEN_OFF, broken_off};
 use super::usage::{find_usage_in, with_cost_at};
 use super::{DATA, read_error};
 use crate::dialect::Event;
@@ -152,7 +153,11 @@ impl Watcher {
             // `OpenAI` gives at most 128 choices; who gives more has the last ones counted as one.
             let bit = 1 << choice.index.min(u128::BITS - 1);
             self.begun |= bit;
-            if let Some(reason) = choice.finish_reason.as_deref() {
+            // Some say with each chunk that there is no reason yet by an empty one.
+            if let Some(reason) = choice.finish_reason.as_deref().filter(|reason| !reason.is_empty()) {
+                if reason == BROKEN_OFF {
+                    return Some(Event::Error(broken_off()));
+                }
                 finishes = true;
                 self.ended |= bit;
                 self.filtered |= reason == "content_filter";
