@@ -55,6 +55,8 @@ pub enum Failure {
     Total,
     /// The body is not what the dialect promises.
     Malformed,
+    /// It is compressed, which nobody asked for, and so it cannot be read.
+    Compressed,
     /// An error inside a success.
     ErrorInBody,
     /// A success with nothing in it.
@@ -155,6 +157,7 @@ impl Failure {
             Self::FirstToken => "first_token_timeout",
             Self::Total => "total_timeout",
             Self::Malformed => "malformed",
+            Self::Compressed => "compressed",
             Self::ErrorInBody => "error_in_body",
             Self::Empty => "empty",
             Self::TooLarge => "too_large",
@@ -361,6 +364,7 @@ mod tests {
             failed(Failure::FirstToken, true, "first_token_timeout"),
             failed(Failure::Total, true, "total_timeout"),
             failed(Failure::Malformed, false, "malformed"),
+            failed(Failure::Compressed, false, "compressed"),
             failed(Failure::ErrorInBody, false, "error_in_body"),
             failed(Failure::Empty, false, "empty"),
             failed(Failure::TooLarge, false, "too_large"),

@@ -117,7 +117,8 @@ impl Event {
 
 /// The response headers that the core reads: an adapter for which headers are dear hands over these alone.
 pub fn read_headers() -> impl Iterator<Item = &'static str> {
-    ["content-type", "date", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"].into_iter().chain(quota::headers())
+    let ours = ["content-encoding", "content-type", "date", "retry-after", "retry-after-ms", "x-ms-retry-after-ms"];
+    ours.into_iter().chain(quota::headers())
 }
 
 /// What an adapter implements for one client request. A port performs; it never decides.

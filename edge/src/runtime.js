@@ -376,9 +376,14 @@ function pick(headers, names) {
   let picked = "";
   for (const name of names) {
     const value = headers.get(name);
-    if (value !== null) picked += `\n${name}\n${value}`;
+    if (value !== null && !isUndone(name, value)) picked += `\n${name}\n${value}`;
   }
   return picked;
+}
+
+/** Whether a header tells of a compression that the runtime has undone. */
+function isUndone(name, value) {
+  return name === "content-encoding" && (value === "gzip" || value === "br");
 }
 
 function unpack(lines) {

@@ -142,7 +142,7 @@ fn assert_only_ours(seen: &Seen) {
     let headers = seen.headers().as_object().expect("a table");
     for name in headers.keys() {
         // `cf-worker` is the platform's own: a worker cannot leave it out.
-        let ours = ["accept", "cf-worker", "content-length", "content-type", "host", "user-agent"];
+        let ours = ["accept", "accept-encoding", "cf-worker", "content-length", "content-type", "host", "user-agent"];
         let ours = ours.contains(&name.as_str());
         assert!(ours, "{name} reached the vendor: {headers:?}");
     }

@@ -101,6 +101,19 @@ pub(crate) async fn not_json(world: &World) {
     streamed(world.stream("not-json").await, "b/not-json-2", 2);
 }
 
+pub(crate) async fn compressed_unasked(world: &World) {
+    // A kind of compression that no runtime undoes.
+    let packed = json!({"kind": "status", "status": 200, "headers": {"content-encoding": "zstd"}, "body": "(µ/ý"});
+    world.a.fault("packed-1", packed.clone()).await;
+    served(world.ask("packed").await, "b/packed-2", 2);
+    assert_eq!(world.a.only("packed-1").await.headers()["accept-encoding"], "identity");
+    world.b.fault("packed-2", packed).await;
+    let error = refused_for_now(world.ask("packed").await, 502, "upstream_error", true);
+    for attempt in error["metadata"]["attempts"].as_array().unwrap() {
+        assert_eq!(attempt["outcome"], "compressed", "{error}");
+    }
+}
+
 pub(crate) async fn error_in_a_200(world: &World) {
     world.a.fault("in-body-1", json!({"kind": "error_in_200"})).await;
     served(world.ask("in-body").await, "b/in-body-2", 2);

@@ -72,9 +72,9 @@ fn table() -> Vec<Scenario> {
             geminis_retry_info filters_returned filters_rerouted the_gateways_own what_no_vendor_is_asked;
         failures: five_hundred_once five_hundred_for_ever unavailable_for_ever every_status_of_a_broken_vendor
             reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
-            slow_first_token an_attempt_takes_no_longer_than_it_may a_kind_of_failure_leads_where_the_route_says empty_200 not_json error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
+            slow_first_token an_attempt_takes_no_longer_than_it_may a_kind_of_failure_leads_where_the_route_says empty_200 not_json compressed_unasked error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
             attempt_budget deadline everybody_fails;
-        streams: cut_before_the_first_token cut_after_the_first_token stall a_long_wait_is_commented malformed_chunk no_done no_finish
+        streams: cut_before_the_first_token cut_after_the_first_token stall a_long_wait_is_commented malformed_chunk no_done no_reason no_finish
             error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;

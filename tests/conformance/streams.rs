@@ -1,8 +1,9 @@
 //! A vendor that fails while it streams: unseen before the first token, said in the stream after it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate_tests::world::{World, chat, long_streamed, question, streamed as streamed_body};
 
+use crate::apis::Api;
 use crate::check::{interrupted, streamed, text_of};
 
 pub(crate) async fn cut_before_the_first_token(world: &World) {
@@ -54,6 +55,34 @@ pub(crate) async fn no_done(world: &World) {
     world.a.fault("no-done-1", json!({"kind": "no_done"})).await;
     // A finish reason says that it was all: `[DONE]` is supplied, since the SDKs wait for it.
     streamed(world.stream("no-done").await, "a/no-done-1", 1);
+}
+
+pub(crate) async fn no_reason(world: &World) {
+    // That it was all is said by `[DONE]` and by `message_stop`, too, and to each client in its own way.
+    let stream = |events: &str| {
+        let headers = json!({"content-type": "text/event-stream"});
+        json!({"kind": "status", "status": 200, "headers": headers, "body": events})
+    };
+    let openai = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"In.\"}}]}\n\ndata: [DONE]\n\n";
+    let anthropic = [
+        json!({"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 4, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "In."}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_stop"}),
+    ];
+    let event = |data: &Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap());
+    world.a.fault("no-reason", stream(openai)).await;
+    world.b.fault("no-reason", stream(&anthropic.iter().map(event).collect::<String>())).await;
+    for target in ["a/no-reason", "anthropic/no-reason"] {
+        for (api, end) in [(Api::Chat, "[DONE]"), (Api::Messages, "message_stop"), (Api::Responses, "completed")] {
+            let reply = world.send(api.ask(&api.streamed(target))).await.expect(200);
+            assert!(reply.text().contains("In.") && reply.text().contains(end), "{reply}");
+            assert!(!reply.text().contains("error\":{"), "{reply}");
+        }
+        let target = world.target(target).await;
+        assert_eq!(target["attempts"]["successes"], 3, "{target}");
+    }
 }
 
 pub(crate) async fn no_finish(world: &World) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 
 use super::held::{Held, read_until_token};
@@ -39,6 +40,8 @@ pub(super) struct Live {
     pub(super) remaining: Option<Remaining>,
     /// Until when there is nothing left of it.
     pub(super) used_up: Option<Timestamp>,
+    /// Whether the response says that its body is compressed.
+    is_compressed: bool,
     terms: Terms,
     /// When anything came of it last.
     pub(super) last_at: Timestamp,
@@ -130,6 +133,7 @@ impl Live {
             quota,
             remaining: None,
             used_up: None,
+            is_compressed: false,
             terms,
             last_at: now,
             stage,
@@ -198,6 +202,7 @@ impl Live {
         self.head_at = Some((now, status.as_u16()));
         self.quota = quota::select(&headers);
         self.used_up = quota::used_up(&self.quota, now);
+        self.is_compressed = headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity");
         if self.permit.is_limited() {
             self.remaining = Remaining::read(&self.quota, now);
         }
@@ -261,6 +266,7 @@ impl Live {
                 let last = std::mem::take(held).join();
                 Progress::Over(Box::new(Ended { last, ..Ended::of(Outcome::Filtered, stream.usage()) }))
             }
+            Stage::Held { held, .. } if held.is_empty() && self.is_compressed => failed(Failure::Compressed),
             Stage::Held { stream, .. } if stream.is_done() => failed(Failure::Empty),
             Stage::Held { .. } => failed(Failure::Cut),
             Stage::Committed { stream } if stream.is_finished() || stream.is_done() => {
@@ -436,6 +442,7 @@ impl Live {
         let (reading, body) = self.terms.reader.whole(body);
         let (outcome, usage) = match reading {
             Reading::Error(error) => return error_in_body(error, None),
+            Reading::Malformed if self.is_compressed => (Outcome::HardFailure(Failure::Compressed), None),
             // A stream was asked for: a whole answer is not what its reader can read.
             reading if self.terms.stream && reading != Reading::Empty => {
                 (Outcome::HardFailure(Failure::Malformed), None)

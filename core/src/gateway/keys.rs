@@ -1,7 +1,7 @@
 //! Which of a vendor's keys an attempt is sent with, and which are left alone.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 
 use super::{Gateway, Permit, Settlement};
 use crate::classify::Outcome;
@@ -131,6 +131,8 @@ fn request_headers(dialect: Dialect, key: &Key) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    // Where nothing is said of it, any compression would do.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"))));
     if dialect == Dialect::Anthropic {
         headers.insert(ANTHROPIC_VERSION, ANTHROPIC_VERSION_2023);

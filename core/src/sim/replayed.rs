@@ -1,7 +1,7 @@
 //! What a vendor did with a recorded attempt, as a script: the same at the same times, in made-up words.
 
 use bytes::Bytes;
-use http::header::HeaderValue;
+use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::script::Step;
@@ -54,13 +54,16 @@ fn unanswered(outcome: &str, ended: Millis) -> Vec<(Millis, Step)> {
 fn headers(attempt: &Attempt, status: StatusCode, wanted: &Wanted) -> HeaderMap {
     let is_stream = status.is_success() && is_stream(attempt, wanted);
     let mut headers = wire::headers(if is_stream { "text/event-stream" } else { "application/json" });
+    if attempt.outcome == "compressed" {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     headers.extend(attempt.retry_after_ms.map(|wait| (crate::reply::RETRY_AFTER_MS, HeaderValue::from(wait.0))));
     headers
 }
 
 /// Whether events came where they were asked for: what could not be read at all was something else.
 fn is_stream(attempt: &Attempt, wanted: &Wanted) -> bool {
-    wanted.is_stream() && (attempt.first_token_ms.is_some() || attempt.outcome != "malformed")
+    wanted.is_stream() && (attempt.first_token_ms.is_some() || !matches!(&*attempt.outcome, "malformed" | "compressed"))
 }
 
 fn whole(attempt: &Attempt, ended: Millis, wanted: &Wanted, steps: &mut Vec<(Millis, Step)>) {
@@ -69,7 +72,7 @@ fn whole(attempt: &Attempt, ended: Millis, wanted: &Wanted, steps: &mut Vec<(Mil
     let body = match attempt.outcome.as_str() {
         "success" => good("stop"),
         "content_filter" => good("content_filter"),
-        "malformed" => middle(),
+        "malformed" | "compressed" => middle(),
         "empty" => Bytes::new(),
         "cut" => {
             steps.push((ended, Step::Piece(middle())));

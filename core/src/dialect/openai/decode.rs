@@ -10,7 +10,6 @@ use super::read_chat::{Seen, WireCall, answer, broken_off, call_id, stop};
 use super::read_messages::{WireFunction, signature};
 use super::reasoning::{self, Piece};
 use super::{read_error, read_usage};
-use crate::dialect::VendorError;
 use crate::dialect::chat::{Content, Decode, Delta, Json};
 use crate::dialect::fields::{Fields, Text};
 use crate::dialect::sse::{Block, EventTooLarge, Splitter};
@@ -239,6 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dialect::VendorError;
     use crate::dialect::chat::Stop;
     use crate::price::Usage;
 

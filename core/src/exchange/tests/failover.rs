@@ -110,6 +110,7 @@ fn what_is_no_accident_fails_over_at_once() {
         Script::status(529),
         Script::body(200, ""),
         Script::body(200, "<html>"),
+        Script::body(200, &b"(\xb5/\xfd"[..]).with_header("content-encoding", "zstd"),
         Script::body(200, &b"{\"choices\":[{\"message\":{\"content\":\"\xff\"},\"finish_reason\":\"stop\"}]}"[..]),
         Script::answer(10).cut_after(1),
         Script::answer(10).error_after(0, "server_error", "server_error"),
@@ -122,6 +123,29 @@ fn what_is_no_accident_fails_over_at_once() {
         assert_eq!(story.last().unwrap(), "60 reply 200 b/m attempts=2", "{script:?}: {story:?}");
         assert_eq!(total(&world, 0, |tally| tally.failures), 1, "{script:?}");
     }
+}
+
+#[test]
+fn what_is_compressed_unasked_is_told_as_that() {
+    let packed = Script::body(200, &b"\x1f\x8b\x08"[..]).with_header("content-encoding", "gzip");
+    let events = packed.clone().with_header("content-type", "text/event-stream");
+    for (is_stream, script) in [(false, &packed), (true, &packed), (true, &events)] {
+        let mut world = world();
+        world.usually("a/m", script.clone());
+        world.usually("b/m", script.clone());
+        let id = if is_stream { stream(&mut world) } else { plain(&mut world) };
+        let body = String::from_utf8(world.answer(id).body).unwrap();
+        assert_eq!(body.matches(r#""outcome":"compressed""#).count(), 4, "{script:?}: {body}");
+    }
+    let mut world = world();
+    world.script("a/m", [Script::answer(10).with_header("content-encoding", "identity")]);
+    plain(&mut world);
+    assert_eq!(total(&world, 0, |tally| tally.successes), 1);
+    // What an adapter has undone is an answer, whatever it still says.
+    let answer = Script::body(200, r#"{"choices":[{"message":{"content":"yes"},"finish_reason":"stop"}]}"#);
+    world.script("a/m", [answer.with_header("content-encoding", "gzip")]);
+    plain(&mut world);
+    assert_eq!(total(&world, 0, |tally| tally.successes), 2);
 }
 
 #[test]

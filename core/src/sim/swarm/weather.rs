@@ -94,10 +94,11 @@ fn callers(rng: &mut Rng) -> Script {
 }
 
 fn odd(rng: &mut Rng) -> Script {
-    match rng.below(4) {
+    match rng.below(5) {
         0 => good(rng).without_done(),
         1 => good(rng).without_finish(),
         2 => good(rng).left_open(),
+        3 => Script::body(200, "\u{1f}").with_header("content-encoding", "gzip"),
         _ => good(rng).first_token_after(500 + rng.below(2500)),
     }
 }
