@@ -436,7 +436,7 @@ pub fn toml_to_json_alone(text: &str, file: &str, prices: Option<(&str, &str)>) 
     Ok(serde_json::to_string(&document).expect("its keys are strings, and it writes to memory"))
 }
 
-/// The same as [`toml_to_json`] for a worker, which embeds the JSON so that it need not carry a TOML parser. There are rules
+/// The same as [`toml_to_json`] for a worker, which reads JSON so that it need not carry a TOML parser. There are rules
 /// for what isolates share with each other, as servers do not.
 ///
 /// # Errors

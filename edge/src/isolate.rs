@@ -27,12 +27,6 @@ use worker::{Context, Delay, Env, State, console_error, console_log, console_war
 
 use crate::{clock, js};
 
-/// The config, checked by the build script.
-const CONFIG: &str = include_str!(concat!(env!("OUT_DIR"), "/config.json"));
-
-/// The file of prices that the configuration names, likewise.
-const PRICES: &str = include_str!(concat!(env!("OUT_DIR"), "/prices.json"));
-
 /// What the Durable Object binding is called in wrangler.toml.
 const KEEPER: &str = "KEEPER";
 
@@ -94,8 +88,8 @@ impl Isolate {
     fn new(region: impl FnOnce() -> String, env: &Env) -> Option<Self> {
         // Variables and secrets are both plain strings there.
         let variable = |name: &str| Reflect::get(env, &name.into()).ok().and_then(|value| value.as_string());
-        let config = match Config::from_json(CONFIG, "tidegate.toml", &variable)
-            .and_then(|config| config.with_prices_json(PRICES, "the prices"))
+        let config = match Config::from_json(&js::config(), "tidegate.toml", &variable)
+            .and_then(|config| config.with_prices_json(&js::prices(), "the prices"))
         {
             Ok(config) => Arc::new(config),
             Err(errors) => {

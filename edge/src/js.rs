@@ -30,6 +30,12 @@ pub(crate) const TIMED_OUT: f64 = 0.0;
 
 #[wasm_bindgen(module = "/src/runtime.js")]
 extern "C" {
+    #[wasm_bindgen]
+    pub(crate) fn config() -> String;
+
+    #[wasm_bindgen]
+    pub(crate) fn prices() -> String;
+
     #[wasm_bindgen(js_name = readHeaders)]
     pub(crate) fn read_headers(of_requests: &str, of_responses: &str);
 

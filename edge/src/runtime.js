@@ -15,6 +15,16 @@ const AT_ONE_GO_BYTES = 64 * 1024;
 
 let requestHeaders = [], responseHeaders = [];
 
+/** The configuration, as JSON; `entry.js` has it from the build. */
+export function config() {
+  return globalThis.tidegate.config;
+}
+
+/** The file of prices that it names, likewise. */
+export function prices() {
+  return globalThis.tidegate.prices;
+}
+
 /** Sets which headers of requests and of vendors' responses the core reads. */
 export function readHeaders(ofRequests, ofResponses) {
   requestHeaders = ofRequests.split("\n");

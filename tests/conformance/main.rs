@@ -153,7 +153,6 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(SCENARIOS_AT_ONCE);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let mut trials = Vec::new();
-    // The worker with the brief config is built first and started once: those with the usual one may be started again.
     for (brief, usual) in Stage::with(&tokio, BRIEF).into_iter().zip(Stage::with(&tokio, CONFORMANCE)) {
         let rows = table().into_iter().chain(table_of(usual.runtime));
         for (stage, Scenario { name, tell }) in with(&brief, brief_table()).chain(with(&usual, rows)) {

@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use tidegate_tests::gateway::Runtime;
 use tidegate_tests::preset::Preset;
 use tidegate_tests::stage::{Stage, Told};
 
@@ -58,25 +57,14 @@ fn main() -> ExitCode {
     // One after the other: the stories of a system share its targets.
     arguments.test_threads.get_or_insert(1);
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let (mut trials, mut workers) = ([Vec::new(), Vec::new()], Vec::new());
+    let mut trials = Vec::new();
     for (file, stories) in systems() {
-        let stages = Stage::<Preset>::with(&tokio, file);
-        for (trials, stage) in trials.iter_mut().zip(&stages) {
+        for stage in Stage::<Preset>::with(&tokio, file) {
             for (name, story) in &stories {
-                let (stage, story) = (Arc::clone(stage), *story);
+                let (stage, story) = (Arc::clone(&stage), *story);
                 trials.push(Trial::test(format!("{}::{name}", stage.runtime.name()), move || stage.tell(story)));
             }
         }
-        workers.extend(stages.into_iter().filter(|stage| stage.runtime == Runtime::Edge));
     }
-    if arguments.filter.is_none() && !arguments.list {
-        // Each system's worker is built for half a minute, on one core: the other tells what the servers do meanwhile. Why
-        // one has not started its stories say.
-        std::thread::spawn(move || {
-            for worker in workers {
-                let _ = worker.start();
-            }
-        });
-    }
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit_code()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::process::{Process, built};
 
-/// The worker is compiled first, on a machine that may be busy, and perhaps after another one with another config.
+/// The first worker is compiled, on a machine that may be busy; others wait for it.
 const START_MAX: Duration = Duration::from_mins(10);
 
 /// Where the gateway runs.

@@ -84,8 +84,8 @@ fn address_of(vendor: &str) -> String {
     format!("ADDRESS_OF_{}", vendor.to_uppercase().replace('-', "_"))
 }
 
-/// Writes a preset with its vendors' addresses taken from the environment. Its path is always the same, so that the worker
-/// that has it compiled in is built once.
+/// Writes a preset with its vendors' addresses taken from the environment. Its path is always the same, as is that of the
+/// worker which is made of it.
 fn elsewhere(file: &str, text: &str) -> PathBuf {
     let mut vendor = "";
     let lines = text.lines().map(|line| {

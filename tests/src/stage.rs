@@ -50,23 +50,14 @@ impl<W: Setting> Stage<W> {
         Runtime::ALL.map(|runtime| Arc::new(Self { runtime, config, tokio: tokio.clone(), world: OnceLock::new() }))
     }
 
-    /// Makes its world, if nobody has yet.
-    ///
-    /// # Errors
-    ///
-    /// Why it could not be started.
-    pub fn start(&self) -> Result<&W, &str> {
+    /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
+    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w W) -> Told<'w>) -> Result<(), Failed> {
         let start = || {
             let world = W::start(self.runtime, self.config);
             catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(world))).map_err(|_| LAST_PANIC.take())
         };
-        self.world.get_or_init(start).as_ref().map_err(String::as_str)
-    }
-
-    /// Tells a scenario to its end. An error says what did not hold, and what the gateway logged.
-    pub fn tell<'w>(&'w self, scenario: impl FnOnce(&'w W) -> Told<'w>) -> Result<(), Failed> {
-        let world =
-            self.start().map_err(|why| format!("the {} gateway has not started. {why}", self.runtime.name()))?;
+        let world = self.world.get_or_init(start).as_ref();
+        let world = world.map_err(|why| format!("the {} gateway has not started. {why}", self.runtime.name()))?;
         let told = catch_unwind(AssertUnwindSafe(|| self.tokio.block_on(scenario(world))));
         told.map_err(|_| format!("{}\n--- the gateway's log\n{}", LAST_PANIC.take(), log_tail(world.gateway())).into())
     }

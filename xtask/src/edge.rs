@@ -1,14 +1,13 @@
-//! The worker: build it, and run it locally in the real runtime.
+//! The worker, run locally in the real runtime.
 
 use crate::group::Group;
-use crate::place::{self, Fnv};
-use crate::run::{cargo, run, scrub};
+use crate::place;
+use crate::run::{path_with, scrub};
 use crate::setup::{self, Tools};
+use crate::worker;
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
-use std::fs::{self, File};
-use std::hash::Hasher as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -40,7 +39,7 @@ pub(crate) fn main(args: lexopt::Parser) -> Result<()> {
     }
     let tools = setup::edge()?;
     let shrink = options.build_only || options.config.is_none();
-    let worker = build(&tools, options.config.as_deref(), shrink)?;
+    let worker = worker::build(&tools, options.config.as_deref(), shrink)?;
     if options.build_only { Ok(()) } else { serve(&tools, &worker, &options) }
 }
 
@@ -72,77 +71,6 @@ fn parse(mut args: lexopt::Parser) -> Result<Options> {
 fn var(text: &str) -> Result<String> {
     let (name, value) = text.split_once('=').with_context(|| format!("--var takes NAME=VALUE, not {text:?}"))?;
     Ok(format!("{name}:{value}"))
-}
-
-/// Builds the worker with a config compiled in, and returns its entry point.
-///
-/// The default config goes where wrangler.toml looks for it, each other one into a directory of its own, so that tests
-/// with their configs do not disturb a deployment. What is there already for the same wasm and tools is left as it is.
-///
-/// To `shrink` it takes as long as to link it, and is of no use where it is only run here.
-pub(crate) fn build(tools: &Tools, config: Option<&Path>, shrink: bool) -> Result<PathBuf> {
-    let root = place::root()?;
-    let (config, out) = match config {
-        None => (root.join("tidegate.toml"), root.join("edge/build")),
-        Some(config) => {
-            let config = std::path::absolute(config).context("--config")?;
-            let mut hash = Fnv::default();
-            hash.write(config.as_os_str().as_encoded_bytes());
-            (config, place::target()?.join(format!("edge/{:016x}", hash.finish())))
-        }
-    };
-    if !config.is_file() {
-        bail!("there is no config at {}", config.display());
-    }
-    // Two builds with different configs write the same wasm file: the lock keeps one from bundling the other's.
-    let locks = place::target()?.join("edge");
-    fs::create_dir_all(&locks).with_context(|| format!("cannot create {}", locks.display()))?;
-    let lock = File::create(locks.join(".lock")).context("cannot create the worker's lock file")?;
-    lock.lock().context("cannot lock the worker's build")?;
-
-    let mut compile = cargo();
-    compile.args(["build", "--lib", "--release", "--target", "wasm32-unknown-unknown"]);
-    run(prepare(&mut compile, tools, &config)?.current_dir(root.join("edge")))?;
-    let stamp = format!("{}{}", stamp()?, if shrink { "" } else { " as linked" });
-    if fs::read_to_string(out.join(".stamp")).is_ok_and(|old| old == stamp) {
-        return Ok(out.join("index.js"));
-    }
-    let mut bundle = Command::new(&tools.worker_build);
-    scrub(&mut bundle);
-    bundle.args(["--release"].into_iter().chain((!shrink).then_some("--no-opt")));
-    bundle.arg("--out-dir").arg(&out).arg(root.join("edge"));
-    run(prepare(&mut bundle, tools, &config)?)?;
-    fs::write(out.join(".stamp"), stamp).context("cannot write the worker's stamp")?;
-    Ok(out.join("index.js"))
-}
-
-/// The environment of both steps. It must be equal in both: the second repeats the first's compilation, and finds
-/// nothing to do only if nothing that cargo or wasm-bindgen look at has changed.
-fn prepare<'a>(command: &'a mut Command, tools: &Tools, config: &Path) -> Result<&'a mut Command> {
-    Ok(command
-        .env("PATH", path_with(&tools.node_bin)?)
-        .env("TIDEGATE_CONFIG", config)
-        .env("CARGO_TARGET_DIR", place::target()?)
-        // A fifth less to upload and to start up with: what a worker does for a request is mostly waiting.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "s")
-        // worker-build sets it too; wasm-bindgen's macro reads it where cargo cannot see that.
-        .env("WASM_BINDGEN_USE_JS_SYS", "1")
-        .env("WASM_BINDGEN_BIN", &tools.wasm_bindgen)
-        .env("WASM_OPT_BIN", tools.node_bin.join("wasm-opt"))
-        .env("ESBUILD_BIN", tools.node_bin.join("esbuild")))
-}
-
-/// Names what the bundle is made from: the wasm, and the tools by the directories they were installed to.
-fn stamp() -> Result<String> {
-    let root = place::root()?;
-    let wasm = place::target()?.join("wasm32-unknown-unknown/release/tidegate_edge.wasm");
-    place::hash_of(&[wasm, root.join("Cargo.lock"), root.join("tests/node/package-lock.json")])
-}
-
-fn path_with(first: &Path) -> Result<std::ffi::OsString> {
-    let rest = env::var_os("PATH").unwrap_or_default();
-    let all = std::iter::once(first.to_path_buf()).chain(env::split_paths(&rest));
-    env::join_paths(all).context("PATH")
 }
 
 enum Event {

@@ -12,6 +12,7 @@ mod prices;
 mod run;
 mod setup;
 mod test;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ usage: cargo xtask <command>
   fuzz [options] [NAME] throw what clients and vendors might send at all that reads it; with NAME, only at targets so named
       --seconds N         how long for each target (default: 60)
   edge [options]        build the worker and run it locally
-      --config FILE       the config to compile in (default: tidegate.toml at the root)
+      --config FILE       the worker's config (default: tidegate.toml at the root)
       --port P            where to listen (default: 8787; 0: any free port)
       --persist DIR       where Durable Objects keep their storage (default: .wrangler/state)
       --var NAME=VALUE    a variable or secret for the worker; may be repeated

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -23,6 +24,13 @@ pub(crate) fn scrub(command: &mut Command) {
             command.env_remove(&name);
         }
     }
+}
+
+/// The `PATH` of a command that finds programs in `first` before all others.
+pub(crate) fn path_with(first: &Path) -> Result<OsString> {
+    let rest = env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(first.to_path_buf()).chain(env::split_paths(&rest));
+    env::join_paths(all).context("PATH")
 }
 
 /// Runs a command to its end with our own input and output, and says which one it was if it fails.

@@ -8,6 +8,7 @@ use crate::fuzz;
 use crate::place;
 use crate::run::{cargo, run, stage};
 use crate::setup;
+use crate::worker;
 use anyhow::{Context as _, Result};
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -50,7 +51,7 @@ pub(crate) fn main(mut args: lexopt::Parser) -> Result<ExitCode> {
         tally.stage("format", || run(cargo().args(["fmt", "--all", "--check"])));
         tally.stage("lints", || run(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])));
         tally.stage("lints for wasm", || run(cargo().args(WASM_CLIPPY)));
-        tally.stage("worker", worker);
+        tally.stage("worker", upload);
     }
     // All targets in one go, so that the tests run against the very binaries built with them.
     tally.stage("build", || run(cargo().args(["build", "--workspace", "--all-targets"])));
@@ -90,9 +91,9 @@ impl Tally {
 }
 
 /// The worker with the default config builds, and its upload bundles.
-fn worker() -> Result<()> {
+fn upload() -> Result<()> {
     let tools = setup::edge()?;
-    let worker = edge::build(&tools, None, true)?;
+    let worker = worker::build(&tools, None, true)?;
     run(edge::wrangler(&tools)?
         .args(["deploy", "--dry-run", "--outdir"])
         .arg(place::target()?.join("edge/upload"))
