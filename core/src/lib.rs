@@ -54,3 +54,4 @@ pub mod status;
 pub mod time;
 pub mod tokens;
 pub mod waits;
+mod webhook;

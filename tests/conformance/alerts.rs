@@ -48,6 +48,10 @@ pub(crate) async fn an_alert_is_raised_told_once_and_cleared(world: &World) {
         (told(world).await == ["raised", "cleared"]).then_some(())
     })
     .await;
+    for message in world.slow.path_requests(ALERTS).await {
+        let signature = message.headers()["x-tidegate-signature"].as_str().expect("a signature");
+        assert!(signature.starts_with("sha256=") && signature.len() == 7 + 64, "{signature}");
+    }
     let status = world.admin(Request::get("/admin/status")).await.expect(200).json();
     assert!(status["alerts_open"].is_u64(), "{status}");
 }

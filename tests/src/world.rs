@@ -146,6 +146,7 @@ pub fn setup(runtime: Runtime, vendors: &Vendors, storage: Scratch) -> Setup {
         ("ADMIN_KEY", ADMIN_KEY),
         ("QUEUE_KEY", "a-key-of-the-queue-that-is-long-enough"),
         ("QUEUE_WEBHOOK_KEY", "a-key-of-the-webhook-that-is-long-enough"),
+        ("ALERTS_WEBHOOK_KEY", "a-key-for-alerts-that-is-long-enough-too"),
     ];
     let own = clients.iter().chain(&others);
     let fixed = own.chain(&VENDOR_KEYS).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -6,15 +6,16 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::Entry;
 use crate::backoff::doubled;
+use crate::config::Webhook;
 use crate::notice::Notice;
 use crate::secret::Secret;
 use crate::time::{Millis, Timestamp};
+use crate::webhook;
 
 /// What one message tells of: as much as somebody reads.
 const TOLD_MAX: usize = 20;
@@ -59,7 +60,7 @@ pub struct Message {
 /// What waits to be told, and the message that tells it.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    url: Secret,
+    webhook: Webhook,
     waiting: VecDeque<Entry>,
     /// What the present message tells of; none: there is none.
     told: Vec<Entry>,
@@ -73,9 +74,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(url: Secret) -> Self {
+    pub(crate) fn new(webhook: Webhook) -> Self {
         Self {
-            url,
+            webhook,
             waiting: VecDeque::new(),
             told: Vec::new(),
             tries: 0,
@@ -129,13 +130,9 @@ impl Outbox {
         self.tries += 1;
         self.sent += 1;
         self.under_way = Some(now + LIMIT + FORGOTTEN_AFTER);
-        Some(Message {
-            id: MessageId(self.sent),
-            url: self.url.clone(),
-            headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-            body: self.body(),
-            limit: LIMIT,
-        })
+        let body = self.body();
+        let headers = webhook::headers(self.webhook.key.as_ref(), &body);
+        Some(Message { id: MessageId(self.sent), url: self.webhook.url.clone(), headers, body, limit: LIMIT })
     }
 
     /// Takes in with which status the message was answered, if it was. What is said of any other message changes nothing.
@@ -192,7 +189,8 @@ mod tests {
     }
 
     fn outbox(entries: u32) -> Outbox {
-        let mut outbox = Outbox::new(Secret::new("https://hooks.test/secret"));
+        let webhook = Webhook { url: Secret::new("https://hooks.test/secret"), key: Some(Secret::new("a key")) };
+        let mut outbox = Outbox::new(webhook);
         (0..entries).for_each(|nth| outbox.push(entry(&format!("v/{nth}"))));
         outbox
     }
@@ -263,9 +261,11 @@ mod tests {
     }
 
     #[test]
-    fn its_url_is_never_shown() {
+    fn it_is_signed_and_neither_url_nor_key_is_ever_shown() {
         let mut outbox = outbox(1);
         let message = outbox.poll(Timestamp(0)).unwrap();
-        assert!(!format!("{outbox:?} {message:?}").contains("hooks.test"));
+        assert_eq!(message.headers, webhook::headers(Some(&Secret::new("a key")), &message.body));
+        let shown = format!("{outbox:?} {message:?}");
+        assert!(!shown.contains("hooks.test") && !shown.contains("a key"), "{shown}");
     }
 }

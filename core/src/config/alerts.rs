@@ -1,6 +1,6 @@
 //! `[alerts]`: what operators are called for, and how they hear of it.
 
-use crate::secret::Secret;
+use super::Webhook;
 use crate::time::Millis;
 
 /// `[alerts]`. A threshold that is absent is not watched.
@@ -21,7 +21,7 @@ pub struct AlertPolicy {
     /// How long all has to be well, or quiet, before an alert is cleared. Default 5 min.
     pub clear_after: Millis,
     /// Where alerts are posted; `None`: nowhere. Its URL is most often a password as well.
-    pub webhook: Option<Secret>,
+    pub webhook: Option<Webhook>,
 }
 
 impl AlertPolicy {

@@ -32,7 +32,7 @@ pub struct QueuePolicy {
     pub key: Option<Secret>,
 }
 
-/// Where the end of a job is told. Only the operator can name it: an address that clients could choose would have the
+/// Where jobs that are over, and alerts, are told. Only the operator can name it: an address that clients could choose would have the
 /// gateway call whatever its network lets it reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {

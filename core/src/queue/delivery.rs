@@ -2,22 +2,17 @@
 //! Whoever is told asks for the rest as the client would.
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
-use sha2::Sha256;
 
 use super::answer::{OBJECT, secs};
 use super::job::{Hook, Job};
-use super::{Queue, Store, hex};
+use super::{Queue, Store};
 use crate::backoff::doubled;
 use crate::notice::Notice;
 use crate::secret::Secret;
 use crate::time::{Millis, Timestamp};
-
-/// `sha256=` and the HMAC of the body in hexadecimal, as GitHub signs its webhooks.
-const SIGNATURE: HeaderName = HeaderName::from_static("x-tidegate-signature");
+use crate::webhook;
 
 /// Times that an end is told before it is left untold.
 const TRIES_MAX: u32 = 6;
@@ -62,8 +57,7 @@ impl<S: Store> Queue<S> {
             "created_at": secs(job.created_at), "finished_at": secs(job.over_at().unwrap_or(now)),
         });
         let body = Bytes::from(body.to_string());
-        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        headers.extend(webhook.key.as_ref().map(|key| (SIGNATURE, signature(key, &body))));
+        let headers = webhook::headers(webhook.key.as_ref(), &body);
         let delivery = Delivery { id: job.id.clone(), url: webhook.url.clone(), headers, body, limit: LIMIT };
         let due_at = now + LIMIT + doubled(PAUSE, hook.tries, Millis(u64::MAX));
         let next = Hook { tries: hook.tries + 1, due_at };
@@ -87,23 +81,5 @@ impl<S: Store> Queue<S> {
     /// Nothing is to be told of a job any more. `false`: that could not be noted.
     fn settle_hook(&mut self, job: &Job) -> bool {
         self.write(job, Job { hook: None, ..job.becomes(job.state.clone()) }, None)
-    }
-}
-
-fn signature(key: &Secret, body: &[u8]) -> HeaderValue {
-    let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("HMAC takes keys of any length");
-    let digest = mac.chain_update(body).finalize().into_bytes();
-    HeaderValue::from_str(&format!("sha256={}", hex(&digest))).expect("digits can stand in a header")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn signs_as_the_standard_has_it() {
-        // RFC 4231, test case 2.
-        let signed = signature(&Secret::new("Jefe"), b"what do ya want for nothing?");
-        assert_eq!(signed, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 }

@@ -1,7 +1,7 @@
 //! `[alerts]`: that the table is there switches alerts on.
 
 use super::policies::{DAY, SPAN, remainder};
-use super::queue::url;
+use super::queue::webhook;
 use crate::config::AlertPolicy;
 use crate::config::reader::Table;
 use crate::config::values::{duration, integer};
@@ -21,7 +21,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Option<AlertPolicy> {
         window: alerts.read("window", lasts()).unwrap_or(FIVE_MINUTES),
         min_requests: alerts.read("min_requests", integer(1..=COUNT_MAX)).unwrap_or(20),
         clear_after: alerts.read("clear_after", lasts()).unwrap_or(FIVE_MINUTES),
-        webhook: url(alerts, "webhook"),
+        webhook: webhook(alerts),
     })
 }
 
@@ -31,7 +31,11 @@ mod tests {
 
     fn load(alerts: &str) -> Result<Config, String> {
         let vendor = "vendors.v = { dialect = \"openai\", base_url = \"https://v.test\" }\nmodels.\"v/m\" = {}\n";
-        let secrets = |name: &str| (name == "HOOK").then(|| "https://hooks.test/token".to_owned());
+        let secrets = |name: &str| match name {
+            "HOOK" => Some("https://hooks.test/token".to_owned()),
+            "KEY" => Some("a token that is as long as a key has to be".to_owned()),
+            _ => None,
+        };
         let text = format!("{vendor}{alerts}");
         Config::from_toml(&text, "t", &secrets).map_err(|errors| errors.to_string())
     }
@@ -57,6 +61,7 @@ mod tests {
             ("clear_after = \"0s\"", "alerts.clear_after: out of range"),
             ("window = \"2d\"", "alerts.window: out of range"),
             ("webhook = { env = \"NONE\" }", "the environment variable NONE is not set"),
+            ("webhook_key = { env = \"KEY\" }", "alerts.webhook_key: there is no `webhook`"),
             ("webhook = \"https://hooks.test/token\"", "alerts.webhook: must be a table"),
         ] {
             let errors = load(&format!("alerts.{wrong}")).unwrap_err();

@@ -39,7 +39,7 @@ fn table(queue: &mut Table<'_>) -> QueuePolicy {
 }
 
 /// A URL that may hold a token of its own, from the environment.
-pub(super) fn url(table: &mut Table<'_>, key: &'static str) -> Option<Secret> {
+fn url(table: &mut Table<'_>, key: &'static str) -> Option<Secret> {
     table.field(key).and_then(|field| {
         let (_, url) = variable(&field)?;
         field.read(|_| check_url(&url))?;
@@ -47,9 +47,10 @@ pub(super) fn url(table: &mut Table<'_>, key: &'static str) -> Option<Secret> {
     })
 }
 
-fn webhook(queue: &mut Table<'_>) -> Option<Webhook> {
-    let url = url(queue, "webhook");
-    let field = queue.field("webhook_key");
+/// `webhook`, and `webhook_key` beside it.
+pub(super) fn webhook(table: &mut Table<'_>) -> Option<Webhook> {
+    let url = url(table, "webhook");
+    let field = table.field("webhook_key");
     let key = field.as_ref().and_then(|key| secret(key, KEY_LENGTH_MIN)).map(|(_, key)| key);
     if let (None, Some(field)) = (&url, &field) {
         field.refuse_key("there is no `webhook` whose messages it could sign", "Add one, or remove this key.");

@@ -156,9 +156,11 @@ fn of_routes_and_the_rest() -> Vec<Case> {
             json!({
                 "first_token": "7s", "answer": "7s", "error_rate": 0.007, "failures": 7, "window": "7s", "min_requests": 7,
                 "clear_after": "7s", "webhook": { "env": "OTHER_WEBHOOK" },
+                "webhook_key": { "env": "OTHER_KEY_OF_A_QUEUE" },
             }),
         ),
         ("alerts/webhook", json!({ "env": "OTHER_WEBHOOK" })),
+        ("alerts/webhook_key", json!({ "env": "OTHER_KEY_OF_A_QUEUE" })),
     ]
 }
 
