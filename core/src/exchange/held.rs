@@ -1,5 +1,7 @@
 //! A stream before its first token, of which nothing has gone to the client yet.
 
+use http::HeaderMap;
+
 use super::live::{Progress, error_in_body, failed, over};
 use crate::classify::{Failure, Outcome};
 use crate::dialect::sse::EventTooLarge;
@@ -14,6 +16,12 @@ pub(super) enum Held {
     Nothing,
     Token,
     Filtered,
+}
+
+/// Whether a response is events, by what it says of itself.
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    content_type.len() >= 17 && content_type[..17].eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Reads on until there is something that cannot be taken back: a token, or the answer's end.

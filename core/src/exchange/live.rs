@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 
-use super::held::{Held, read_until_token};
+use super::held::{Held, is_event_stream, read_until_token};
 use crate::backoff::retry_after;
 use crate::classify::{Failure, Fault, Outcome, classify_answer, classify_in_body, classify_status};
 use crate::config::Timeouts;
@@ -492,9 +492,4 @@ pub(super) fn over(outcome: Outcome, usage: Option<Usage>) -> Progress {
 
 pub(super) fn failed(failure: Failure) -> Progress {
     over(Outcome::HardFailure(failure), None)
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(http::header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    content_type.len() >= 17 && content_type[..17].eq_ignore_ascii_case(b"text/event-stream")
 }
