@@ -26,7 +26,7 @@ pub(crate) const RECENT: u32 = 20;
 /// Results that it takes before a share of them says something.
 const RECENT_MIN: u32 = 10;
 
-/// An opinion that nothing has been heard of for so many times `every` is none any more.
+/// An opinion is none any more if nothing has been heard for as long as so many probes take that nobody answers.
 const STALE_AFTER: u64 = 3;
 
 /// How long a gateway without a background goes on for the sake of a request that is over. Workers may for 30 s.
@@ -150,7 +150,8 @@ impl Health {
 
     /// How it is. An opinion that is too old is none.
     pub(crate) fn status(&self, now: Timestamp, policy: &HealthPolicy) -> Status {
-        let is_stale = now.since(self.heard_at).0 > policy.every.0.saturating_mul(STALE_AFTER);
+        let turn = policy.every.0.saturating_add(policy.timeout.0);
+        let is_stale = now.since(self.heard_at).0 > turn.saturating_mul(STALE_AFTER);
         if is_stale { Status::Unknown } else { self.status }
     }
 

@@ -74,7 +74,7 @@ fn table() -> Vec<Scenario> {
             reset_once reset_for_ever nobody_listens hang hang_before_a_stream silent_alone_is_asked_once late_answer
             slow_first_token an_attempt_takes_no_longer_than_it_may a_kind_of_failure_leads_where_the_route_says empty_200 not_json compressed_unasked error_in_a_200 cut_plain stall_plain malformed_plain huge_reply
             attempt_budget deadline everybody_fails;
-        streams: cut_before_the_first_token cut_after_the_first_token stall a_long_wait_is_commented malformed_chunk no_done no_reason no_finish
+        streams: cut_before_the_first_token cut_after_the_first_token stall malformed_chunk no_done no_reason no_finish
             error_before_the_first_token error_after_the_first_token empty_stream whole_answer_to_a_stream huge_event
             client_leaves_a_stream;
         rescues: continued_across_dialects restarted restart_tells_another_answer rescue_fails_too;
@@ -122,6 +122,7 @@ fn brief_table() -> Vec<Scenario> {
     scenarios! {
         limits: who_has_no_limits_has_the_defaults;
         failures: retries_have_a_budget;
+        streams: a_long_wait_is_commented;
         caching: prices_are_read_from_a_file;
         alerts: each_threshold_has_an_alert_of_its_own;
         jobs: a_job_waits_no_longer_than_it_may an_answer_is_kept_no_longer_than_it_may;

@@ -34,12 +34,12 @@ pub(crate) async fn stall(world: &World) {
 }
 
 pub(crate) async fn a_long_wait_is_commented(world: &World) {
-    world.a.fault_times("slept-1", 1, json!({"kind": "slow_first_token", "ms": 6000})).await;
-    let reply = world.stream("slept").await.expect(200);
+    world.a.fault_times("slept-1", 1, json!({"kind": "slow_first_token", "ms": 4000})).await;
+    let reply = world.stream("a/slept-1").await.expect(200);
     assert!(reply.text().starts_with(": tidegate\n\n"), "before anybody has said anything: {reply}");
     assert_eq!(reply.header("content-type"), "text/event-stream; charset=utf-8", "{reply}");
     assert_eq!(reply.events().last().map(String::as_str), Some("[DONE]"), "{reply}");
-    assert!(!world.stream("slept").await.text().contains(": tidegate"), "who is not kept waiting needs none");
+    assert!(!world.stream("a/slept-1").await.text().contains(": tidegate"), "who is not kept waiting needs none");
 }
 
 pub(crate) async fn malformed_chunk(world: &World) {

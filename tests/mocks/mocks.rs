@@ -11,7 +11,7 @@ use tidegate_tests::process::Process;
 use tidegate_tests::world::{data, root};
 
 /// Python and node take their time on a machine under load.
-const START_MAX: Duration = Duration::from_mins(1);
+const START_MAX: Duration = Duration::from_mins(5);
 const ADMIN_KEY: &str = "admin-key-for-this-test";
 
 /// A gateway, and the mocks behind it.

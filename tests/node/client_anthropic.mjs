@@ -310,5 +310,5 @@ const cases = {
 };
 
 // The client's own retries would hide what the gateway did.
-const clientOf = (baseURL, apiKey) => new Anthropic({ baseURL, apiKey, maxRetries: 0, timeout: 30_000 });
+const clientOf = (baseURL, apiKey) => new Anthropic({ baseURL, apiKey, maxRetries: 0, timeout: 120_000 });
 await main(clientOf, cases, vendorCases);

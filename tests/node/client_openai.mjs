@@ -388,5 +388,5 @@ const cases = {
 };
 
 // The client's own retries would hide what the gateway did.
-const clientOf = (url, apiKey) => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 30_000 });
+const clientOf = (url, apiKey) => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0, timeout: 120_000 });
 await main(clientOf, cases, vendorCases);

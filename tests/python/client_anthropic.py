@@ -361,4 +361,4 @@ def many_at_once(client, models):
 
 if __name__ == "__main__":
     # The client's own retries would hide what the gateway did.
-    main(lambda url, key: anthropic.Anthropic(base_url=url, api_key=key, max_retries=0, timeout=30))
+    main(lambda url, key: anthropic.Anthropic(base_url=url, api_key=key, max_retries=0, timeout=120))

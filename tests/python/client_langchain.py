@@ -191,6 +191,6 @@ if __name__ == "__main__":
     # Neither LangChain's retries nor the client's own may hide what the gateway did.
     main(
         lambda url, key: lambda model, **more: ChatOpenAI(
-            base_url=f"{url}/v1", api_key=key, model=model, max_retries=0, timeout=30, **more
+            base_url=f"{url}/v1", api_key=key, model=model, max_retries=0, timeout=120, **more
         )
     )

@@ -450,4 +450,4 @@ def many_at_once(client, models):
 
 if __name__ == "__main__":
     # The client's own retries would hide what the gateway did.
-    main(lambda url, key: openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=30))
+    main(lambda url, key: openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0, timeout=120))

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::process::{Process, built};
 
 /// The first worker is compiled, on a machine that may be busy; others wait for it.
-const START_MAX: Duration = Duration::from_mins(10);
+const START_MAX: Duration = Duration::from_mins(30);
 
 /// Where the gateway runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

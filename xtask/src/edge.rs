@@ -8,6 +8,7 @@ use crate::worker;
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::env;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 /// perhaps with another config; this variable tells our own command to leave it alone.
 const BUILT: &str = "TIDEGATE_WORKER_BUILT";
 /// wrangler starts in about a second; a machine under load takes longer.
-const START_MAX: Duration = Duration::from_mins(1);
+const START_MAX: Duration = Duration::from_mins(10);
 
 struct Options {
     config: Option<PathBuf>,
@@ -155,10 +156,14 @@ fn events(with_stdin: bool) -> Result<Receiver<Event>> {
     Ok(receive)
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that nobody is given who asks for any: it stays free until wrangler comes to it.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr().context("no free port")?.port())
+    // Systems hand out ports from 32768 on.
+    const PORTS: std::ops::Range<u64> = 20_000..32_000;
+    let by_chance = || PORTS.start + RandomState::new().build_hasher().finish() % (PORTS.end - PORTS.start);
+    let ports = std::iter::repeat_with(by_chance).take(100).filter_map(|port| u16::try_from(port).ok());
+    let mut free = ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().context("no free port")
 }
 
 fn is_ready(port: u16) -> bool {

@@ -249,6 +249,23 @@ fn every_change_is_told_and_shown() {
     assert!(world.gateway().is_ready());
 }
 
+/// The next answer of one that hangs is `timeout` and `every` away: by then the last must not be forgotten.
+#[test]
+fn who_never_answers_is_found_unwell_however_long_that_is_waited_for() {
+    for timeout in ["1s", "5s", "30s"] {
+        let mut world = world_with(1, |document| {
+            document["defaults"] = json!({"health": {"every": "1s", "timeout": timeout}});
+        });
+        for target in ["a/m", "a/n"] {
+            world.probed(target, Script::hang());
+        }
+        world.run_for(Millis::from_secs(300));
+        assert_eq!(health(&world, 0), Status::Unhealthy, "{timeout}");
+        let changes = world.story().iter().filter(|line| line.contains("health a/m ")).count();
+        assert_eq!(changes, 1, "and that is no news the next time: {timeout}");
+    }
+}
+
 #[test]
 fn a_vendors_retry_after_is_waited_for() {
     let mut world = world_with(1, |document| {
