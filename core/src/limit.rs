@@ -26,9 +26,12 @@ mod allowance;
 mod budget;
 #[cfg(test)]
 mod properties;
+mod share;
 
 pub use allowance::{Allowance, AtLimit, Dimension, Hold, Need, Room, Use};
 pub use budget::{Budget, Earmark, OverBudget};
+use share::Share;
+pub use share::{Stand, Told};
 
 /// Reservations that are remembered; beyond them the oldest counts as used. More requests are not under way at once.
 const HELD_MAX: usize = 1 << 16;
@@ -57,17 +60,11 @@ pub struct Bucket {
     /// Reservations below this number have drained whole.
     drained_to: u64,
     issued: u64,
+    /// What was given back of reservations, ever.
+    returned: Water,
     /// What other gateways leave to this one, where several keep the limit together.
     share: Option<Share>,
     account: Account,
-}
-
-/// A part of a bucket's room, and of what drains: no more than this is used until the others are heard of again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Share {
-    left: Water,
-    /// How many gateways have one.
-    among: u64,
 }
 
 /// An amount in units that time drains in whole numbers: one of the amount is `period` of them, and each millisecond drains
@@ -116,6 +113,7 @@ impl Bucket {
             reserved: 0,
             drained_to: 0,
             issued: 0,
+            returned: 0,
             share: None,
             account: Account::default(),
         }
@@ -126,12 +124,7 @@ impl Bucket {
     pub fn check(&self, now: Timestamp, amount: u64) -> Result<(), Millis> {
         let wanted = self.water(self.within(amount));
         let over = (self.level(now) + wanted).saturating_sub(self.capacity());
-        let mut wait = self.time_to_drain(over);
-        if let Some(share) = self.share_at(now) {
-            // What is more than a whole share asks for a whole share.
-            let lacking = wanted.min(self.capacity() / Water::from(share.among)).saturating_sub(share.left);
-            wait = wait.max(self.time_to_drain(lacking.saturating_mul(share.among.into())));
-        }
+        let wait = self.time_to_drain(over).max(self.share_wait(now, wanted));
         if wait == Millis::ZERO { Ok(()) } else { Err(wait) }
     }
 
@@ -145,7 +138,7 @@ impl Bucket {
         self.held.insert(self.issued, Held { amount, rest, expires: self.at + lasts });
         self.reserved += rest;
         if let Some(share) = &mut self.share {
-            share.left = share.left.saturating_sub(rest);
+            share.take(rest);
         }
         self.account.reserved += u128::from(amount);
         self.issued += 1;
@@ -162,8 +155,9 @@ impl Bucket {
             let given_back = held.rest.min(over);
             self.reserved -= held.rest;
             self.settled += held.rest - given_back;
+            self.returned += given_back;
             if let Some(share) = &mut self.share {
-                share.left += given_back;
+                share.give_back(given_back);
             }
             self.account.settled += u128::from(held.amount.min(used));
             self.account.refunded += u128::from(held.amount.saturating_sub(used));
@@ -186,23 +180,8 @@ impl Bucket {
         // What has been settled is never taken back, whatever is in the bucket.
         self.settled = self.settled.max(most.min(self.settled + more));
         if let Some(share) = &mut self.share {
-            share.left = share.left.saturating_sub(more);
+            share.take(more);
         }
-    }
-
-    /// Takes in how full it is by the count of several gateways that keep the limit together, and leaves this one its share
-    /// of the room. It is never taken to be emptier than it knows itself.
-    pub fn hear(&mut self, now: Timestamp, used: u64, among: u64) {
-        self.drain(now);
-        self.settled = self.settled.max(self.water(used).saturating_sub(self.reserved));
-        let room = self.capacity().saturating_sub(self.level(now));
-        self.share = (among > 1).then(|| Share { left: room / Water::from(among), among });
-    }
-
-    /// What has ever been used or is reserved, but for what was given back: what other gateways are told.
-    pub fn used(&self) -> u64 {
-        let Account { reserved, refunded, excess, .. } = self.account;
-        u64::try_from((reserved + excess).saturating_sub(refunded)).unwrap_or(u64::MAX)
     }
 
     /// What may be used at once now.
@@ -252,14 +231,6 @@ impl Bucket {
 
     fn drained_since(&self, now: Timestamp) -> Water {
         Water::from(now.since(self.at).0) * Water::from(self.quota.amount)
-    }
-
-    /// The share as it has grown since: it gets its part of what drains.
-    fn share_at(&self, now: Timestamp) -> Option<Share> {
-        self.share.map(|Share { left, among }| {
-            let most = self.capacity() / Water::from(among);
-            Share { left: most.min(left + self.drained_since(now) / Water::from(among)), among }
-        })
     }
 
     fn time_to_drain(&self, water: Water) -> Millis {
@@ -398,43 +369,6 @@ mod tests {
         let _third = bucket.reserve(at(1), 1, LONG).unwrap();
         assert_eq!((bucket.outstanding(), bucket.full_in(at(1))), (1, Millis(39_000)));
         assert_eq!(bucket.account().settled, 3);
-    }
-
-    #[test]
-    fn where_several_keep_it_together_each_has_its_share_of_the_room_and_of_what_drains() {
-        let mut bucket = Bucket::new(Quota { amount: 60, period: Millis(60_000) });
-        take(&mut bucket, at(0), 10).unwrap();
-        bucket.hear(at(0), 30, 3);
-        assert_eq!(bucket.check(at(0), 11), Err(Millis(3000)), "ten of thirty");
-        assert_eq!(take(&mut bucket, at(0), 10), Ok(()));
-        assert_eq!(bucket.check(at(0), 1), Err(Millis(3000)), "a third of one a second");
-        assert_eq!(bucket.check(at(2), 1), Err(Millis(1000)));
-        assert_eq!(take(&mut bucket, at(3), 1), Ok(()));
-        assert_eq!(take(&mut bucket, at(100), 20), Ok(()), "it has grown to a third of the limit");
-        assert_eq!(bucket.check(at(100), 1), Err(Millis(3000)), "and to no more, whatever room there is");
-        assert_eq!(bucket.check(at(300), 60), Ok(()), "more than its share asks for the whole share");
-        bucket.hear(at(300), 0, 1);
-        let unused = bucket.reserve(at(300), 60, LONG).unwrap();
-        bucket.refund(at(300), unused);
-        assert_eq!(take(&mut bucket, at(300), 60), Ok(()), "alone it has all");
-        bucket.hear(at(300), 20, 1);
-        assert_eq!(bucket.remaining(at(300)), 0, "it knows better what it has used itself");
-        assert_eq!(bucket.used(), 101);
-        bucket.charge(at(300), 7);
-        assert_eq!(bucket.used(), 108);
-    }
-
-    #[test]
-    fn what_is_given_back_is_of_the_share_again_and_what_was_not_reserved_is_taken_from_it() {
-        let mut bucket = Bucket::new(Quota { amount: 60, period: Millis(60_000) });
-        bucket.hear(at(0), 0, 3);
-        let reservation = bucket.reserve(at(0), 20, LONG).unwrap();
-        assert!(bucket.check(at(0), 1).is_err(), "all of its share");
-        bucket.settle(at(0), reservation, 5);
-        assert_eq!(bucket.check(at(0), 15), Ok(()));
-        let reservation = bucket.reserve(at(0), 5, LONG).unwrap();
-        bucket.settle(at(0), reservation, 12);
-        assert_eq!((bucket.check(at(0), 3), bucket.check(at(0), 4)), (Ok(()), Err(Millis(3000))));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::Gateway;
 use super::limits::{ClientState, Limiting};
 use crate::config::Config;
 use crate::keeper::{Kind, Level, Report, Used};
-use crate::limit::{Allowance, Bucket, Budget, Dimension};
+use crate::limit::{Allowance, Bucket, Budget, Dimension, Told};
 use crate::price::Picodollars;
 use crate::time::Timestamp;
 
@@ -71,12 +71,14 @@ impl Gateway {
             Shared::Rate(bucket) => {
                 let quota = bucket.quota();
                 let of = Kind::Rate { amount: quota.amount, period_ms: quota.period };
-                Used { limit, used: bucket.used(), of, heard: 0 }
+                let Told { taken: used, returned } = bucket.tell();
+                let held = u64::try_from(bucket.outstanding()).unwrap_or(u64::MAX);
+                Used { limit, used, returned, held, of, heard: 0 }
             }
             Shared::Money(budget) => {
                 let (period, used) = budget.tell(now);
                 let of = Kind::Money { limit: budget.limit().0, period };
-                Used { limit, used, of, heard: budget.heard() }
+                Used { limit, used, returned: 0, held: 0, of, heard: budget.heard() }
             }
         });
         // Those of which nothing was used too: the keeper counts from what it is told first.
@@ -91,9 +93,9 @@ impl Gateway {
         let levels: BTreeMap<&str, &Level> = levels.iter().map(|level| (level.limit.as_str(), level)).collect();
         for (limit, shared) in self.limits.shared(&self.config) {
             // Of what the keeper does not know, nobody has told.
-            let Some(Level { used, among, grant, .. }) = levels.get(limit.as_str()) else { continue };
+            let Some(Level { used, among, stand, grant, .. }) = levels.get(limit.as_str()) else { continue };
             match (shared, grant) {
-                (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among),
+                (Shared::Rate(bucket), _) => bucket.hear(now, *used, *among, *stand),
                 (Shared::Money(budget), Some(grant)) => {
                     // What answers none of them was set aside for nobody, or too long ago.
                     let place = self.told_at.binary_search_by_key(&grant.sequence, |(sequence, _)| *sequence);
@@ -177,10 +179,14 @@ mod tests {
 
     /// Sixty requests a minute for the model, and a dollar for the client: a token of an answer costs a cent.
     fn gateways_with(count: u64, per: &str) -> Vec<Gateway> {
+        gateways_of(count, "rpm = 60", per)
+    }
+
+    fn gateways_of(count: u64, limit: &str, per: &str) -> Vec<Gateway> {
         let config = format!(
             r#"
 vendors.v = {{ dialect = "openai", base_url = "https://v.test" }}
-models."v/m" = {{ rpm = 60, price = {{ input = 0, output = 10_000 }} }}
+models."v/m" = {{ {limit}, price = {{ input = 0, output = 10_000 }} }}
 clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
 "#
         );
@@ -275,6 +281,36 @@ clients.c = {{ key = {{ env = "C" }}, budget = {{ usd = 1, per = "{per}" }} }}
             let (least, most) = (admitted.iter().min().unwrap(), admitted.iter().max().unwrap());
             assert!(least * 2 > *most, "nobody is left out: {admitted:?}");
         }
+    }
+
+    #[test]
+    fn what_a_request_did_not_use_is_there_again_though_it_was_told_of_while_under_way() {
+        let mut gateways = gateways_of(2, "tpm = 1000", "1d");
+        let mut keeper = Keeper::default();
+        for gateway in &mut gateways {
+            talk(&mut keeper, gateway, NOW);
+        }
+        // Once nobody is new: each takes three seconds, in which it is told of, and uses ten of the nine hundred that it may.
+        let mut served = 0;
+        for second in 12..72 {
+            let now = NOW + Millis(second * 1000);
+            for gateway in &mut gateways {
+                talk(&mut keeper, gateway, now);
+            }
+            if second % 3 == 0
+                && let Some(permit) = admit(&mut gateways[0], now, None, 900)
+            {
+                talk(&mut keeper, &mut gateways[0], now + Millis(2900));
+                settle(&mut gateways[0], now + Millis(2900), permit, 10);
+                served += 1;
+            }
+        }
+        let later = NOW + Millis(74_000);
+        for gateway in &mut gateways {
+            talk(&mut keeper, gateway, later).expect("it is time");
+        }
+        let left = gateways[1].target_limits(TargetId(0)).room(later)[1].1.unwrap();
+        assert_eq!((served, left.remaining), (20, 1000));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::{Stand, Told};
 use crate::time::{Millis, Timestamp};
 
 /// Limits remembered. A deployment has tens; those of clients that are no more give way to new ones. A worker whose
@@ -32,8 +33,14 @@ const ACTIVE: Millis = Millis::from_secs(10);
 pub struct Used {
     /// The limit's name, the same to all gateways.
     pub limit: String,
-    /// How much since the gateway began, or in the period.
+    /// How much since the gateway began, what is reserved and what was given back included; of money, how much in the period.
     pub used: u64,
+    /// What of it was given back before it drained, in water: one of it is as many as the period has milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub returned: u64,
+    /// What of it is reserved, of which some may yet be given back.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held: u64,
     /// What kind of limit it is.
     pub of: Kind,
     /// Of money: the number of the last report whose answer has reached it. It may still go by that answer.
@@ -70,6 +77,9 @@ pub struct Level {
     pub used: u64,
     /// How many gateways use it, the one that asks among them.
     pub among: u64,
+    /// The same exactly and with what is known of the gateway that asks, where it drains and anything is.
+    #[serde(default)]
+    pub stand: Option<Stand>,
     /// What is set aside for the gateway that asks, where it is money.
     pub grant: Option<Grant>,
 }
@@ -110,6 +120,11 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     used: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    returned: u64,
+    /// What it holds reserved and has not drained, in water.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    held: u64,
     /// When it last used something; of money, when it last told of it.
     at: Timestamp,
     /// Money that is set aside for it, as long as it is heard of.
@@ -169,26 +184,66 @@ impl Shared {
             // The limit may be another, of which not all gateways know yet: what has been used is the same.
             (_, of) => self.of = of,
         }
-        // Of a gateway that is not known and has told before, it is not known what has drained already.
-        let unknown = if sequence == 1 { 0 } else { told.used };
-        let last = self.by.get(&reporter).map_or(unknown, |known| known.used);
-        let more = told.used.saturating_sub(last);
-        // Refunds come too late to be taken back where it drains.
-        let is_money = matches!(self.of, Kind::Money { .. });
-        let used = if is_money { told.used } else { told.used.max(last) };
-        self.water = self.water_at(now).saturating_add(self.of.water(more)).min(self.of.water_max());
-        self.at = self.at.max(now);
         if self.by.len() >= REPORTERS_MAX && !self.by.contains_key(&reporter) {
             self.forget_one();
         }
-        let known = self.by.get(&reporter).copied();
-        let at = known.map_or(now, |known| known.at);
-        let at = if more > 0 || is_money { now } else { at };
+        match self.of {
+            Kind::Rate { .. } => self.fill(now, reporter, sequence, told),
+            Kind::Money { .. } => self.spend(now, reporter, sequence, told),
+        }
+    }
+
+    /// Takes in what drains: what is new of it, and what of the reserved was given back before it drained here.
+    fn fill(&mut self, now: Timestamp, reporter: u64, sequence: u64, told: &Used) {
+        self.drain(now);
+        // Of a gateway that is not known and has told before, it is not known what has drained already.
+        let (used, returned) = if sequence == 1 { (0, 0) } else { (told.used, told.returned) };
+        let new = Known { used, returned, held: 0, at: now, share: 0, kept: 0, sequence };
+        let known = self.by.get(&reporter).copied().unwrap_or(new);
+        // What has been overtaken is known.
+        if sequence < known.sequence {
+            return;
+        }
+        let taken = self.of.water(told.used.saturating_sub(known.used));
+        let returned = told.returned.saturating_sub(known.returned);
+        let held = known.held.saturating_add(taken);
+        let given_back = returned.min(held);
+        self.water = self.water.saturating_add(taken).saturating_sub(given_back).min(self.of.water_max());
+        let known = Known {
+            used: told.used.max(known.used),
+            returned: told.returned.max(known.returned),
+            held: (held - given_back).min(self.of.water(told.held)),
+            at: if taken > 0 { now } else { known.at },
+            sequence,
+            ..known
+        };
+        self.by.insert(reporter, known);
+    }
+
+    /// Lets time pass. What has been used drains first, and then what is reserved: in which order is all the same, as long as
+    /// none of it drains twice.
+    fn drain(&mut self, now: Timestamp) {
+        self.water = self.water_at(now);
+        self.at = self.at.max(now);
+        let held = self.by.values().map(|known| known.held).fold(0, u64::saturating_add);
+        let mut drained = held.saturating_sub(self.water);
+        for known in self.by.values_mut() {
+            let of_this = drained.min(known.held);
+            known.held -= of_this;
+            drained -= of_this;
+        }
+    }
+
+    /// Takes in what a gateway has spent, and sets aside what it may spend next.
+    fn spend(&mut self, now: Timestamp, reporter: u64, sequence: u64, told: &Used) {
+        self.at = self.at.max(now);
+        let known = self.by.get(&reporter);
         // The answer to this may be lost.
         let kept = known.filter(|known| known.is_active(now)).map_or(0, |known| known.left(told));
-        self.by.insert(reporter, Known { used, at, share: 0, kept, sequence });
+        let known = Known { used: told.used, returned: 0, held: 0, at: now, share: 0, kept, sequence };
+        self.by.insert(reporter, known);
         let share = self.share(now, reporter);
-        self.by.insert(reporter, Known { used, at, share, kept, sequence });
+        self.by.insert(reporter, Known { share, ..known });
     }
 
     /// What can be set aside for a gateway: its part of what has neither been spent nor been set aside for another. What a
@@ -205,16 +260,20 @@ impl Shared {
     fn level(&self, now: Timestamp, limit: &str, reporter: Option<u64>) -> Level {
         let others = || self.by.iter().filter(|(known, _)| Some(**known) != reporter);
         let active = others().filter(|(_, known)| known.is_active(now)).count() as u64;
-        let (used, grant) = match self.of {
-            Kind::Rate { period_ms, .. } => (self.water_at(now).div_ceil(period_ms.0.max(1)), None),
+        let own = reporter.and_then(|reporter| self.by.get(&reporter));
+        let (used, stand, grant) = match self.of {
+            Kind::Rate { period_ms, .. } => {
+                let water = self.water_at(now);
+                let told = own.map(|own| Told { taken: own.used, returned: own.returned });
+                (water.div_ceil(period_ms.0.max(1)), told.map(|told| Stand { water, told }), None)
+            }
             Kind::Money { period, .. } => {
                 let spent = others().map(|(_, known)| known.used).fold(self.forgotten, u64::saturating_add);
-                let own = reporter.and_then(|reporter| self.by.get(&reporter));
                 let (share, told, sequence) = own.map_or((0, 0, 0), |own| (own.share, own.used, own.sequence));
-                (spent, Some(Grant { period, share, told, sequence }))
+                (spent, None, Some(Grant { period, share, told, sequence }))
             }
         };
-        Level { limit: limit.to_owned(), used, among: active + 1, grant }
+        Level { limit: limit.to_owned(), used, among: active + 1, stand, grant }
     }
 
     /// What of it has not drained by now.
@@ -273,15 +332,28 @@ impl Kind {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::limit::{Bucket, Quota, Reservation};
 
     const NOW: Timestamp = Timestamp(1_000_000);
     const SIXTY: Kind = Kind::Rate { amount: 60, period_ms: Millis(60_000) };
 
     fn used(used: u64, of: Kind) -> Vec<Used> {
-        vec![Used { limit: "client/team/requests".into(), used, of, heard: 0 }]
+        vec![Used { limit: "client/team/requests".into(), used, returned: 0, held: 0, of, heard: 0 }]
+    }
+
+    /// The same of which some was given back, and some is reserved.
+    fn partly(taken: u64, returned: u64, held: u64) -> Vec<Used> {
+        vec![Used { returned: returned * 60_000, held, ..used(taken, SIXTY).remove(0) }]
     }
 
     fn level(limits: &Limits, now: Timestamp, reporter: Option<u64>) -> (u64, u64) {
@@ -313,6 +385,49 @@ mod tests {
         assert_eq!(level(&limits, NOW, Some(2)).0, 40);
         limits.take_in(NOW, 1, 1, &used(u64::MAX, SIXTY));
         assert_eq!(level(&limits, NOW, Some(2)).0, 120, "room again after two periods, whatever is told");
+    }
+
+    #[test]
+    fn what_was_reserved_and_given_back_is_there_again_for_all() {
+        let mut limits = Limits::default();
+        limits.take_in(NOW, 1, 1, &partly(50, 0, 50));
+        assert_eq!(level(&limits, NOW, Some(2)).0, 50);
+        limits.take_in(NOW, 1, 2, &partly(50, 46, 0));
+        assert_eq!(level(&limits, NOW, Some(2)).0, 4);
+        for (sequence, told) in [(1, partly(50, 0, 50)), (2, partly(50, 46, 0))] {
+            limits.take_in(NOW, 1, sequence, &told);
+            assert_eq!(level(&limits, NOW, Some(2)).0, 4, "overtaken, repeated");
+        }
+        let told = Told { taken: 50, returned: 46 * 60_000 };
+        assert_eq!(limits.levels(NOW, Some(1))[0].stand, Some(Stand { water: 4 * 60_000, told }));
+        assert_eq!(limits.levels(NOW, Some(2))[0].stand, None);
+    }
+
+    #[test]
+    fn what_has_drained_is_not_given_back_again() {
+        let mut limits = Limits::default();
+        for reporter in [1, 2] {
+            limits.take_in(NOW, reporter, 1, &partly(30, 0, 30));
+        }
+        let later = NOW + Millis(40_000);
+        limits.take_in(later, 3, 1, &used(20, SIXTY));
+        assert_eq!(level(&limits, later, None).0, 40);
+        for reporter in [1, 2] {
+            limits.take_in(later, reporter, 2, &partly(30, 30, 0));
+        }
+        assert_eq!(level(&limits, later, None).0, 20, "of sixty that were reserved, twenty had not drained");
+        limits.take_in(later, 1, 3, &partly(40, 40, 0));
+        assert_eq!(level(&limits, later, None).0, 20);
+    }
+
+    #[test]
+    fn what_was_used_is_not_taken_for_reserved() {
+        let mut limits = Limits::default();
+        limits.take_in(NOW, 1, 1, &partly(20, 0, 20));
+        limits.take_in(NOW, 1, 2, &partly(30, 0, 10));
+        // A gateway that gives back what it no longer holds is not to be believed.
+        limits.take_in(NOW, 1, 3, &partly(30, 30, 0));
+        assert_eq!(level(&limits, NOW, None).0, 20);
     }
 
     #[test]
@@ -351,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_new_limit_takes_the_place_of_one_that_is_no_more() {
-        let limit = |name: String| Used { limit: name, used: 1, of: SIXTY, heard: 0 };
+        let limit = |limit: String| Used { limit, ..used(1, SIXTY).remove(0) };
         let all: Vec<Used> = (0..LIMITS_MAX).map(|nth| limit(format!("limit/{nth}"))).collect();
         let mut limits = Limits::default();
         limits.take_in(NOW, 1, 1, &all);
@@ -414,15 +529,112 @@ mod tests {
         let today = Kind::Money { limit: 5000, period: 7 };
         for reporter in 0..1000 {
             limits.take_in(NOW + Millis(reporter), reporter, 1, &used(1, today));
-            let other = Used { limit: format!("client/{reporter}-{}", "x".repeat(3)), used: 1, of: SIXTY, heard: 0 };
+            let other = Used { limit: format!("client/{reporter}-xxx"), ..used(1, SIXTY).remove(0) };
             limits.take_in(NOW, reporter, 1, &[other.clone(), other]);
         }
         for more in 0..1000 {
-            limits.take_in(NOW, 1, 1, &[Used { limit: format!("more/{more}"), used: 1, of: SIXTY, heard: 0 }]);
+            limits.take_in(NOW, 1, 1, &[Used { limit: format!("more/{more}"), ..used(1, SIXTY).remove(0) }]);
         }
         assert_eq!(limits.0.len(), LIMITS_MAX);
         let spent = limits.levels(NOW, None).into_iter().find(|level| level.limit == "client/team/requests").unwrap();
         assert_eq!(spent.used, 1000);
         assert_eq!(limits.0["client/team/requests"].by.len(), REPORTERS_MAX);
+    }
+
+    /// What may happen between a gateway and the keeper of a limit of sixty a minute.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Wait(u64),
+        Reserve(u64),
+        /// One of those under way, and what it used.
+        Settle(usize, u64),
+        /// The answer is heard, or lost.
+        Talk(bool),
+    }
+
+    fn steps(used_max: u64) -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0_u64..5000).prop_map(Step::Wait),
+            4 => (1_u64..40).prop_map(Step::Reserve),
+            3 => (any::<usize>(), 0..=used_max).prop_map(|(nth, used)| Step::Settle(nth, used)),
+            3 => prop::bool::weighted(0.8).prop_map(Step::Talk),
+        ];
+        prop::collection::vec(step, 1..100)
+    }
+
+    /// One gateway's limit, as it is kept together with others that use nothing, beside the same kept alone.
+    struct Twins {
+        now: Timestamp,
+        alone: Bucket,
+        shared: Bucket,
+        keeper: Limits,
+        sequence: u64,
+        out: Vec<[Reservation; 2]>,
+    }
+
+    impl Twins {
+        fn new() -> Self {
+            let bucket = || Bucket::new(Quota { amount: 60, period: Millis(60_000) });
+            let (alone, shared) = (bucket(), bucket());
+            Self { now: NOW, alone, shared, keeper: Limits::default(), sequence: 0, out: Vec::new() }
+        }
+
+        fn step(&mut self, step: &Step) {
+            let now = self.now;
+            match *step {
+                Step::Wait(ms) => self.now = now + Millis(ms),
+                Step::Reserve(amount) if self.shared.check(now, amount).is_ok() => {
+                    let both = [&mut self.alone, &mut self.shared];
+                    self.out.push(both.map(|bucket| bucket.reserve(now, amount, Millis(u64::MAX)).unwrap()));
+                }
+                Step::Settle(nth, used) if !self.out.is_empty() => {
+                    let [alone, shared] = self.out.swap_remove(nth % self.out.len());
+                    self.alone.settle(now, alone, used);
+                    self.shared.settle(now, shared, used);
+                }
+                Step::Talk(is_heard) => {
+                    let level = self.tell();
+                    if is_heard {
+                        self.shared.hear(now, level.used, level.among, level.stand);
+                    }
+                }
+                Step::Reserve(_) | Step::Settle(..) => {}
+            }
+        }
+
+        fn tell(&mut self) -> Level {
+            self.sequence += 1;
+            let Told { taken, returned } = self.shared.tell();
+            let held = u64::try_from(self.shared.outstanding()).unwrap();
+            let used = Used { returned, held, ..used(taken, SIXTY).remove(0) };
+            self.keeper.take_in(self.now, 1, self.sequence, &[used]);
+            self.keeper.levels(self.now, Some(1)).remove(0)
+        }
+    }
+
+    proptest! {
+        /// Whatever is under way when it is told of, and whatever answers are lost: whoever uses a limit alone may use as much
+        /// as if nobody else kept it, and never more.
+        #[test]
+        fn a_limit_that_one_uses_alone_is_as_if_it_were_kept_alone(steps in steps(50)) {
+            let mut twins = Twins::new();
+            for step in &steps {
+                twins.step(step);
+                let (alone, shared) = (twins.alone.remaining(twins.now), twins.shared.remaining(twins.now));
+                prop_assert!(shared <= alone, "{shared} of {alone} after {step:?}");
+            }
+        }
+
+        /// And as much, where it is told of as things happen, as long as it is not used so far beyond it that not all is counted.
+        #[test]
+        fn nothing_of_it_is_lost_where_it_is_told_of_as_things_happen(steps in steps(5)) {
+            let mut twins = Twins::new();
+            for step in steps.iter().filter(|step| !matches!(step, Step::Talk(_))) {
+                twins.step(step);
+                twins.step(&Step::Talk(true));
+                let (alone, shared) = (twins.alone.remaining(twins.now), twins.shared.remaining(twins.now));
+                prop_assert!(shared <= alone && alone <= shared + 2, "{shared} of {alone} after {step:?}");
+            }
+        }
     }
 }
