@@ -36,10 +36,10 @@ pub struct Used {
     /// How much since the gateway began, what is reserved and what was given back included; of money, how much in the period.
     pub used: u64,
     /// What of it was given back before it drained, in water: one of it is as many as the period has milliseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub returned: u64,
     /// What of it is reserved, of which some may yet be given back.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub held: u64,
     /// What kind of limit it is.
     pub of: Kind,
@@ -120,10 +120,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     used: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     returned: u64,
     /// What it holds reserved and has not drained, in water.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     held: u64,
     /// When it last used something; of money, when it last told of it.
     at: Timestamp,
@@ -332,9 +332,8 @@ impl Kind {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

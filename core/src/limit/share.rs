@@ -112,13 +112,13 @@ mod tests {
     }
 
     /// So much has been used by all, when so much was known of this one.
-    fn stand(used: u64, told: Told) -> Option<Stand> {
-        Some(Stand { water: used * SIXTY.period.0, told })
+    fn stand(used: u64, told: Told) -> Stand {
+        Stand { water: used * SIXTY.period.0, told }
     }
 
     /// All is known that this one has used.
     fn hear(bucket: &mut Bucket, now: Timestamp, used: u64, among: u64) {
-        bucket.hear(now, used, among, stand(used, bucket.tell()));
+        bucket.hear(now, used, among, Some(stand(used, bucket.tell())));
     }
 
     fn hold(bucket: &mut Bucket, now: Timestamp, amount: u64) -> Reservation {
@@ -187,7 +187,7 @@ mod tests {
         let told = bucket.tell();
         bucket.settle(at(1), reservation, 5);
         let _other = hold(&mut bucket, at(1), 7);
-        bucket.hear(at(1), 49, 2, stand(49, told));
+        bucket.hear(at(1), 49, 2, Some(stand(49, told)));
         assert_eq!(bucket.remaining(at(1)), 60 - (49 - 45 + 7));
     }
 
