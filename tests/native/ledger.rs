@@ -65,14 +65,14 @@ impl Kept {
 }
 
 /// A request that was answered.
-struct Answered {
+struct Call {
     id: String,
     asked_at: Instant,
     answered_at: Instant,
 }
 
 /// Asks until the gateway is gone. Says when which request was asked and answered.
-async fn ask_until_it_is_gone(to: std::net::SocketAddr, told: UnboundedSender<()>) -> Vec<Answered> {
+async fn ask_until_it_is_gone(to: std::net::SocketAddr, told: UnboundedSender<()>) -> Vec<Call> {
     let mut answered = Vec::new();
     let mut rest = tokio::time::interval(REST);
     loop {
@@ -83,7 +83,7 @@ async fn ask_until_it_is_gone(to: std::net::SocketAddr, told: UnboundedSender<()
         if reply.status != 200 || !reply.ended_cleanly {
             break;
         }
-        answered.push(Answered { id, asked_at, answered_at: Instant::now() });
+        answered.push(Call { id, asked_at, answered_at: Instant::now() });
         // Nobody listens any more once it is to be killed.
         let _ = told.send(());
         rest.tick().await;
@@ -145,12 +145,12 @@ async fn kill_again_and_again(seed: u64) -> (usize, usize) {
         let lines = lines(&place.database());
         assert!(lines.values().all(|count| *count == 1), "a request that was served at once has one line");
         // Whatever was answered before the last that is there was asked is older than it, and so of its batch or before.
-        let is_there = |answered: &&Answered| lines.contains_key(&answered.id);
-        let last = told.iter().filter(is_there).map(|answered| answered.asked_at).max();
-        for Answered { id, answered_at, .. } in told.iter().filter(|answered| !is_there(answered)) {
+        let is_there = |call: &&Call| lines.contains_key(&call.id);
+        let last = told.iter().filter(is_there).map(|call| call.asked_at).max();
+        for Call { id, answered_at, .. } in told.iter().filter(|call| !is_there(call)) {
             assert!(last.is_none_or(|last| last <= *answered_at), "{id} is missing after kill {nth} of seed {seed}");
         }
-        answered.extend(told.into_iter().map(|answered| (answered.id, false)));
+        answered.extend(told.into_iter().map(|call| (call.id, false)));
         for (id, was_there) in &mut answered {
             assert!(!*was_there || lines.contains_key(id), "{id} was there before kill {nth} of seed {seed}");
             *was_there = lines.contains_key(id);
