@@ -112,9 +112,7 @@ pub(crate) async fn a_clients_requests_a_minute(world: &World) {
 
 pub(crate) async fn a_clients_tokens_a_minute(world: &World) {
     // Each will likely come to some five hundred, and there is room for one.
-    let ask = || ask_as(world, WORDY_KEY, "wordy");
-    let (one, other) = tokio::join!(ask(), ask());
-    let (serves, refuses) = if one.status == 200 { (one, other) } else { (other, one) };
+    let (serves, refuses) = two_at_once(world, WORDY_KEY, "wordy", "wordy-1").await;
     assert_eq!(serves.header("x-ratelimit-limit-tokens"), "800", "{serves}");
     served(serves, "slow/wordy-1", 1);
     refused_for_now(refuses, 429, "rate_limit_exceeded", false);
@@ -124,13 +122,19 @@ pub(crate) async fn a_clients_tokens_a_minute(world: &World) {
 }
 
 pub(crate) async fn a_clients_requests_at_once(world: &World) {
-    let ask = || ask_as(world, SINGLE_KEY, "single");
-    world.slow.holds("single-1").await;
-    let (first_to_end, other) = select(Box::pin(ask()), Box::pin(ask())).await.factor_first();
-    refused_for_now(first_to_end, 429, "rate_limit_exceeded", false);
-    world.slow.heal("single-1").await;
-    served(other.await, "slow/single-1", 1);
-    served(ask().await, "slow/single-1", 1);
+    let (serves, refuses) = two_at_once(world, SINGLE_KEY, "single", "single-1").await;
+    served(serves, "slow/single-1", 1);
+    refused_for_now(refuses, 429, "rate_limit_exceeded", false);
+    served(ask_as(world, SINGLE_KEY, "single").await, "slow/single-1", 1);
+}
+
+/// What two requests are told of which the vendor holds one until the other has been answered: that one's, and the other's.
+async fn two_at_once(world: &World, key: &str, route: &str, model: &str) -> (Reply, Reply) {
+    world.slow.holds(model).await;
+    let ask = || Box::pin(ask_as(world, key, route));
+    let (first_to_end, held) = select(ask(), ask()).await.factor_first();
+    world.slow.heal(model).await;
+    (held.await, first_to_end)
 }
 
 pub(crate) async fn a_clients_budget(world: &World) {
