@@ -331,7 +331,8 @@ impl Config {
 
     /// A target as it is used when called by its own name.
     pub fn candidate(&self, id: TargetId) -> Candidate {
-        Candidate { target: id, breaker: id.into(), timeouts: self.target(id).timeouts, weight: 1 }
+        let Target { timeouts, retry, .. } = self.target(id);
+        Candidate { target: id, breaker: id.into(), timeouts: *timeouts, quarantine: retry.quarantine, weight: 1 }
     }
 
     /// The breaker with this id.

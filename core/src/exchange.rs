@@ -363,7 +363,7 @@ impl Exchange {
             remaining: live.remaining,
             used_up: live.used_up,
             malformed: live.malformed(),
-            quarantine: self.plan.retry.quarantine,
+            quarantine: self.plan.candidates[live.candidate].quarantine,
         }
     }
 

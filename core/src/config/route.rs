@@ -257,6 +257,8 @@ pub struct Candidate {
     pub breaker: BreakerId,
     /// Its limits in time on this route.
     pub timeouts: Timeouts,
+    /// How long a key that it refuses is left alone.
+    pub quarantine: Millis,
     /// How often it is drawn, against the others. Default 1.
     pub weight: u32,
 }

@@ -325,7 +325,7 @@ retry = { deadline = "2s", wait = "2s" }
 breaker = { probes = 2, successes = 2 }
 [models."v/m"]
 timeouts = { gap = "3s", total = "3s" }
-retry = { wait = "3s" }
+retry = { wait = "3s", quarantine = "3s" }
 breaker = { successes = 4 }
 [models."v/plain"]
 [routes.r]
@@ -335,6 +335,7 @@ retry = { wait = "4s" }
 breaker = { failures = 3 }
 [routes.shared]
 models = ["v/plain", "v/m"]
+retry = { quarantine = "4s" }
 "#,
     );
     let secs = Millis::from_secs;
@@ -356,7 +357,13 @@ models = ["v/plain", "v/m"]
         wait: secs(wait),
         ..RetryPolicy::default()
     };
-    assert_eq!((m.retry, plain.retry), (retry(2, 3), retry(2, 2)));
+    assert_eq!((m.retry, plain.retry), (RetryPolicy { quarantine: secs(3), ..retry(2, 3) }, retry(2, 2)));
+    let quarantines = |route: usize| config.routes[route].candidates.iter().map(|candidate| candidate.quarantine);
+    assert!(
+        quarantines(0).eq([secs(3), RetryPolicy::default().quarantine]),
+        "a key is its vendor's, and not the request's"
+    );
+    assert!(quarantines(1).eq([secs(4), secs(4)]));
     assert_eq!(config.routes[0].retry, retry(1, 4), "a route is over the defaults: its models' vendors may differ");
     let breaker = BreakerPolicy { failures: 1, probes: 2, successes: 4, ..BreakerPolicy::default() };
     let guards = |route: usize| config.routes[route].candidates.iter().map(|candidate| config.guard(candidate.breaker));

@@ -97,7 +97,8 @@ fn member(item: &Field<'_>, strategy: Strategy, targets: &[Target]) -> Option<Ca
 }
 
 fn usual_candidate(target: TargetId, targets: &[Target]) -> Candidate {
-    Candidate { target, breaker: target.into(), timeouts: targets[target.0].timeouts, weight: 1 }
+    let Target { timeouts, retry, .. } = &targets[target.0];
+    Candidate { target, breaker: target.into(), timeouts: *timeouts, quarantine: retry.quarantine, weight: 1 }
 }
 
 /// The model that `item` names.

@@ -48,7 +48,7 @@ pub(super) fn defaults(root: &mut Table<'_>) -> (Policies, u32) {
     let base = built_in();
     let read = root.table("defaults", &[], |table| {
         let (connect, timeouts) = pooled_timeouts(table, &base);
-        let retry = retry_with(table, base.retry, |retry| share = retry.read("share", permille).unwrap_or(share));
+        let (retry, _) = retry_with(table, base.retry, |retry| share = retry.read("share", permille).unwrap_or(share));
         Policies {
             connect,
             timeouts,
@@ -126,18 +126,29 @@ fn layer(table: &mut Table<'_>) -> impl Fn(Timeouts) -> Timeouts + use<> {
     }
 }
 
-/// `[*.retry]` of a vendor, a model or a route.
-pub(super) fn retry(table: &mut Table<'_>, base: RetryPolicy) -> RetryPolicy {
+/// `[*.retry]` of a vendor or a model.
+fn retry(table: &mut Table<'_>, base: RetryPolicy) -> RetryPolicy {
+    retry_of_route(table, base).0
+}
+
+/// `[*.retry]` of a route, and apart from it how long a refused key is left alone, where the table says so: what holds of a
+/// request is its route's, and what holds of a key is its vendor's unless the route says otherwise.
+pub(super) fn retry_of_route(table: &mut Table<'_>, base: RetryPolicy) -> (RetryPolicy, Option<Millis>) {
     retry_with(table, base, |retry| {
         retry.misplaced("share", "this budget is one for the whole process", "Move it to `defaults.retry`.");
     })
 }
 
 /// `[*.retry]`, where `share` reads the key of that name.
-fn retry_with(table: &mut Table<'_>, base: RetryPolicy, share: impl FnOnce(&mut Table<'_>)) -> RetryPolicy {
+fn retry_with(
+    table: &mut Table<'_>,
+    base: RetryPolicy,
+    share: impl FnOnce(&mut Table<'_>),
+) -> (RetryPolicy, Option<Millis>) {
     const MONTH: Millis = Millis::from_secs(30 * 86_400);
     let read = table.table("retry", &[], |retry| {
         share(retry);
+        let quarantine = retry.read("quarantine", duration(Millis(1)..=MONTH));
         let policy = RetryPolicy {
             attempts: retry.read("attempts", integer(1..=100)).unwrap_or(base.attempts),
             deadline: retry.read("deadline", duration(SPAN)).unwrap_or(base.deadline),
@@ -145,12 +156,12 @@ fn retry_with(table: &mut Table<'_>, base: RetryPolicy, share: impl FnOnce(&mut 
             wait: retry.read("wait", duration(SPAN_OR_NONE)).unwrap_or(base.wait),
             base: retry.read("base", duration(SPAN_OR_NONE)).unwrap_or(base.base),
             max: retry.read("max", duration(SPAN_OR_NONE)).unwrap_or(base.max),
-            quarantine: retry.read("quarantine", duration(Millis(1)..=MONTH)).unwrap_or(base.quarantine),
+            quarantine: quarantine.unwrap_or(base.quarantine),
         };
         ordered(retry, ("base", policy.base), ("max", policy.max));
-        policy
+        (policy, quarantine)
     });
-    read.unwrap_or(base)
+    read.unwrap_or((base, None))
 }
 
 /// `[*.breaker]` of the defaults, a vendor or a model.

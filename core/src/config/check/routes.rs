@@ -53,6 +53,7 @@ fn route(
     let targets = known.targets;
     field.table(&[], |table| {
         let timeouts = policies::timeouts(table);
+        let (retry, quarantine) = policies::retry_of_route(table, defaults.retry);
         let mut choices = choices::read(table, known);
         let models = choices.models();
         let guards = guards(table, (id, name), &models, breakers);
@@ -64,7 +65,8 @@ fn route(
         }
         let candidates = models.iter().zip(guards).map(|(&target, breaker)| {
             let timeouts = timeouts(targets[target.0].timeouts);
-            Candidate { target, breaker, timeouts, weight: 1 }
+            let quarantine = quarantine.unwrap_or(targets[target.0].retry.quarantine);
+            Candidate { target, breaker, timeouts, quarantine, weight: 1 }
         });
         let candidates: Vec<Candidate> = candidates.collect();
         choices.fit(&candidates);
@@ -72,7 +74,7 @@ fn route(
             name: name.to_owned(),
             candidates,
             choices,
-            retry: policies::retry(table, defaults.retry),
+            retry,
             hedge: hedge::read(table),
             cache: cache::read(table),
             content_filter: table.read("content_filter", choice(&CONTENT_FILTERS, &[])).unwrap_or_default(),
