@@ -109,8 +109,9 @@ impl Gateway {
         for (index, guard) in config.breakers.iter().enumerate() {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
             let id = BreakerId(index);
-            // What this gateway's routes can spare, no other gateway knows.
-            if self.breaker(id).state(now) == State::Closed && self.holder(now, id).is_some() {
+            // What this gateway's routes can spare, no other gateway knows; nor has the keeper heard yet of what has just closed.
+            let is_newer = self.breakers[index].unreported;
+            if self.breaker(id).state(now) == State::Closed && (is_newer || self.holder(now, id).is_some()) {
                 continue;
             }
             let breaker = &mut self.breakers[index].breaker;

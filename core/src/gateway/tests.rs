@@ -300,6 +300,24 @@ fn what_one_gateway_found_another_learns_through_the_keeper() {
     assert_eq!(left(&first), left(&second));
 }
 
+/// A view that was under way when a breaker closed is older than that.
+#[test]
+fn what_has_just_closed_is_not_opened_by_what_was_known_before() {
+    let (mut gateway, mut keeper) = (gateway(), Keeper::default());
+    trip(&mut gateway, NOW, A_M);
+    keeper.handle_report(NOW, &gateway.poll_report(NOW).unwrap());
+    let before = keeper.view(NOW);
+    assert_eq!(before.open.len(), 1);
+    let permit = admit(&mut gateway, at(5000), A_M).unwrap();
+    gateway.settle(at(5000), permit, &settlement(Outcome::Success));
+    assert_eq!(gateway.breaker(A_M.into()).state(at(5000)), State::Closed);
+    gateway.handle_view(at(5001), &before);
+    assert_eq!(gateway.breaker(A_M.into()).state(at(5001)), State::Closed);
+    keeper.handle_report(at(5002), &gateway.poll_report(at(5002)).unwrap());
+    gateway.handle_view(at(5003), &keeper.view(at(5003)));
+    assert_eq!(gateway.breaker(A_M.into()).state(at(5003)), State::Closed);
+}
+
 /// A gateway that has heard of the keeper before, as all have but those that have just begun.
 fn acquainted(seed: u64, keeper: &Keeper) -> Gateway {
     let mut gateway = Gateway::new(Arc::clone(gateway().config()), seed, NOW);
