@@ -43,8 +43,9 @@ const SERVICE_ASSUMED: Millis = Millis(1000);
 const LOOK_MIN: Millis = Millis(5);
 const LOOK_MAX: Millis = Millis(100);
 
-/// How long a waiter's place is kept for it beyond the moment at which it meant to look again.
-const GRACE: Millis = Millis(500);
+/// How long a waiter's place is kept for it beyond the moment at which it meant to look again: a busy machine is late, and
+/// whoever goes away unseen leaves a slot empty for so long.
+const GRACE: Millis = Millis(1500);
 
 /// The longest wait that is told: a guess about more is none.
 const WAIT_TOLD_MAX: Millis = Millis::from_secs(60);

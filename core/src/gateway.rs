@@ -126,6 +126,8 @@ struct BreakerState {
     rng: Rng,
     /// Whether it has changed since the keeper was told.
     unreported: bool,
+    /// The number of the report that told of its last change.
+    told_in: u64,
     /// What an operator has ordered since then.
     order: Option<Order>,
 }
@@ -221,6 +223,7 @@ impl Gateway {
             breaker: Breaker::new(),
             rng: Rng::from_name(seed, &guard.name),
             unreported: false,
+            told_in: 0,
             order: None,
         });
         Self {

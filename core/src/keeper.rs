@@ -114,6 +114,9 @@ pub struct Change {
 pub struct View {
     /// The targets that are shut off, by name.
     pub open: Vec<Open>,
+    /// The last report of the gateway that is told which had been taken in by then; `None`: none that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
     /// The latest orders, at most one for each target.
     #[serde(default)]
     pub orders: Vec<Ordered>,
@@ -260,8 +263,10 @@ impl Keeper {
         let orders = self.orders.iter().filter_map(|(target, given)| {
             Some(Ordered { target: target.clone(), number: given.at.0, order: given.rest(now)? })
         });
+        let heard = self.reporters.iter().find(|(known, _)| Some(*known) == reporter).map(|(_, sequence)| *sequence);
         View {
             open: open.collect(),
+            heard,
             orders: orders.collect(),
             limits: self.limits.levels(now, reporter),
             alerts: self.alerts.told(now, reporter),

@@ -256,8 +256,9 @@ impl Visit {
         Box::pin(async move {
             let until = report.as_ref().and_then(Report::lines_until);
             let report = report.map(|report| serde_json::to_string(&report).expect("our own types have a JSON form"));
+            let path = format!("/{}", visit.gateway().reporter());
             let answer = match visit.keepers() {
-                Ok(keepers) => JsFuture::from(js::ask_keeper(&keepers, visit.region(), "/", report.as_deref())).await,
+                Ok(keepers) => JsFuture::from(js::ask_keeper(&keepers, visit.region(), &path, report.as_deref())).await,
                 Err(error) => Err(error),
             };
             let view = answer.map(|answer| answer.as_string().unwrap_or_default());

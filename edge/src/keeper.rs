@@ -40,7 +40,8 @@ impl DurableObject for Keeper {
             _ => (None, None),
         };
         let now = clock::now();
-        let reporter = report.as_ref().map(|report| report.reporter);
+        // Whoever asks tells as whom, even if there is nothing to report.
+        let reporter = request.path().trim_start_matches('/').parse().ok();
         if let Some(report) = report {
             self.handle_report(now, &report)?;
         }

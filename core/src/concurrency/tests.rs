@@ -210,9 +210,9 @@ fn who_does_not_come_back_loses_its_place() {
     fixture.fill(NOW);
     let gone = fixture.wait(NOW, &claim(1, 10_000)).unwrap();
     fixture.end(NOW, Told::Nothing);
-    assert!(!fixture.ask(at(500), &Claim::LAST), "it may still come");
-    assert!(fixture.ask(at(600), &Claim::LAST));
-    assert!(fixture.wait(at(700), &gone).is_some(), "later it may wait again");
+    assert!(!fixture.ask(at(1500), &Claim::LAST), "it may still come");
+    assert!(fixture.ask(at(1600), &Claim::LAST));
+    assert!(fixture.wait(at(1700), &gone).is_some(), "later it may wait again");
 }
 
 #[test]

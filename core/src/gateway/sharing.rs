@@ -3,7 +3,7 @@
 //! What one gateway finds out only ever adds caution to another. An operator's order is obeyed as it is, once, by each
 //! gateway that the keeper tells of it, so that they all end as the last order says.
 
-use super::Gateway;
+use super::{BreakerState, Gateway};
 use crate::breaker::{Order, Reported, State, Transition};
 use crate::config::{BreakerId, TargetId};
 use crate::keeper::{Change, Lines, Ordered, Report, Standing, Used, View};
@@ -63,9 +63,10 @@ impl Gateway {
         used: Option<Vec<Used>>,
         alerts: Option<Standing>,
     ) -> Option<Report> {
+        let number = self.reports + 1;
         let unreported = self.config.breakers.iter().zip(&mut self.breakers).filter(|(_, state)| state.unreported);
         let changes = unreported.map(|(guard, state)| {
-            state.unreported = false;
+            (state.unreported, state.told_in) = (false, number);
             let breaker = state.breaker.snapshot(now);
             let order = state.order.take().map(|order| match order {
                 Order::Open(_) => Order::Open(breaker.remaining_ms),
@@ -77,7 +78,7 @@ impl Gateway {
         if changes.is_empty() && lines.is_none() && used.is_none() && alerts.is_none() {
             return None;
         }
-        self.reports += 1;
+        self.reports = number;
         Some(Report {
             reporter: self.reporter,
             sequence: self.reports,
@@ -86,6 +87,11 @@ impl Gateway {
             used: used.unwrap_or_default(),
             alerts,
         })
+    }
+
+    /// As whom the keeper knows this gateway.
+    pub fn reporter(&self) -> u64 {
+        self.reporter
     }
 
     /// Whether to ask the keeper what it knows: it was not heard of for a while. Says so once each time.
@@ -109,9 +115,9 @@ impl Gateway {
         for (index, guard) in config.breakers.iter().enumerate() {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
             let id = BreakerId(index);
-            // What this gateway's routes can spare, no other gateway knows; nor has the keeper heard yet of what has just closed.
-            let is_newer = self.breakers[index].unreported;
-            if self.breaker(id).state(now) == State::Closed && (is_newer || self.holder(now, id).is_some()) {
+            // What this gateway's routes can spare, no other gateway knows; nor had the keeper heard of what has closed since.
+            let is_news = self.is_known(index, view);
+            if self.breaker(id).state(now) == State::Closed && (!is_news || self.holder(now, id).is_some()) {
                 continue;
             }
             let breaker = &mut self.breakers[index].breaker;
@@ -122,6 +128,12 @@ impl Gateway {
                 self.announce(id, transition);
             }
         }
+    }
+
+    /// Whether what a breaker last did was known when the view was taken.
+    fn is_known(&self, breaker: usize, view: &View) -> bool {
+        let BreakerState { unreported, told_in, .. } = self.breakers[breaker];
+        !unreported && view.heard.is_none_or(|heard| told_in <= heard)
     }
 
     pub(super) fn hear_again(&mut self, now: Timestamp) {

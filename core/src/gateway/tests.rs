@@ -305,17 +305,29 @@ fn what_one_gateway_found_another_learns_through_the_keeper() {
 fn what_has_just_closed_is_not_opened_by_what_was_known_before() {
     let (mut gateway, mut keeper) = (gateway(), Keeper::default());
     trip(&mut gateway, NOW, A_M);
-    keeper.handle_report(NOW, &gateway.poll_report(NOW).unwrap());
-    let before = keeper.view(NOW);
+    let opened = gateway.poll_report(NOW).unwrap();
+    keeper.handle_report(NOW, &opened);
+    let before = keeper.view_for(NOW, Some(opened.reporter));
     assert_eq!(before.open.len(), 1);
     let permit = admit(&mut gateway, at(5000), A_M).unwrap();
     gateway.settle(at(5000), permit, &settlement(Outcome::Success));
     assert_eq!(gateway.breaker(A_M.into()).state(at(5000)), State::Closed);
     gateway.handle_view(at(5001), &before);
-    assert_eq!(gateway.breaker(A_M.into()).state(at(5001)), State::Closed);
-    keeper.handle_report(at(5002), &gateway.poll_report(at(5002)).unwrap());
-    gateway.handle_view(at(5003), &keeper.view(at(5003)));
+    assert_eq!(gateway.breaker(A_M.into()).state(at(5001)), State::Closed, "it has not been told of yet");
+    let closed = gateway.poll_report(at(5002)).unwrap();
+    gateway.handle_view(at(5002), &before);
+    assert_eq!(gateway.breaker(A_M.into()).state(at(5002)), State::Closed, "it is being told of");
+    keeper.handle_report(at(5003), &closed);
+    let known = keeper.view_for(at(5003), Some(closed.reporter));
+    gateway.handle_view(at(5003), &known);
     assert_eq!(gateway.breaker(A_M.into()).state(at(5003)), State::Closed);
+
+    // What another has found since is news.
+    let mut other = acquainted(2, &keeper);
+    trip(&mut other, at(9000), A_M);
+    keeper.handle_report(at(9000), &other.poll_report(at(9000)).unwrap());
+    gateway.handle_view(at(9001), &keeper.view_for(at(9001), Some(closed.reporter)));
+    assert_eq!(gateway.breaker(A_M.into()).state(at(9001)), State::Open);
 }
 
 /// A gateway that has heard of the keeper before, as all have but those that have just begun.
