@@ -40,8 +40,9 @@ impl DurableObject for Keeper {
             _ => (None, None),
         };
         let now = clock::now();
-        // Whoever asks tells as whom, even if there is nothing to report.
-        let reporter = request.path().trim_start_matches('/').parse().ok();
+        // Whoever has nothing to report says in the path as whom it asks.
+        let asker = || request.path().trim_start_matches('/').parse().ok();
+        let reporter = report.as_ref().map(|report| report.reporter).or_else(asker);
         if let Some(report) = report {
             self.handle_report(now, &report)?;
         }
