@@ -278,14 +278,14 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
     /// Six a minute: one every ten seconds.
     const SIX: Quota = Quota { amount: 6, period: Millis(60_000) };
-    const LONG: Millis = Millis(600_000);
+    pub(super) const LONG: Millis = Millis(600_000);
 
-    fn at(seconds: u64) -> Timestamp {
+    pub(super) fn at(seconds: u64) -> Timestamp {
         NOW + Millis::from_secs(seconds)
     }
 
     /// Uses `amount` at once.
-    fn take(bucket: &mut Bucket, now: Timestamp, amount: u64) -> Result<(), Millis> {
+    pub(super) fn take(bucket: &mut Bucket, now: Timestamp, amount: u64) -> Result<(), Millis> {
         let reservation = bucket.reserve(now, amount, LONG)?;
         bucket.settle(now, reservation, amount);
         Ok(())

@@ -32,8 +32,8 @@ pub struct QueuePolicy {
     pub key: Option<Secret>,
 }
 
-/// Where jobs that are over, and alerts, are told. Only the operator can name it: an address that clients could choose would have the
-/// gateway call whatever its network lets it reach.
+/// Where jobs that are over, and alerts, are told. Only the operator can name it: an address that clients could choose would
+/// have the gateway call whatever its network lets it reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
     /// Its URL, which may hold a token of its own.

@@ -116,8 +116,8 @@ impl Gateway {
             let Some(open) = view.open.iter().find(|open| open.target == guard.name) else { continue };
             let id = BreakerId(index);
             // What this gateway's routes can spare, no other gateway knows; nor had the keeper heard of what has closed since.
-            let is_news = self.is_known(index, view);
-            if self.breaker(id).state(now) == State::Closed && (!is_news || self.holder(now, id).is_some()) {
+            let is_unheard = !self.is_known(index, view);
+            if self.breaker(id).state(now) == State::Closed && (is_unheard || self.holder(now, id).is_some()) {
                 continue;
             }
             let breaker = &mut self.breakers[index].breaker;

@@ -101,15 +101,10 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::tests::{LONG, at, take};
     use crate::limit::{Quota, Reservation};
 
-    const NOW: Timestamp = Timestamp(1_000_000);
     const SIXTY: Quota = Quota { amount: 60, period: Millis(60_000) };
-    const LONG: Millis = Millis(600_000);
-
-    fn at(seconds: u64) -> Timestamp {
-        NOW + Millis::from_secs(seconds)
-    }
 
     /// So much has been used by all, when so much was known of this one.
     fn stand(used: u64, told: Told) -> Stand {
@@ -123,13 +118,6 @@ mod tests {
 
     fn hold(bucket: &mut Bucket, now: Timestamp, amount: u64) -> Reservation {
         bucket.reserve(now, amount, LONG).unwrap()
-    }
-
-    /// Uses `amount` at once.
-    fn take(bucket: &mut Bucket, now: Timestamp, amount: u64) -> Result<(), Millis> {
-        let reservation = bucket.reserve(now, amount, LONG)?;
-        bucket.settle(now, reservation, amount);
-        Ok(())
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Client {
         shown["requests"].as_array().unwrap().last().unwrap().clone()
     }
 
+    /// Waits until a request has come.
+    async fn is_asked(&self) {
+        while self.call("GET", "/count", &Value::Null).await.json()["count"] == 0 {}
+    }
+
     /// Asks until the vendor has noticed that the client left.
     async fn aborted(&self) -> bool {
         let patience = Instant::now() + Duration::from_secs(10);
@@ -281,7 +286,7 @@ async fn a_hang_lasts_until_the_client_leaves() {
     let client = Client::new(Profile::instant()).await;
     client.fault_once(json!({"kind": "hang"})).await;
     let socket = client.open("POST", CHAT, "k", &chat(false).to_string()).await;
-    while client.call("GET", "/count", &Value::Null).await.json()["count"] == 0 {}
+    client.is_asked().await;
     assert_eq!(client.last_request().await["open"], true);
     assert_eq!(socket.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(socket);
@@ -293,7 +298,7 @@ async fn what_is_held_back_comes_whole_once_the_fault_is_cleared() {
     let client = Client::new(Profile::instant()).await;
     client.fault_once(json!({"kind": "hold"})).await;
     let mut socket = client.open("POST", CHAT, "k", &chat(true).to_string()).await;
-    while client.call("GET", "/count", &Value::Null).await.json()["count"] == 0 {}
+    client.is_asked().await;
     assert_eq!(client.stream().await.status(), 200, "it was for one request");
     assert_eq!(socket.try_read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
     assert_eq!(client.call("DELETE", "/faults", &Value::Null).await.json()["cleared"], 1);
@@ -477,7 +482,7 @@ async fn dropping_the_sandbox_closes_its_sockets() {
     let client = Client::new(Profile::instant()).await;
     client.fault_once(json!({"kind": "hang"})).await;
     let mut socket = client.open("POST", CHAT, "k", &chat(false).to_string()).await;
-    while client.call("GET", "/count", &Value::Null).await.json()["count"] == 0 {}
+    client.is_asked().await;
     drop(client);
     assert_eq!(socket.read(&mut [0; 1]).await.unwrap(), 0);
 }
